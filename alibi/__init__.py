@@ -1,0 +1,11 @@
+"""A laboratory for length extrapolation, and ALiBi for people who write their own loops.
+
+    from alibi import ALiBiConfig, ALiBiTransformer
+    model = ALiBiTransformer(ALiBiConfig())
+    model(torch.randn(2, 512, 256)).shape  # (2, 512, 256)
+"""
+
+from alibi.model import ALiBiConfig, ALiBiTransformer, LanguageModel, ModelConfig
+from alibi.runs import load_model
+
+__all__ = ["ALiBiConfig", "ALiBiTransformer", "LanguageModel", "ModelConfig", "load_model"]

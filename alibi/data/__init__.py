@@ -1,0 +1,28 @@
+"""From text to integers: corpora, tokenizers, token files, training order, evaluation windows.
+
+Imports nothing of this project. The model never sees anything from here but ids.
+"""
+
+from alibi.data.corpora import DataConfig, open_text
+from alibi.data.order import Cursor, TrainingOrder
+from alibi.data.prepare import prepare_tokenizer, prepare_tokens
+from alibi.data.token_file import TokenFile
+from alibi.data.tokenizers import Tokenizer, TokenizerConfig, tokenizer_from_json
+from alibi.data.windows import Window, read_windows, window_batches, windows
+
+__all__ = [
+    "Cursor",
+    "DataConfig",
+    "TokenFile",
+    "Tokenizer",
+    "TokenizerConfig",
+    "TrainingOrder",
+    "Window",
+    "open_text",
+    "prepare_tokenizer",
+    "prepare_tokens",
+    "read_windows",
+    "tokenizer_from_json",
+    "window_batches",
+    "windows",
+]

@@ -1,0 +1,118 @@
+"""Corpora by name: `wikitext103`, `wikitext2`, `stdlib`, `text`."""
+
+import hashlib
+import sysconfig
+import tokenize
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from alibi.data.text import Line, Text, read_lines
+from alibi.data.wikitext import open_wikitext
+
+SPLITS = ("train", "validation", "test")
+# Share of the documents of a folder that goes to validation, and as much to test.
+HELD_OUT = 0.05
+NOT_LIBRARY = {"site-packages", "dist-packages", "test", "tests", "idle_test", "__pycache__"}
+
+
+@dataclass
+class DataConfig:
+    """
+    Attributes:
+        name: of the corpus.
+        path: a local folder in place of the hub; the documents of `text`.
+        pattern: which files of `text` are documents, as a glob; None means all.
+    """
+
+    name: str = "wikitext103"
+    path: str | None = None
+    pattern: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.name not in CORPORA:
+            raise ValueError(f"data.name ({self.name}) is not a corpus; choose one of: {', '.join(CORPORA)}.")
+        if self.pattern is not None and self.name != "text":
+            raise ValueError(f"data.pattern is for data=text only, and would be ignored by {self.name}; remove it.")
+        if self.path is not None and self.name == "stdlib":
+            raise ValueError("data.path would be ignored by data=stdlib; remove it, or use data=text.")
+        if self.path is None and self.name == "text":
+            raise ValueError("data=text needs data.path, a folder of text files; set data.path=FOLDER.")
+
+
+def open_text(config: DataConfig, split: str, words: bool, cache: Path) -> Text:
+    """One split of a corpus.
+
+    Args:
+        words: the text is to be cut at spaces (`tokenizer=word`), which asks for WikiText's `.tokens` form.
+        cache: folder for what the `datasets` library unpacks.
+
+    Raises:
+        ValueError: unknown split, too few documents, text that is not UTF-8 (when read).
+        FileNotFoundError: the folder, or the split's file in it, does not exist.
+        ConnectionError: the hub cannot be reached.
+    """
+    if split not in SPLITS:
+        raise ValueError(f"split ({split}) must be one of: {', '.join(SPLITS)}.")
+    return CORPORA[config.name](config, split, words, cache)
+
+
+@dataclass(frozen=True)
+class Files(Text):
+    """Documents that are files."""
+
+    paths: tuple[Path, ...]
+    encoding_of: Callable[[Path], str]
+
+    def lines(self) -> Iterator[Line]:
+        for path in self.paths:
+            starts = True
+            for line in read_lines(path, self.encoding_of(path)):
+                yield line, starts
+                starts = False
+
+
+def split_documents(root: Path, paths: list[Path], split: str) -> tuple[Path, ...]:
+    """The files of one split, chosen by a hash of their name, so that a new file moves few others."""
+    if len(paths) < 3:
+        raise ValueError(
+            f"{root} has {len(paths)} documents that are not empty, and each of train, validation and test needs one; "
+            "add files (data.pattern chooses among them)."
+        )
+    by_hash = sorted(paths, key=lambda p: hashlib.sha256(p.relative_to(root).as_posix().encode()).digest())
+    held_out = max(1, round(HELD_OUT * len(paths)))
+    chosen = {
+        "validation": by_hash[:held_out],
+        "test": by_hash[held_out : 2 * held_out],
+        "train": by_hash[2 * held_out :],
+    }
+    return tuple(sorted(chosen[split]))
+
+
+def _files(name: str, root: Path, paths: list[Path], split: str, encoding_of: Callable[[Path], str]) -> Files:
+    chosen = split_documents(root, [p for p in paths if p.stat().st_size > 0], split)
+    return Files(name, split, "files", sum(p.stat().st_size for p in chosen), True, chosen, encoding_of)
+
+
+def _open_folder(config: DataConfig, split: str, words: bool, cache: Path) -> Files:
+    root = Path(config.path)
+    if not root.is_dir():
+        raise FileNotFoundError(f"data.path ({root}) is not a folder; give the folder that holds the text files.")
+    found = (p for p in root.glob(config.pattern or "**/*") if p.is_file())
+    visible = [p for p in found if not any(part.startswith(".") for part in p.relative_to(root).parts)]
+    return _files("text", root, visible, split, lambda path: "utf-8")
+
+
+def _source_encoding(path: Path) -> str:
+    with open(path, "rb") as file:
+        return tokenize.detect_encoding(file.readline)[0]
+
+
+def _open_stdlib(config: DataConfig, split: str, words: bool, cache: Path) -> Files:
+    """Sources of the running interpreter's standard library, its tests left out."""
+    root = Path(sysconfig.get_path("stdlib"))
+    paths = [p for p in root.rglob("*.py") if not NOT_LIBRARY & set(p.relative_to(root).parts)]
+    return _files("stdlib", root, paths, split, _source_encoding)
+
+
+CORPORA = {"wikitext103": open_wikitext, "wikitext2": open_wikitext, "stdlib": _open_stdlib, "text": _open_folder}

@@ -1,0 +1,109 @@
+"""From text to tokenizer and token file, each made once and kept in a cache keyed by content.
+
+The key of a tokenizer is its settings and the hash of the text it learns from; that of a token file
+is the hashes of text and tokenizer. So a changed text or tokenizer is another entry, and nothing
+has to be told that it is stale. A lock lets one process make an entry while others wait; an entry
+is made in a folder beside its place and renamed, so a killed process leaves none half made.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TypeVar
+
+from filelock import FileLock
+from tqdm import tqdm
+
+from alibi.data.text import Line, Text, in_batches
+from alibi.data.token_file import FORMAT, TokenFile, TokenFileWriter, open_token_file
+from alibi.data.tokenizers import TOKENIZERS, Tokenizer, TokenizerConfig, tokenizer_from_json
+
+# Lines handed to the tokenizer at once: enough to keep its threads busy, few enough to stay small.
+LINES_PER_BATCH = 16384
+
+
+def prepare_tokenizer(config: TokenizerConfig, text: Text, cache: Path, quiet: bool = False) -> Tokenizer:
+    """The tokenizer that `config` describes, trained on `text`.
+
+    Raises:
+        ValueError: the text is empty or not UTF-8.
+    """
+    key = _key(format=FORMAT, text=text.sha256, name=config.name, vocab_size=config.vocab_size)
+    folder = cache / "tokenizers" / f"{text.name}-{config.name}-{key}"
+
+    def read() -> Tokenizer | None:
+        try:
+            content = (folder / "tokenizer.json").read_text(encoding="utf-8")
+            stated = (folder / "sha256").read_text().strip()
+            return tokenizer_from_json(content) if hashlib.sha256(content.encode()).hexdigest() == stated else None
+        except (OSError, ValueError):
+            return None
+
+    def make(target: Path) -> None:
+        lines = (line for line, _ in _with_progress(text, f"training tokenizer {config.name}", quiet))
+        tokenizer = TOKENIZERS[config.name].train(lines, config.vocab_size)
+        (target / "tokenizer.json").write_text(tokenizer.to_json(), encoding="utf-8")
+        (target / "sha256").write_text(tokenizer.sha256 + "\n")
+
+    return _cached(folder, read, make)
+
+
+def prepare_tokens(text: Text, tokenizer: Tokenizer, cache: Path, quiet: bool = False) -> TokenFile:
+    """`text` encoded by `tokenizer`, as a token file.
+
+    Raises:
+        ValueError: the text is empty or not UTF-8.
+    """
+    key = _key(format=FORMAT, text=text.sha256, tokenizer=tokenizer.sha256)
+    folder = cache / "tokens" / f"{text.name}-{text.split}-{tokenizer.name}-{key}"
+
+    def make(target: Path) -> None:
+        writer = TokenFileWriter(target, tokenizer.vocab_size, tokenizer.end_of_text, text.separate_documents)
+        for batch in in_batches(_with_progress(text, f"encoding {text.split}", quiet), LINES_PER_BATCH):
+            lines, starts = [line for line, _ in batch], [begins for _, begins in batch]
+            writer.add(lines, starts, tokenizer.encode(lines))
+        if not writer.counts["tokens"]:
+            raise ValueError(f"the {text.split} split of {text.name} is empty; give a text with at least one line.")
+        writer.close(
+            {"name": text.name, "split": text.split, "form": text.form, "sha256": text.sha256},
+            {"name": tokenizer.name, "vocab_size": tokenizer.vocab_size, "sha256": tokenizer.sha256},
+        )
+
+    return _cached(folder, lambda: open_token_file(folder), make)
+
+
+def _key(**what: object) -> str:
+    return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _with_progress(text: Text, title: str, quiet: bool) -> Iterator[Line]:
+    title = f"{text.name}: {title}"
+    with tqdm(total=text.num_bytes, unit="B", unit_scale=True, desc=title, disable=quiet, mininterval=0.5) as bar:
+        for batch in in_batches(text.lines(), 4096):
+            yield from batch
+            bar.update(sum(len(line) for line, _ in batch))
+        bar.update(max(0, text.num_bytes - bar.n))  # characters were counted, the total is bytes
+
+
+T = TypeVar("T")
+
+
+def _cached(folder: Path, read: Callable[[], T | None], make: Callable[[Path], None]) -> T:
+    """What `read` finds in `folder`, made first where it finds nothing sound."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{folder}.lock"):
+        if (found := read()) is not None:
+            return found
+        target = folder.with_name(f"{folder.name}.{os.getpid()}.partial")
+        for leftover in (folder, *folder.parent.glob(f"{folder.name}.*.partial")):
+            shutil.rmtree(leftover, ignore_errors=True)
+        target.mkdir()
+        try:
+            make(target)
+            os.replace(target, folder)
+        finally:
+            shutil.rmtree(target, ignore_errors=True)
+        return read()

@@ -1,0 +1,151 @@
+"""Tokens on disk: a folder of flat binary files, memory-mapped, with a manifest.
+
+    tokens.bin      uint16 or uint32, the stream
+    lines.bin       uint32 (tokens, words, bytes) of each line, to cut at a line
+    documents.bin   uint32, the line that begins each document
+    manifest.json   counts, and sha256 of text, tokenizer and tokens; written last
+"""
+
+import hashlib
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+FORMAT = 1
+LINE_FIELDS = ("tokens", "words", "bytes")
+
+
+@dataclass(frozen=True)
+class TokenFile:
+    """A stream of N tokens, all of which are targets; the first input is the end-of-text token.
+
+    Attributes:
+        path: of the folder.
+        text: {"name", "split", "form", "sha256"} of the text.
+        tokenizer: {"name", "vocab_size", "sha256"}.
+        end_of_text: the first input.
+        num_tokens, num_words, num_bytes: of the part in use; words counts line ends too, as WikiText does.
+        num_lines: likewise.
+        tokens: (N,) memory map.
+    """
+
+    path: Path
+    text: dict
+    tokenizer: dict
+    end_of_text: int
+    num_tokens: int
+    num_words: int
+    num_bytes: int
+    num_lines: int
+    tokens: np.ndarray
+
+    def __len__(self) -> int:
+        return self.num_tokens
+
+    def inputs(self, start: int, stop: int) -> np.ndarray:
+        """What precedes the targets [start, stop), int64: the stream moved by one."""
+        if start > 0:
+            return self.tokens[start - 1 : stop - 1].astype(np.int64)
+        return np.concatenate([[self.end_of_text], self.tokens[: stop - 1].astype(np.int64)])[:stop]
+
+    def targets(self, start: int, stop: int) -> np.ndarray:
+        """Tokens [start, stop), int64."""
+        return self.tokens[start:stop].astype(np.int64)
+
+    def cut(self, max_tokens: int) -> "TokenFile":
+        """The longest run of whole lines, from the first, with at most `max_tokens` tokens.
+
+        Raises:
+            ValueError: not even the first line fits.
+        """
+        if max_tokens >= self.num_tokens:
+            return self
+        lines = np.memmap(self.path / "lines.bin", np.uint32, "r").reshape(-1, len(LINE_FIELDS))
+        ends = np.cumsum(lines, axis=0, dtype=np.int64)
+        kept = int(np.searchsorted(ends[:, 0], max_tokens, side="right"))
+        if kept == 0:
+            raise ValueError(
+                f"max_tokens ({max_tokens}) is below the {ends[0, 0]} tokens of the first line, and text is cut at "
+                f"whole lines only; use at least {ends[0, 0]}."
+            )
+        tokens, words, num_bytes = (int(n) for n in ends[kept - 1])
+        return replace(
+            self, num_tokens=tokens, num_words=words, num_bytes=num_bytes, num_lines=kept, tokens=self.tokens[:tokens]
+        )
+
+
+class TokenFileWriter:
+    """Writes the files of a folder, then the manifest. The caller moves the folder to its place."""
+
+    def __init__(self, folder: Path, vocab_size: int, end_of_text: int, separate_documents: bool) -> None:
+        self.folder = folder
+        self.dtype = np.dtype(np.uint16 if vocab_size <= 2**16 else np.uint32)
+        self.end_of_text = end_of_text
+        self.separate_documents = separate_documents
+        self.counts = dict.fromkeys(("tokens", "words", "bytes", "lines", "documents"), 0)
+        self.sha256 = hashlib.sha256()
+        self.files = {name: open(folder / f"{name}.bin", "wb") for name in ("tokens", "lines", "documents")}
+
+    def add(self, lines: list[str], starts: list[bool], ids: list[list[int]]) -> None:
+        """Append lines with their ids; where documents are kept apart, end-of-text closes the one before."""
+        if self.separate_documents:
+            for index, begins in enumerate(starts):
+                if begins and self.counts["lines"] + index > 0:
+                    ids[index] = [self.end_of_text, *ids[index]]
+        sizes = np.array(
+            [(len(i), len(line.split()) + 1, len(line.encode())) for line, i in zip(lines, ids, strict=True)], np.uint32
+        )
+        tokens = np.fromiter((token for line in ids for token in line), self.dtype, int(sizes[:, 0].sum()))
+        first_lines = self.counts["lines"] + np.flatnonzero(starts)
+        self._write(tokens, sizes, first_lines)
+        self.counts["lines"] += len(lines)
+
+    def _write(self, tokens: np.ndarray, sizes: np.ndarray, first_lines: np.ndarray) -> None:
+        data = tokens.tobytes()
+        self.files["tokens"].write(data)
+        self.sha256.update(data)
+        self.files["lines"].write(sizes.tobytes())
+        self.files["documents"].write(first_lines.astype(np.uint32).tobytes())
+        for name, total in zip(LINE_FIELDS, sizes.sum(axis=0, dtype=np.int64), strict=True):
+            self.counts[name] += int(total)
+        self.counts["documents"] += len(first_lines)
+
+    def close(self, text: dict, tokenizer: dict) -> None:
+        if self.separate_documents and self.counts["lines"]:
+            # The last document's end-of-text belongs to no line of text.
+            self._write(np.array([self.end_of_text], self.dtype), np.array([(1, 0, 0)], np.uint32), np.array([], int))
+            self.counts["lines"] += 1
+        for file in self.files.values():
+            file.close()
+        manifest = {
+            "format": FORMAT,
+            "text": text,
+            "tokenizer": tokenizer,
+            **self.counts,
+            "dtype": self.dtype.name,
+            "end_of_text": self.end_of_text,
+            "sha256": self.sha256.hexdigest(),
+        }
+        (self.folder / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n")
+
+
+def open_token_file(folder: Path) -> TokenFile | None:
+    """The token file in a folder, or None where there is none, or a damaged one (a cache is made again)."""
+    try:
+        manifest = json.loads((folder / "manifest.json").read_text())
+        dtype, count = np.dtype(manifest["dtype"]), manifest["tokens"]
+        if manifest["format"] != FORMAT or (folder / "tokens.bin").stat().st_size != count * dtype.itemsize:
+            return None
+        if (folder / "lines.bin").stat().st_size != manifest["lines"] * 4 * len(LINE_FIELDS):
+            return None
+        tokens = np.memmap(folder / "tokens.bin", dtype, "r")
+        if hashlib.sha256(tokens).hexdigest() != manifest["sha256"]:
+            return None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    counts = {f"num_{name}": manifest[name] for name in ("tokens", "words", "bytes", "lines")}
+    return TokenFile(
+        folder, manifest["text"], manifest["tokenizer"], manifest["end_of_text"], tokens=tokens, **counts
+    )

@@ -1,0 +1,190 @@
+"""Tokenizers: `bpe` (byte-level), `word` (WikiText's words), `byte`. Lines in, ids out, line by line.
+
+Each is a JSON text, whose hash is its identity. Lines are encoded one by one, so that ids do not
+depend on how the text was cut for streaming.
+"""
+
+import hashlib
+import json
+from abc import ABC, abstractmethod
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+
+import tokenizers as hf
+from tokenizers import decoders, models, pre_tokenizers, trainers
+
+BYTES = 256
+WORD_SPECIALS = ("<s>", "<pad>", "</s>", "<unk>")
+END_OF_TEXT = "<|endoftext|>"
+
+
+@dataclass
+class TokenizerConfig:
+    """
+    Attributes:
+        name: bpe, word or byte.
+        vocab_size: number of ids; None means 8192 for bpe and every word for word. byte has 257, always.
+    """
+
+    name: str = "bpe"
+    vocab_size: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.name not in TOKENIZERS:
+            raise ValueError(f"tokenizer.name ({self.name}) must be one of: {', '.join(TOKENIZERS)}.")
+        if self.name == "byte" and self.vocab_size is not None:
+            raise ValueError(f"tokenizer.vocab_size ({self.vocab_size}) would be ignored: byte has 257 ids; remove it.")
+        if self.name == "bpe" and self.vocab_size is None:
+            self.vocab_size = 8192
+        least = {"bpe": BYTES + 1, "word": len(WORD_SPECIALS) + 1, "byte": 0}[self.name]
+        if self.vocab_size is not None and self.vocab_size < least:
+            raise ValueError(f"tokenizer.vocab_size ({self.vocab_size}) must be at least {least} for {self.name}.")
+
+
+class Tokenizer(ABC):
+    """
+    Attributes:
+        name: of the kind.
+        vocab_size: number of ids.
+        end_of_text: id of the first input of every stream, and of what closes a document.
+    """
+
+    name: str
+    vocab_size: int
+    end_of_text: int
+
+    @classmethod
+    @abstractmethod
+    def train(cls, lines: Iterable[str], vocab_size: int | None) -> "Tokenizer":
+        """Learn from lines, in one pass that holds no more than the words and their counts."""
+
+    @abstractmethod
+    def encode(self, lines: list[str]) -> list[list[int]]:
+        """Ids of each line, its line end included."""
+
+    @abstractmethod
+    def decode(self, ids: list[int]) -> str: ...
+
+    @abstractmethod
+    def to_json(self) -> str: ...
+
+    @cached_property
+    def sha256(self) -> str:
+        return hashlib.sha256(self.to_json().encode()).hexdigest()
+
+
+class BytePairTokenizer(Tokenizer):
+    """Byte-level BPE of the `tokenizers` library; lossless on any text."""
+
+    name = "bpe"
+
+    def __init__(self, tokenizer: hf.Tokenizer) -> None:
+        # The name of the end-of-text token may stand in a text, where it is text.
+        tokenizer.encode_special_tokens = True
+        self.tokenizer = tokenizer
+        self.vocab_size = tokenizer.get_vocab_size()
+        self.end_of_text = tokenizer.token_to_id(END_OF_TEXT)
+        if self.end_of_text is None:
+            raise ValueError(f"the tokenizer has no token {END_OF_TEXT}, which begins every stream; train it here.")
+
+    @classmethod
+    def train(cls, lines: Iterable[str], vocab_size: int | None) -> "BytePairTokenizer":
+        tokenizer = hf.Tokenizer(models.BPE())
+        tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+        tokenizer.decoder = decoders.ByteLevel()
+        alphabet = pre_tokenizers.ByteLevel.alphabet()
+        trainer = trainers.BpeTrainer(
+            vocab_size=vocab_size, special_tokens=[END_OF_TEXT], initial_alphabet=alphabet, show_progress=False
+        )
+        tokenizer.train_from_iterator(lines, trainer)
+        return cls(tokenizer)
+
+    def encode(self, lines: list[str]) -> list[list[int]]:
+        return [encoding.ids for encoding in self.tokenizer.encode_batch_fast(lines, add_special_tokens=False)]
+
+    def decode(self, ids: list[int]) -> str:
+        return self.tokenizer.decode(ids, skip_special_tokens=False)
+
+    def to_json(self) -> str:
+        return self.tokenizer.to_str()
+
+
+class WordTokenizer(Tokenizer):
+    """Words between spaces, and `</s>` for every line end; other words are `<unk>`.
+
+    Ids are fairseq's: four special symbols, then words by falling count, ties by code point.
+    """
+
+    name = "word"
+
+    def __init__(self, words: list[str]) -> None:
+        self.words = [*WORD_SPECIALS, *words]
+        self.ids = {word: index for index, word in enumerate(self.words)}
+        if len(self.ids) != len(self.words):
+            raise ValueError("the word list holds a word twice or a special symbol; train the tokenizer anew.")
+        self.vocab_size = len(self.words)
+        self.end_of_text, self.unknown = self.ids["</s>"], self.ids["<unk>"]
+
+    @classmethod
+    def train(cls, lines: Iterable[str], vocab_size: int | None) -> "WordTokenizer":
+        counts = Counter()
+        for line in lines:
+            counts.update(line.split())
+        for special in WORD_SPECIALS:
+            counts.pop(special, None)
+        words = sorted(counts, key=lambda word: (-counts[word], word))
+        return cls(words if vocab_size is None else words[: vocab_size - len(WORD_SPECIALS)])
+
+    def encode(self, lines: list[str]) -> list[list[int]]:
+        get, unknown, end = self.ids.get, self.unknown, self.end_of_text
+        return [[*(get(word, unknown) for word in line.split()), end] for line in lines]
+
+    def decode(self, ids: list[int]) -> str:
+        return " ".join("\n" if i == self.end_of_text else self.words[i] for i in ids)
+
+    def to_json(self) -> str:
+        return json.dumps({"kind": self.name, "words": self.words[len(WORD_SPECIALS) :]}, ensure_ascii=False)
+
+
+class ByteTokenizer(Tokenizer):
+    """UTF-8 bytes, and id 256 for the end of a text."""
+
+    name = "byte"
+    vocab_size = BYTES + 1
+    end_of_text = BYTES
+
+    @classmethod
+    def train(cls, lines: Iterable[str], vocab_size: int | None) -> "ByteTokenizer":
+        return cls()
+
+    def encode(self, lines: list[str]) -> list[list[int]]:
+        return [list(line.encode()) for line in lines]
+
+    def decode(self, ids: list[int]) -> str:
+        return bytes(i for i in ids if i < BYTES).decode(errors="replace")
+
+    def to_json(self) -> str:
+        return json.dumps({"kind": self.name})
+
+
+TOKENIZERS: dict[str, type[Tokenizer]] = {t.name: t for t in (BytePairTokenizer, WordTokenizer, ByteTokenizer)}
+
+
+def tokenizer_from_json(text: str) -> Tokenizer:
+    """Inverse of `to_json`.
+
+    Raises:
+        ValueError: not a tokenizer of ours.
+    """
+    try:
+        content = json.loads(text)
+        kind = content.get("kind") or content["model"]["type"].lower()
+        if kind == "bpe":
+            return BytePairTokenizer(hf.Tokenizer.from_str(text))
+        return WordTokenizer(content["words"]) if kind == "word" else {"byte": ByteTokenizer}[kind]()
+    except ValueError:
+        raise
+    except Exception as error:
+        raise ValueError(f"not a tokenizer file of this project ({type(error).__name__}: {error}).") from error

@@ -1,0 +1,109 @@
+"""Multi-head attention, the same code for causal, encoder, padded and cached use.
+
+    out = softmax(q k^T / sqrt(head_dim) + bias) v, then a linear layer over the joined heads
+
+Legend: B batch, L queries, N new keys, M keys, D d_model, H heads, K head_dim.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import scaled_dot_product_attention
+
+from alibi.model.config import ModelConfig
+from alibi.model.scores import ScoreBias
+
+Turn = Callable[[Tensor], Tensor] | None
+
+
+@dataclass
+class KeyValueCache:
+    """Keys (already turned) and values of every block, for decoding; filled by the stack.
+
+    Attributes:
+        keys: a tensor (B, H, M, K) per block.
+        values: likewise.
+        positions: of the keys, (M,) or (B, M).
+        padding_BM: True where a key is padding, or None.
+        consecutive: whether all positions so far counted up by one.
+    """
+
+    keys: list[Tensor] = field(default_factory=list)
+    values: list[Tensor] = field(default_factory=list)
+    positions: Tensor | None = None
+    padding_BM: Tensor | None = None
+    consecutive: bool = True
+
+    def __len__(self) -> int:
+        """Number of keys held."""
+        return 0 if self.positions is None else self.positions.shape[-1]
+
+    def extend(self, block: int, key_BHNK: Tensor, value_BHNK: Tensor) -> tuple[Tensor, Tensor]:
+        """Append what one block computed for the new tokens; returns all its keys and values."""
+        if block == len(self.keys):
+            self.keys.append(key_BHNK)
+            self.values.append(value_BHNK)
+        else:
+            self.keys[block] = torch.cat([self.keys[block], key_BHNK], dim=2)
+            self.values[block] = torch.cat([self.values[block], value_BHNK], dim=2)
+        return self.keys[block], self.values[block]
+
+
+@dataclass(frozen=True)
+class Turns:
+    """The method's rotation of queries and of new keys, made once per forward pass."""
+
+    query: Turn
+    key: Turn
+
+
+def attend(q_BHLK: Tensor, k_BHMK: Tensor, v_BHMK: Tensor, scores: ScoreBias, dropout: float = 0.0) -> Tensor:
+    """softmax(q k^T / sqrt(head_dim) + bias) v, (B, H, L, K)."""
+    L, M = q_BHLK.shape[2], k_BHMK.shape[2]
+    if scores.plain and scores.causal and L == M:
+        return scaled_dot_product_attention(q_BHLK, k_BHMK, v_BHMK, dropout_p=dropout, is_causal=True)
+    out = []
+    for start, stop in scores.blocks():
+        keys = scores.keys_seen(stop)
+        q, k, v = q_BHLK[:, :, start:stop], k_BHMK[:, :, :keys], v_BHMK[:, :, :keys]
+        bias = scores.block(start, stop, q.dtype)
+        if bias is not None:
+            # Four dimensions, spread without copying: with three the CPU takes its slow kernel.
+            bias = bias.expand(q.shape[0], q.shape[1], -1, -1)
+        out.append(scaled_dot_product_attention(q, k, v, attn_mask=bias, dropout_p=dropout))
+    return out[0] if len(out) == 1 else torch.cat(out, dim=2)
+
+
+class Attention(nn.Module):
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.num_heads = config.num_heads
+        self.dropout = config.attention_dropout
+        self.query = nn.Linear(config.d_model, config.d_model, bias=config.bias)
+        self.key = nn.Linear(config.d_model, config.d_model, bias=config.bias)
+        self.value = nn.Linear(config.d_model, config.d_model, bias=config.bias)
+        self.output = nn.Linear(config.d_model, config.d_model, bias=config.bias)
+
+    def forward(
+        self,
+        x_BND: Tensor,
+        scores: ScoreBias,
+        turns: Turns,
+        first_query: int = 0,
+        cache: KeyValueCache | None = None,
+        block: int = 0,
+    ) -> Tensor:
+        """Attention of the tokens from `first_query` on, (B, L, D), over all tokens and the cache."""
+        q_BHLK = self._heads(self.query(x_BND[:, first_query:]))
+        k_BHMK, v_BHMK = self._heads(self.key(x_BND)), self._heads(self.value(x_BND))
+        if turns.query is not None:
+            q_BHLK, k_BHMK = turns.query(q_BHLK), turns.key(k_BHMK)
+        if cache is not None:
+            k_BHMK, v_BHMK = cache.extend(block, k_BHMK, v_BHMK)
+        out_BHLK = attend(q_BHLK, k_BHMK, v_BHMK, scores, self.dropout if self.training else 0.0)
+        return self.output(out_BHLK.transpose(1, 2).flatten(2))
+
+    def _heads(self, x_BND: Tensor) -> Tensor:
+        return x_BND.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)

@@ -1,0 +1,59 @@
+"""What a model is: one dataclass, the same for every position method."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+ACTIVATIONS = ("gelu", "relu")
+
+
+def nearest_divisor(number: int, near: int) -> int:
+    """The divisor of `number` closest to `near`, for the remedy in an error message."""
+    return min((d for d in range(1, number + 1) if number % d == 0), key=lambda d: abs(d - near))
+
+
+@dataclass
+class ModelConfig:
+    """Shape and parts of a language model; `position` holds the method's name and its own settings.
+
+    Attributes:
+        size: label of the shape, for names of runs.
+        d_ff: width of the feed-forward layer; None means 4 * d_model, and is filled in.
+        dropout: on the embedding and on what each sub-layer adds to the residual stream.
+        attention_dropout: on attention weights.
+        activation_dropout: on the feed-forward layer's activations.
+        bias: whether linear layers and LayerNorms have biases.
+        final_norm: LayerNorm after the last block.
+        tie_embeddings: input and output embeddings are one matrix.
+    """
+
+    position: dict[str, Any] = field(default_factory=lambda: {"name": "alibi"})
+    size: str = "custom"
+    num_layers: int = 6
+    d_model: int = 256
+    num_heads: int = 8
+    d_ff: int | None = None
+    causal: bool = True
+    dropout: float = 0.0
+    attention_dropout: float = 0.0
+    activation_dropout: float = 0.0
+    activation: str = "gelu"
+    bias: bool = False
+    final_norm: bool = True
+    tie_embeddings: bool = True
+
+    def __post_init__(self) -> None:
+        if self.d_ff is None:
+            self.d_ff = 4 * self.d_model
+        for name in ("num_layers", "d_model", "num_heads", "d_ff"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"model.{name} ({getattr(self, name)}) must be at least 1.")
+        if self.d_model % self.num_heads:
+            raise ValueError(
+                f"num_heads ({self.num_heads}) must divide d_model ({self.d_model}); "
+                f"use {nearest_divisor(self.d_model, self.num_heads)}."
+            )
+        for name in ("dropout", "attention_dropout", "activation_dropout"):
+            if not 0.0 <= getattr(self, name) < 1.0:
+                raise ValueError(f"model.{name} ({getattr(self, name)}) must be at least 0 and below 1.")
+        if self.activation not in ACTIVATIONS:
+            raise ValueError(f"model.activation ({self.activation}) must be one of: {', '.join(ACTIVATIONS)}.")

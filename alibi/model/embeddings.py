@@ -1,0 +1,17 @@
+"""Token embeddings, of unit size whatever the width.
+
+Rows are drawn with standard deviation d_model^-0.5 and multiplied by sqrt(d_model) when read, for
+every position method: added sinusoids, whose elements are of size one, neither drown nor vanish,
+and the same matrix serves as output layer with logits of size one.
+
+Legend: B batch, L tokens, D d_model, V vocabulary.
+"""
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class TokenEmbedding(nn.Embedding):
+    def forward(self, input_ids: Tensor) -> Tensor:
+        """(B, L) ids to (B, L, D)."""
+        return F.embedding(input_ids, self.weight) * self.embedding_dim**0.5

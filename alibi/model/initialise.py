@@ -1,0 +1,49 @@
+"""Initial values: every parameter from a generator keyed by its own name.
+
+So two models of the same shape and seed share bit-identical values in every parameter that both
+have, whatever else either has, and in whatever order it was made.
+"""
+
+import hashlib
+
+import torch
+from torch import nn
+
+from alibi.model.output import SoftmaxOutput
+from alibi.positions import Position
+
+
+def named_generator(seed: int, name: str) -> torch.Generator:
+    """A CPU generator for one name, so that devices agree."""
+    digest = hashlib.sha256(f"{seed}/{name}".encode()).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest[:8], "little", signed=True))
+
+
+@torch.no_grad()
+def initialise(model: nn.Module, seed: int, num_layers: int) -> None:
+    """Fill the parameters of `model`, which lie on the CPU.
+
+    Linear layers: N(0, 1 / inputs), which keeps unit size; the two that write to the residual
+    stream are divided by sqrt(2 * num_layers), so that the sum of all blocks stays of unit size
+    (Radford et al., "Language Models are Unsupervised Multitask Learners", section 2.3). Embeddings:
+    N(0, 1 / d_model). Biases 0, norms 1.
+    """
+    drawn = set()  # tied weights are met twice
+    for name, module in model.named_modules():
+        generator = named_generator(seed, name)
+        if isinstance(module, nn.Linear):
+            writes_residual = name.endswith(("attention.output", "feed_forward.down"))
+            scale = (2 * num_layers) ** -0.5 if writes_residual else 1.0
+            nn.init.normal_(module.weight, std=scale * module.in_features**-0.5, generator=generator)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+        elif isinstance(module, nn.Embedding | SoftmaxOutput) and module.weight not in drawn:
+            nn.init.normal_(module.weight, std=module.weight.shape[1] ** -0.5, generator=generator)
+            drawn.add(module.weight)
+        elif isinstance(module, Position):
+            module.initialise(generator)
+
+
+def draw_seed() -> int:
+    """A seed from torch's global generator, so that torch.manual_seed rules where none is given."""
+    return int(torch.randint(2**62, ()))

@@ -1,0 +1,93 @@
+"""A causal language model: embedding, stack, output layer.
+
+Legend: B batch, L tokens, S scored tokens, D d_model, V vocabulary.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from alibi.model.attention import KeyValueCache
+from alibi.model.config import ModelConfig
+from alibi.model.embeddings import TokenEmbedding
+from alibi.model.initialise import draw_seed, initialise
+from alibi.model.output import SoftmaxOutput
+from alibi.model.transformer import Transformer
+
+
+@dataclass(frozen=True)
+class ParameterCount:
+    """Parameters by what they are for; `embedding` counts input and output embeddings, once if tied."""
+
+    position: int
+    embedding: int
+    rest: int
+
+    @property
+    def total(self) -> int:
+        return self.position + self.embedding + self.rest
+
+
+class LanguageModel(nn.Module):
+    """
+    Args:
+        config: shape, parts and position method.
+        vocab_size: number of token ids.
+        seed: of the initial values; drawn from torch's global generator when None.
+
+    Raises:
+        ValueError: vocab_size below 1, an encoder, or what the position method refuses.
+    """
+
+    def __init__(self, config: ModelConfig, vocab_size: int, seed: int | None = None) -> None:
+        super().__init__()
+        if vocab_size < 1:
+            raise ValueError(f"vocab_size ({vocab_size}) must be at least 1.")
+        if not config.causal:
+            raise ValueError("model.causal is false, and a language model must not see later tokens; set it to true.")
+        self.config, self.vocab_size = config, vocab_size
+        self.embedding = TokenEmbedding(vocab_size, config.d_model)
+        self.transformer = Transformer(config)
+        untied = None if config.tie_embeddings else nn.Parameter(torch.empty(vocab_size, config.d_model))
+        self.output = SoftmaxOutput(self.embedding.weight if untied is None else untied)
+        initialise(self, draw_seed() if seed is None else seed, config.num_layers)
+
+    @property
+    def device(self) -> torch.device:
+        return self.embedding.weight.device
+
+    def hidden(
+        self,
+        input_ids: Tensor,
+        positions: Tensor | None = None,
+        padding_mask: Tensor | None = None,
+        cache: KeyValueCache | None = None,
+        first_query: int = 0,
+    ) -> Tensor:
+        """Hidden states (B, L - first_query, D) of ids (B, L); see Transformer.forward."""
+        return self.transformer(self.embedding(input_ids), positions, padding_mask, cache, first_query)
+
+    def forward(self, input_ids: Tensor, **kwargs) -> Tensor:
+        """Logits (B, L - first_query, V) of ids (B, L); keywords as for `hidden`."""
+        return self.output.logits(self.hidden(input_ids, **kwargs))
+
+    def nll(self, input_ids: Tensor, target_ids: Tensor, first_scored: int = 0) -> Tensor:
+        """Nats of the targets of inputs `first_scored` and after.
+
+        Args:
+            input_ids: (B, L).
+            target_ids: (B, S) with S = L - first_scored: the token that follows each scored input.
+            first_scored: queries before it are context only and cost nothing in the last block.
+
+        Returns:
+            (B, S) nats, float32 or wider.
+        """
+        return self.output.nll(self.hidden(input_ids, first_query=first_scored), target_ids)
+
+    def count_parameters(self) -> ParameterCount:
+        def count(*modules: nn.Module) -> int:
+            return sum(p.numel() for p in {p for module in modules for p in module.parameters()})
+
+        position, embedding = count(self.transformer.position), count(self.embedding, self.output)
+        return ParameterCount(position, embedding, count(self) - position - embedding)

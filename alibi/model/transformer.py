@@ -1,0 +1,153 @@
+"""The stack: pre-norm blocks around one position method, hidden states in and out.
+
+    x = x + attention(norm(x));  x = x + feed_forward(norm(x))
+
+Legend: B batch, N tokens given, L tokens returned, M keys (cached and given), D d_model.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from alibi.model.attention import Attention, KeyValueCache, Turns
+from alibi.model.config import ModelConfig
+from alibi.model.scores import ScoreBias
+from alibi.positions import Position, build_position
+
+
+class FeedForward(nn.Module):
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.up = nn.Linear(config.d_model, config.d_ff, bias=config.bias)
+        self.activation = {"gelu": F.gelu, "relu": F.relu}[config.activation]
+        self.dropout = nn.Dropout(config.activation_dropout)
+        self.down = nn.Linear(config.d_ff, config.d_model, bias=config.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.down(self.dropout(self.activation(self.up(x))))
+
+
+class Block(nn.Module):
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.attention_norm = nn.LayerNorm(config.d_model, bias=config.bias)
+        self.attention = Attention(config)
+        self.feed_forward_norm = nn.LayerNorm(config.d_model, bias=config.bias)
+        self.feed_forward = FeedForward(config)
+        self.dropout = nn.Dropout(config.dropout)
+
+    def forward(
+        self,
+        x_BND: Tensor,
+        scores: ScoreBias,
+        turns: Turns,
+        first_query: int = 0,
+        cache: KeyValueCache | None = None,
+        block: int = 0,
+    ) -> Tensor:
+        attended = self.attention(self.attention_norm(x_BND), scores, turns, first_query, cache, block)
+        x_BLD = x_BND[:, first_query:] + self.dropout(attended)
+        return x_BLD + self.dropout(self.feed_forward(self.feed_forward_norm(x_BLD)))
+
+
+class Transformer(nn.Module):
+    """Blocks, final norm and the position method they share.
+
+    Args:
+        config: shape and parts; `config.causal` False makes it an encoder.
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.d_model, self.causal = config.d_model, config.causal
+        self.position: Position = build_position(config.position, config.d_model, config.num_heads, config.causal)
+        self.dropout = nn.Dropout(config.dropout)
+        self.blocks = nn.ModuleList(Block(config) for _ in range(config.num_layers))
+        self.final_norm = nn.LayerNorm(config.d_model, bias=config.bias) if config.final_norm else nn.Identity()
+
+    def forward(
+        self,
+        x: Tensor,
+        positions: Tensor | None = None,
+        padding_mask: Tensor | None = None,
+        cache: KeyValueCache | None = None,
+        first_query: int = 0,
+    ) -> Tensor:
+        """Hidden states of the tokens from `first_query` on.
+
+        Args:
+            x: (B, N, D), scaled token embeddings.
+            positions: integers, (N,) or (B, N); counted on from the cache when not given.
+            padding_mask: (B, N) bool, True where a token is padding; no other token sees it.
+            cache: earlier keys and values, extended in place; causal only.
+            first_query: the last block computes queries, and the result, from this token on.
+
+        Returns:
+            (B, N - first_query, D).
+
+        Raises:
+            ValueError: wrong width, shape or type, a cache with an encoder, or first_query out of range.
+        """
+        self._check(x, positions, padding_mask, cache, first_query)
+        N, past = x.shape[1], 0 if cache is None else len(cache)
+        consecutive = positions is None
+        if consecutive:
+            positions = torch.arange(N, device=x.device)
+            if past:
+                positions = cache.positions[..., -1:] + 1 + positions
+        keys, padding, consecutive = _remember(cache, positions, padding_mask, consecutive, x.shape[0])
+
+        def scores_from(first: int) -> ScoreBias:
+            return ScoreBias(
+                self.position, positions[..., first:], keys, past + first, self.causal, consecutive, padding
+            )
+
+        turn = self.position.rotate(positions)
+        scores, turns = scores_from(0), Turns(turn, turn)
+        x = self.dropout(self.position.embed(x, positions))
+        for number, block in enumerate(self.blocks):
+            first = first_query if number == len(self.blocks) - 1 else 0
+            if first:
+                scores, turns = scores_from(first), Turns(self.position.rotate(positions[..., first:]), turn)
+            x = block(x, scores, turns, first, cache, number)
+        return self.final_norm(x)
+
+    def _check(self, x, positions, padding_mask, cache, first_query) -> None:
+        if x.dim() != 3 or x.shape[-1] != self.d_model:
+            raise ValueError(f"x has shape {tuple(x.shape)}; it must be (batch, seq, d_model) with d_model {self.d_model}.")
+        B, N = x.shape[:2]
+        if N < 1:
+            raise ValueError("x has no tokens (seq is 0); give at least one.")
+        if not 0 <= first_query < N:
+            raise ValueError(f"first_query ({first_query}) must be at least 0 and below the {N} tokens of x.")
+        if positions is not None and tuple(positions.shape) not in ((N,), (B, N)):
+            raise ValueError(f"positions have shape {tuple(positions.shape)}; they must be ({N},) or ({B}, {N}).")
+        if padding_mask is not None and (padding_mask.dtype != torch.bool or tuple(padding_mask.shape) != (B, N)):
+            raise ValueError(
+                f"padding_mask is {padding_mask.dtype} {tuple(padding_mask.shape)}; it must be bool ({B}, {N}), "
+                "True where a token is padding."
+            )
+        if cache is not None and not self.causal:
+            raise ValueError("a key/value cache needs a causal model, and this one has causal=False; leave the cache out.")
+
+
+def _remember(
+    cache: KeyValueCache | None, positions: Tensor, padding: Tensor | None, consecutive: bool, batch: int
+) -> tuple[Tensor, Tensor | None, bool]:
+    """Positions and padding of all keys, the cached ones first, and whether all are consecutive."""
+    if cache is None:
+        return positions, padding, consecutive
+    past = len(cache)
+    if past and (padding is not None or cache.padding_BM is not None):
+        none = torch.zeros(batch, 1, dtype=torch.bool, device=positions.device)
+        before = none.expand(-1, past) if cache.padding_BM is None else cache.padding_BM
+        now = none.expand(-1, positions.shape[-1]) if padding is None else padding
+        padding = torch.cat([before, now], dim=1)
+    if past:
+        before = cache.positions
+        if before.dim() != positions.dim():
+            before, positions = (p.expand(batch, -1) for p in (before, positions))
+        positions = torch.cat([before, positions], dim=-1)
+    cache.positions, cache.padding_BM = positions, padding
+    cache.consecutive = cache.consecutive and consecutive
+    return positions, padding, cache.consecutive

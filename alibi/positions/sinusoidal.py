@@ -1,0 +1,40 @@
+"""Sinusoids added once to the token embedding.
+
+    embed_k(p) = sin(p * f_k) for k < d/2,  cos(p * f_(k - d/2)) for the other half
+    f_k = theta^(-k / (d/2 - 1))
+
+Enters at the bottom of the model, on token embeddings that are already multiplied by sqrt(d_model).
+
+Source: Vaswani et al., arXiv 1706.03762, section 3.5, in the layout and with the frequencies of
+tensor2tensor and fairseq, which the ALiBi paper's baseline uses: sines first, and d/2 - 1 in the
+exponent. Deviation: positions count from 0 (fairseq's from 2).
+"""
+
+import torch
+from torch import Tensor
+
+from alibi.positions.base import Position
+
+
+class Sinusoidal(Position, name="sinusoidal"):
+    def __init__(self, d_model: int, num_heads: int, causal: bool, *, theta: float = 10000.0) -> None:
+        """
+        Args:
+            theta: base of the wavelengths, which run from 2 pi to theta * 2 pi.
+
+        Raises:
+            ValueError: odd d_model or one below 4; theta not above 0.
+        """
+        super().__init__(d_model, num_heads, causal)
+        if d_model % 2 or d_model < 4:
+            raise ValueError(f"d_model ({d_model}) must be even and at least 4 for sinusoidal; use {max(4, d_model + 1)}.")
+        if not theta > 0:
+            raise ValueError(f"model.position.theta ({theta}) must be above 0; the paper uses 10000.")
+        self.theta = theta
+
+    def embed(self, x_BLD: Tensor, positions: Tensor) -> Tensor:
+        half = self.d_model // 2
+        # float64: in float32 the sine of an angle near 65,536 is 2e-3 off.
+        k = torch.arange(half, dtype=torch.float64, device=positions.device)
+        angle = positions[..., None] * self.theta ** (-k / (half - 1))
+        return x_BLD + torch.cat([angle.sin(), angle.cos()], dim=-1).to(x_BLD.dtype)

@@ -1,0 +1,28 @@
+"""Runs on disk: the folder, checkpoints written and read, and what `runs=` means.
+
+    outputs/<name>/config.yaml, metrics.jsonl, checkpoints/{step-00001000/, last, best}, evaluation/
+    outputs/latest -> <name>
+
+Imports `model`, `positions` and `data`. `last`, `best` and `latest` are relative pointers, so a run
+folder may be moved.
+"""
+
+from alibi.runs.checkpoint import CONFIG, Checkpoint, DamagedCheckpoint, load_weights, typed
+from alibi.runs.files import file_sha256, point, write_atomically
+from alibi.runs.folder import RunFolder, checkpoint_of, load_model, resolve_runs, step_name
+
+__all__ = [
+    "CONFIG",
+    "Checkpoint",
+    "DamagedCheckpoint",
+    "RunFolder",
+    "checkpoint_of",
+    "file_sha256",
+    "load_model",
+    "load_weights",
+    "point",
+    "resolve_runs",
+    "step_name",
+    "typed",
+    "write_atomically",
+]

@@ -1,0 +1,95 @@
+"""The run folder: its checkpoints, the pointers to them, and what `runs=` means."""
+
+import glob
+import shutil
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from alibi.data import Tokenizer
+from alibi.model import LanguageModel
+from alibi.runs.checkpoint import CONFIG, MANIFEST, Checkpoint, write_checkpoint
+from alibi.runs.files import point
+
+
+def step_name(step: int) -> str:
+    return f"step-{step:08d}"
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    path: Path
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.path / "checkpoints"
+
+    def saved_steps(self) -> list[int]:
+        """Steps with a checkpoint, in order."""
+        found = (p.name for p in self.checkpoints.glob("step-*") if not p.is_symlink())
+        return sorted(int(name.removeprefix("step-")) for name in found if name.removeprefix("step-").isdigit())
+
+    def save_checkpoint(self, step: int, model: LanguageModel, state: dict, config: str, tokenizer: Tokenizer) -> None:
+        """Write checkpoints/step-<step> and point `last` to it; see write_checkpoint."""
+        write_checkpoint(self.checkpoints / step_name(step), step, model, state, config, tokenizer)
+        point(self.checkpoints / "last", step_name(step))
+
+    def point_best(self, step: int) -> None:
+        point(self.checkpoints / "best", step_name(step))
+
+    def keep(self, last: int) -> None:
+        """Delete all but the newest `last` checkpoints and the best."""
+        best = (self.checkpoints / "best").resolve().name
+        for step in self.saved_steps()[:-last]:
+            if step_name(step) != best:
+                shutil.rmtree(self.checkpoints / step_name(step))
+
+
+def checkpoint_of(path: Path) -> Path:
+    """The checkpoint a path means: itself, or the last one of a run folder."""
+    if (path / MANIFEST).is_file() or path.parent.name == "checkpoints":
+        return path.resolve()
+    if (path / "checkpoints" / "last").is_symlink():
+        return (path / "checkpoints" / "last").resolve()
+    if (path / CONFIG).is_file():
+        raise FileNotFoundError(f"{path} has no checkpoint yet; train it further, or choose another run with runs=.")
+    raise FileNotFoundError(f"{path} is neither a run folder nor a checkpoint folder; give one of them in runs=.")
+
+
+def resolve_runs(runs: str | Iterable[str], outputs: Path) -> list[Path]:
+    """Checkpoint folders that `runs=` means: latest, a run or checkpoint folder, a glob, or a list of these.
+
+    Raises:
+        FileNotFoundError: no run yet, nothing there, or a glob that matches no run.
+    """
+    if not isinstance(runs, str):
+        found = [path for one in runs for path in resolve_runs(one, outputs)]
+        return list(dict.fromkeys(found))
+    if runs == "latest":
+        if not (outputs / "latest").exists():
+            raise FileNotFoundError(f"there is no run yet ({outputs / 'latest'} does not exist); python train.py makes one.")
+        return [checkpoint_of((outputs / "latest").resolve())]
+    if not glob.has_magic(runs) or Path(runs).exists():
+        if not Path(runs).exists():
+            raise FileNotFoundError(f"runs={runs} does not exist; give a run folder, a checkpoint folder or a glob.")
+        return [checkpoint_of(Path(runs))]
+    matches = [Path(p) for p in sorted(glob.glob(runs)) if not Path(p).is_symlink()]
+    folders = [p for p in matches if (p / MANIFEST).is_file() or (p / CONFIG).is_file()]
+    if not folders:
+        raise FileNotFoundError(f"runs={runs} matches no run and no checkpoint; python train.py makes one.")
+    return list(dict.fromkeys(checkpoint_of(p) for p in folders))
+
+
+def load_model(path: str | Path, device: str | torch.device = "cpu") -> LanguageModel:
+    """The model of a run folder (its last checkpoint) or of a checkpoint folder, in evaluation mode.
+
+    Raises:
+        FileNotFoundError: no such folder, or no checkpoint in it.
+        DamagedCheckpoint: the checkpoint is cut short or altered.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise FileNotFoundError(f"{path} does not exist; give a run folder or a checkpoint folder.")
+    return Checkpoint(checkpoint_of(path)).load_model(device)
