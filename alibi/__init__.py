@@ -1,8 +1,8 @@
 """A laboratory for length extrapolation, and ALiBi for people who write their own loops.
 
-    from alibi import ALiBiConfig, ALiBiTransformer
-    model = ALiBiTransformer(ALiBiConfig())
-    model(torch.randn(2, 512, 256)).shape  # (2, 512, 256)
+from alibi import ALiBiConfig, ALiBiTransformer
+model = ALiBiTransformer(ALiBiConfig())
+model(torch.randn(2, 512, 256)).shape  # (2, 512, 256)
 """
 
 from alibi.model import ALiBiConfig, ALiBiTransformer, LanguageModel, ModelConfig

@@ -1,5 +1,6 @@
 """What a result was made with: versions, git commit, device, threads; and how much memory it took."""
 
+import contextlib
 import platform
 import resource
 import subprocess
@@ -56,10 +57,8 @@ def reset_peak_memory(device: torch.device) -> None:
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
         return
-    try:
+    with contextlib.suppress(OSError):  # not Linux, or not allowed: the peak is then that of the whole process
         Path("/proc/self/clear_refs").write_text("5")
-    except OSError:  # not Linux, or not allowed: the peak is then that of the whole process
-        pass
 
 
 def peak_memory_mib(device: torch.device) -> float:

@@ -1,9 +1,9 @@
 """Tokens on disk: a folder of flat binary files, memory-mapped, with a manifest.
 
-    tokens.bin      uint16 or uint32, the stream
-    lines.bin       uint32 (tokens, words, bytes) of each line, to cut at a line
-    documents.bin   uint32, the line that begins each document
-    manifest.json   counts, and sha256 of text, tokenizer and tokens; written last
+tokens.bin      uint16 or uint32, the stream
+lines.bin       uint32 (tokens, words, bytes) of each line, to cut at a line
+documents.bin   uint32, the line that begins each document
+manifest.json   counts, and sha256 of text, tokenizer and tokens; written last
 """
 
 import hashlib
@@ -86,7 +86,8 @@ class TokenFileWriter:
         self.separate_documents = separate_documents
         self.counts = dict.fromkeys(("tokens", "words", "bytes", "lines", "documents"), 0)
         self.sha256 = hashlib.sha256()
-        self.files = {name: open(folder / f"{name}.bin", "wb") for name in ("tokens", "lines", "documents")}
+        files = ("tokens", "lines", "documents")
+        self.files = {name: open(folder / f"{name}.bin", "wb") for name in files}  # noqa: SIM115, closed by close()
 
     def add(self, lines: list[str], starts: list[bool], ids: list[list[int]]) -> None:
         """Append lines with their ids; where documents are kept apart, end-of-text closes the one before."""
@@ -146,6 +147,4 @@ def open_token_file(folder: Path) -> TokenFile | None:
     except (OSError, ValueError, KeyError, TypeError):
         return None
     counts = {f"num_{name}": manifest[name] for name in ("tokens", "words", "bytes", "lines")}
-    return TokenFile(
-        folder, manifest["text"], manifest["tokenizer"], manifest["end_of_text"], tokens=tokens, **counts
-    )
+    return TokenFile(folder, manifest["text"], manifest["tokenizer"], manifest["end_of_text"], tokens=tokens, **counts)

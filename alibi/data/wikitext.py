@@ -52,8 +52,8 @@ def _from_classic(name: str, split: str, form: str, path: Path) -> ClassicFile:
     if not path.exists():
         there = ", ".join(sorted(p.name for p in path.parent.glob("wiki.*")))
         raise FileNotFoundError(
-            f"{path} does not exist, and {split} of {name} in the form .{form} needs it (.raw is taken only where train, "
-            f"valid and test all have it, and never for tokenizer=word); the folder has: {there}."
+            f"{path} does not exist, and {split} of {name} in the form .{form} needs it (.raw is taken only where "
+            f"train, valid and test all have it, and never for tokenizer=word); the folder has: {there}."
         )
     return ClassicFile(name, split, form, path.stat().st_size, False, path)
 
@@ -69,7 +69,8 @@ def _from_parquet(name: str, split: str, words: bool, root: Path, cache: Path) -
         for folder in (root / config, root):
             files = sorted(folder.glob(f"{split}-*.parquet"))
             if files and (folder.name == config or not _names_other_config(folder.name, config)):
-                rows = Dataset.from_parquet([str(f) for f in files], cache_dir=str(cache / "datasets"), columns=["text"])
+                names = [str(f) for f in files]
+                rows = Dataset.from_parquet(names, cache_dir=str(cache / "datasets"), columns=["text"])
                 return HubRows(name, split, form, rows.data.nbytes, False, rows)
     wanted = " or ".join(f"{_hub_config(name, form)}/{split}-*.parquet" for form in forms)
     raise FileNotFoundError(

@@ -13,7 +13,7 @@ import math
 import torch
 from torch import Tensor
 
-from alibi.positions import DistanceBias, Position
+from alibi.positions import Position
 
 # Causal blocks see only the keys up to their last query, so small blocks waste less on the upper
 # triangle and large ones call the kernel less often. Two CPU cores, 6 layers of width 256, one
@@ -89,7 +89,7 @@ class ScoreBias:
     def _band(self, dtype: torch.dtype) -> Tensor:
         """(1, 1 or H, C, W): row r, column s is the bias at distance (first query of the last block) + r - s."""
         if dtype not in self._bands:
-            last, stop = self.blocks()[-1]
+            last, _ = self.blocks()[-1]
             C = min(QUERIES_PER_BLOCK, self.num_queries)
             offset = self.first_query + last
             W = offset + C if self.causal else last + self.num_keys

@@ -114,7 +114,9 @@ class Transformer(nn.Module):
 
     def _check(self, x, positions, padding_mask, cache, first_query) -> None:
         if x.dim() != 3 or x.shape[-1] != self.d_model:
-            raise ValueError(f"x has shape {tuple(x.shape)}; it must be (batch, seq, d_model) with d_model {self.d_model}.")
+            raise ValueError(
+                f"x has shape {tuple(x.shape)}; it must be (batch, seq, d_model) with d_model {self.d_model}."
+            )
         B, N = x.shape[:2]
         if N < 1:
             raise ValueError("x has no tokens (seq is 0); give at least one.")
@@ -128,7 +130,9 @@ class Transformer(nn.Module):
                 "True where a token is padding."
             )
         if cache is not None and not self.causal:
-            raise ValueError("a key/value cache needs a causal model, and this one has causal=False; leave the cache out.")
+            raise ValueError(
+                "a key/value cache needs a causal model, and this one has causal=False; leave the cache out."
+            )
 
 
 def _remember(

@@ -17,6 +17,7 @@ Legend: B batch, L queries, M keys, D d_model, H heads, K head_dim, R any shape 
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -56,7 +57,7 @@ class Position(nn.Module):
     to the method alone is a keyword of its `__init__`, with a default; the YAML gives the value.
     """
 
-    registry: dict[str, type["Position"]] = {}
+    registry: ClassVar[dict[str, type["Position"]]] = {}
     name: str
 
     def __init_subclass__(cls, name: str, **kwargs) -> None:

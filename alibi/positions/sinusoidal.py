@@ -27,7 +27,9 @@ class Sinusoidal(Position, name="sinusoidal"):
         """
         super().__init__(d_model, num_heads, causal)
         if d_model % 2 or d_model < 4:
-            raise ValueError(f"d_model ({d_model}) must be even and at least 4 for sinusoidal; use {max(4, d_model + 1)}.")
+            raise ValueError(
+                f"d_model ({d_model}) must be even and at least 4 for sinusoidal; use {max(4, d_model + 1)}."
+            )
         if not theta > 0:
             raise ValueError(f"model.position.theta ({theta}) must be above 0; the paper uses 10000.")
         self.theta = theta

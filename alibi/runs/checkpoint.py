@@ -38,7 +38,9 @@ class DamagedCheckpoint(ValueError):
     """A checkpoint that is missing, cut short or altered."""
 
 
-def write_checkpoint(target: Path, step: int, model: LanguageModel, state: dict, config: str, tokenizer: Tokenizer) -> None:
+def write_checkpoint(
+    target: Path, step: int, model: LanguageModel, state: dict, config: str, tokenizer: Tokenizer
+) -> None:
     """Write a checkpoint folder, whole or not at all.
 
     Args:
@@ -96,7 +98,8 @@ class Checkpoint:
             return {**manifest, "sha256": {str(Path(n).name): s for n, s in manifest["sha256"].items()}}
         except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
             raise DamagedCheckpoint(
-                f"{self.path} is no complete checkpoint: {MANIFEST} cannot be read ({error}); choose another with runs=."
+                f"{self.path} is no complete checkpoint: {MANIFEST} cannot be read ({error}); "
+                "choose another with runs=."
             ) from error
 
     @property
@@ -174,8 +177,8 @@ def load_weights(model: LanguageModel, checkpoint: Path) -> None:
         have, want = (tuple(t[name].shape) if name in t else "nothing" for t in (tensors, parameters))
         if have != want:
             raise DamagedCheckpoint(
-                f"{checkpoint / MODEL} does not fit its config.yaml and tokenizer: {name} is {have} in the file and {want} "
-                "in the model."
+                f"{checkpoint / MODEL} does not fit its config.yaml and tokenizer: {name} is {have} in the file and "
+                f"{want} in the model."
             )
     with torch.no_grad():
         for name, parameter in parameters.items():

@@ -69,7 +69,9 @@ def resolve_runs(runs: str | Iterable[str], outputs: Path) -> list[Path]:
         return list(dict.fromkeys(found))
     if runs == "latest":
         if not (outputs / "latest").exists():
-            raise FileNotFoundError(f"there is no run yet ({outputs / 'latest'} does not exist); python train.py makes one.")
+            raise FileNotFoundError(
+                f"there is no run yet ({outputs / 'latest'} does not exist); python train.py makes one."
+            )
         return [checkpoint_of((outputs / "latest").resolve())]
     if not glob.has_magic(runs) or Path(runs).exists():
         if not Path(runs).exists():
