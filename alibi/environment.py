@@ -1,6 +1,10 @@
-"""What a result was made with: versions, git commit, device, threads; and how much memory it took."""
+"""The machine: which device and precision, what a result was made with, how much memory it took.
+
+A leaf: imports nothing of this project.
+"""
 
 import contextlib
+import os
 import platform
 import resource
 import subprocess
@@ -70,3 +74,41 @@ def peak_memory_mib(device: torch.device) -> float:
             return int(line.split()[1]) / 2**10
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / (2**20 if sys.platform == "darwin" else 2**10)
+
+
+def pick_device(name: str) -> torch.device:
+    """`auto`, `cpu` or `cuda` as a device; under several processes, this process's GPU.
+
+    Raises:
+        ValueError: another name, or cuda where there is none.
+    """
+    if name not in ("auto", "cpu", "cuda"):
+        raise ValueError(f"device ({name}) must be one of: auto, cpu, cuda.")
+    if name == "cuda" and not torch.cuda.is_available():
+        raise ValueError("device=cuda, but torch finds no CUDA device on this machine; use device=cpu or device=auto.")
+    if name == "cpu" or not torch.cuda.is_available():
+        return torch.device("cpu")
+    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+
+
+def resolve_precision(name: str, device: torch.device) -> str:
+    """`auto` as bf16 where the machine multiplies it fast, else fp32; the others as they are.
+
+    Raises:
+        ValueError: another name.
+    """
+    if name not in ("auto", "fp32", "bf16"):
+        raise ValueError(f"precision ({name}) must be one of: auto, fp32, bf16.")
+    if name != "auto":
+        return name
+    if device.type == "cuda":
+        fast = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        able = torch.cpu.get_capabilities()
+        fast = able.get("avx512_bf16", False) or able.get("amx_bf16", False)
+    return "bf16" if fast else "fp32"
+
+
+def autocast(device: torch.device, precision: str) -> torch.autocast:
+    """Products in bf16 where `precision` says so; weights, sums and losses stay in fp32."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")

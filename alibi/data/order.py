@@ -40,7 +40,16 @@ class TrainingOrder:
         self._epoch, self._permutation = -1, np.array([], int)
 
     def blocks(self, cursor: Cursor, count: int) -> tuple[np.ndarray, Cursor]:
-        """The next `count` blocks, and the cursor behind them; an epoch may end in between."""
+        """The next `count` blocks, and the cursor behind them; an epoch may end in between.
+
+        Raises:
+            ValueError: the cursor is of a longer text, or of shorter blocks.
+        """
+        if cursor.index >= self.num_blocks:
+            raise ValueError(
+                f"the cursor's index ({cursor.index}) is beyond the {self.num_blocks} blocks of an epoch; "
+                "resume with the text and the train.seq_len that it comes from."
+            )
         taken = []
         while count > 0:
             block = self._of_epoch(cursor.epoch)[cursor.index : cursor.index + count]

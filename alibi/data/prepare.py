@@ -61,16 +61,17 @@ def prepare_tokens(text: Text, tokenizer: Tokenizer, cache: Path, quiet: bool = 
     folder = cache / "tokens" / f"{text.name}-{text.split}-{tokenizer.name}-{key}"
 
     def make(target: Path) -> None:
-        writer = TokenFileWriter(target, tokenizer.vocab_size, tokenizer.end_of_text, text.separate_documents)
-        for batch in in_batches(_with_progress(text, f"encoding {text.split}", quiet), LINES_PER_BATCH):
-            lines, starts = [line for line, _ in batch], [begins for _, begins in batch]
-            writer.add(lines, starts, tokenizer.encode(lines))
-        if not writer.counts["tokens"]:
-            raise ValueError(f"the {text.split} split of {text.name} is empty; give a text with at least one line.")
-        writer.close(
-            {"name": text.name, "split": text.split, "form": text.form, "sha256": text.sha256},
-            {"name": tokenizer.name, "vocab_size": tokenizer.vocab_size, "sha256": tokenizer.sha256},
-        )
+        end, apart = tokenizer.end_of_text, text.separate_documents
+        with TokenFileWriter(target, tokenizer.vocab_size, end, apart) as writer:
+            for batch in in_batches(_with_progress(text, f"encoding {text.split}", quiet), LINES_PER_BATCH):
+                lines, starts = [line for line, _ in batch], [begins for _, begins in batch]
+                writer.add(lines, starts, tokenizer.encode(lines))
+            if not writer.counts["tokens"]:
+                raise ValueError(f"the {text.split} split of {text.name} is empty; give a text with at least one line.")
+            writer.close(
+                {"name": text.name, "split": text.split, "form": text.form, "sha256": text.sha256},
+                {"name": tokenizer.name, "vocab_size": tokenizer.vocab_size, "sha256": tokenizer.sha256},
+            )
 
     return _cached(folder, lambda: open_token_file(folder), make)
 

@@ -46,9 +46,13 @@ class Text:
     @cached_property
     def sha256(self) -> str:
         """Hash of the UTF-8 text, and of where documents begin if they are kept apart."""
+        return self.sha256_of(None)
+
+    def sha256_of(self, num_lines: int | None) -> str:
+        """Likewise, of the first `num_lines` lines only."""
         digest = hashlib.sha256()
         mark = "\0document\0" if self.separate_documents else ""
-        for lines in in_batches(self.lines(), 4096):
+        for lines in in_batches(islice(self.lines(), num_lines), 4096):
             digest.update("".join(mark + line if starts else line for line, starts in lines).encode())
         return digest.hexdigest()
 

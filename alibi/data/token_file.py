@@ -3,7 +3,7 @@
 tokens.bin      uint16 or uint32, the stream
 lines.bin       uint32 (tokens, words, bytes) of each line, to cut at a line
 documents.bin   uint32, the line that begins each document
-manifest.json   counts, and sha256 of text, tokenizer and tokens; written last
+manifest.json   counts, and sha256 of text, tokenizer and the three files; written last
 """
 
 import hashlib
@@ -15,6 +15,7 @@ import numpy as np
 
 FORMAT = 1
 LINE_FIELDS = ("tokens", "words", "bytes")
+FILES = ("tokens", "lines", "documents")
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,10 @@ class TokenFile:
 
 
 class TokenFileWriter:
-    """Writes the files of a folder, then the manifest. The caller moves the folder to its place."""
+    """Writes the files of a folder, then the manifest. The caller moves the folder to its place.
+
+    As a context manager it lets go of the files also where the manifest is never reached.
+    """
 
     def __init__(self, folder: Path, vocab_size: int, end_of_text: int, separate_documents: bool) -> None:
         self.folder = folder
@@ -85,9 +89,15 @@ class TokenFileWriter:
         self.end_of_text = end_of_text
         self.separate_documents = separate_documents
         self.counts = dict.fromkeys(("tokens", "words", "bytes", "lines", "documents"), 0)
-        self.sha256 = hashlib.sha256()
-        files = ("tokens", "lines", "documents")
-        self.files = {name: open(folder / f"{name}.bin", "wb") for name in files}  # noqa: SIM115, closed by close()
+        self.sha256 = {name: hashlib.sha256() for name in FILES}
+        self.files = {name: open(folder / f"{name}.bin", "wb") for name in FILES}  # noqa: SIM115, closed by close()
+
+    def __enter__(self) -> "TokenFileWriter":
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        for file in self.files.values():
+            file.close()
 
     def add(self, lines: list[str], starts: list[bool], ids: list[list[int]]) -> None:
         """Append lines with their ids; where documents are kept apart, end-of-text closes the one before."""
@@ -104,11 +114,10 @@ class TokenFileWriter:
         self.counts["lines"] += len(lines)
 
     def _write(self, tokens: np.ndarray, sizes: np.ndarray, first_lines: np.ndarray) -> None:
-        data = tokens.tobytes()
-        self.files["tokens"].write(data)
-        self.sha256.update(data)
-        self.files["lines"].write(sizes.tobytes())
-        self.files["documents"].write(first_lines.astype(np.uint32).tobytes())
+        for name, array in zip(FILES, (tokens, sizes, first_lines.astype(np.uint32)), strict=True):
+            data = array.tobytes()
+            self.files[name].write(data)
+            self.sha256[name].update(data)
         for name, total in zip(LINE_FIELDS, sizes.sum(axis=0, dtype=np.int64), strict=True):
             self.counts[name] += int(total)
         self.counts["documents"] += len(first_lines)
@@ -127,7 +136,7 @@ class TokenFileWriter:
             **self.counts,
             "dtype": self.dtype.name,
             "end_of_text": self.end_of_text,
-            "sha256": self.sha256.hexdigest(),
+            "sha256": {name: digest.hexdigest() for name, digest in self.sha256.items()},
         }
         (self.folder / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n")
 
@@ -136,15 +145,20 @@ def open_token_file(folder: Path) -> TokenFile | None:
     """The token file in a folder, or None where there is none, or a damaged one (a cache is made again)."""
     try:
         manifest = json.loads((folder / "manifest.json").read_text())
-        dtype, count = np.dtype(manifest["dtype"]), manifest["tokens"]
-        if manifest["format"] != FORMAT or (folder / "tokens.bin").stat().st_size != count * dtype.itemsize:
+        if manifest["format"] != FORMAT:
             return None
-        if (folder / "lines.bin").stat().st_size != manifest["lines"] * 4 * len(LINE_FIELDS):
+        if any(_sha256(folder / f"{name}.bin") != manifest["sha256"][name] for name in FILES):
             return None
-        tokens = np.memmap(folder / "tokens.bin", dtype, "r")
-        if hashlib.sha256(tokens).hexdigest() != manifest["sha256"]:
+        tokens = np.memmap(folder / "tokens.bin", np.dtype(manifest["dtype"]), "r")
+        if len(tokens) != manifest["tokens"]:
             return None
     except (OSError, ValueError, KeyError, TypeError):
         return None
     counts = {f"num_{name}": manifest[name] for name in ("tokens", "words", "bytes", "lines")}
     return TokenFile(folder, manifest["text"], manifest["tokenizer"], manifest["end_of_text"], tokens=tokens, **counts)
+
+
+def _sha256(path: Path) -> str:
+    # Read, not mapped: mapped pages would count as this process's memory.
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

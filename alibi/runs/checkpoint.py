@@ -39,13 +39,14 @@ class DamagedCheckpoint(ValueError):
 
 
 def write_checkpoint(
-    target: Path, step: int, model: LanguageModel, state: dict, config: str, tokenizer: Tokenizer
+    target: Path, step: int, model: LanguageModel, state: dict, config: str, tokenizer: Tokenizer, texts: dict[str, str]
 ) -> None:
     """Write a checkpoint folder, whole or not at all.
 
     Args:
         state: all that a restart needs; numbers, strings, tensors and containers of them.
         config: the run's resolved config.yaml.
+        texts: sha256 of the text of each split that the run read.
     """
     beside = target.with_name(f".{target.name}.{os.getpid()}")
     for leftover in target.parent.glob(".step-*"):
@@ -57,7 +58,9 @@ def write_checkpoint(
         (beside / CONFIG).write_text(config, encoding="utf-8")
         (beside / TOKENIZER).write_text(tokenizer.to_json(), encoding="utf-8")
         sums = {name: file_sha256(beside / name) for name in (MODEL, STATE, CONFIG, TOKENIZER)}
-        manifest = {"format": FORMAT, "step": step, "sha256": sums, "made_with": environment(model.device)}
+        manifest = {"format": FORMAT, "step": step, "sha256": sums, "texts": texts}
+        manifest["parameters"] = model.count_parameters().total
+        manifest["made_with"] = environment(model.device)
         write_atomically(beside / MANIFEST, json.dumps(manifest, indent=2) + "\n")
         for name in sums:
             sync(beside / name)
@@ -114,6 +117,11 @@ class Checkpoint:
     def sha256(self) -> str:
         """Of the weights."""
         return self.manifest["sha256"][MODEL]
+
+    @property
+    def texts(self) -> dict[str, str]:
+        """sha256 of the text of each split that the run read."""
+        return self.manifest["texts"]
 
     @cached_property
     def config(self) -> dict:

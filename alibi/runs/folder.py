@@ -1,6 +1,7 @@
 """The run folder: its checkpoints, the pointers to them, and what `runs=` means."""
 
 import glob
+import os
 import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -31,13 +32,20 @@ class RunFolder:
         found = (p.name for p in self.checkpoints.glob("step-*") if not p.is_symlink())
         return sorted(int(name.removeprefix("step-")) for name in found if name.removeprefix("step-").isdigit())
 
-    def save_checkpoint(self, step: int, model: LanguageModel, state: dict, config: str, tokenizer: Tokenizer) -> None:
+    def save_checkpoint(
+        self, step: int, model: LanguageModel, state: dict, config: str, tokenizer: Tokenizer, texts: dict[str, str]
+    ) -> None:
         """Write checkpoints/step-<step> and point `last` to it; see write_checkpoint."""
-        write_checkpoint(self.checkpoints / step_name(step), step, model, state, config, tokenizer)
+        write_checkpoint(self.checkpoints / step_name(step), step, model, state, config, tokenizer, texts)
         point(self.checkpoints / "last", step_name(step))
 
     def point_best(self, step: int) -> None:
         point(self.checkpoints / "best", step_name(step))
+
+    def point_latest(self, outputs: Path) -> None:
+        """Point outputs/latest to this run."""
+        outputs.mkdir(parents=True, exist_ok=True)
+        point(outputs / "latest", os.path.relpath(self.path.absolute(), outputs.absolute()))
 
     def keep(self, last: int) -> None:
         """Delete all but the newest `last` checkpoints and the best."""

@@ -1,0 +1,86 @@
+"""Typed settings for the entries: with train.py and evaluate.py the only place that knows Hydra.
+
+Hydra composes YAML and command line; here the result is checked against the dataclasses and turned
+into them, and what a user did wrong becomes one message instead of a traceback.
+"""
+
+import atexit
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from typing import TypeVar
+
+from hydra.core.config_store import ConfigStore
+from hydra.errors import CompactHydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from alibi.commands import EvaluateCommand
+from alibi.environment import pick_device, resolve_precision
+from alibi.positions import build_position
+from alibi.training import RunConfig, run_name
+
+CONFIGS = str(Path(__file__).parents[1] / "configs")
+T = TypeVar("T")
+
+
+@cache
+def scratch_folder() -> str:
+    """Where Hydra may put what it insists on writing in a sweep; gone when the process ends."""
+    folder = tempfile.mkdtemp(prefix="alibi-hydra-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
+
+
+def register() -> None:
+    """Tell Hydra the types of the settings; before @hydra.main."""
+    store = ConfigStore.instance()
+    store.store(name="train_schema", node=RunConfig)
+    store.store(name="evaluate_schema", node=EvaluateCommand)
+    OmegaConf.register_new_resolver("scratch_folder", scratch_folder, replace=True)
+
+
+@contextmanager
+def plain_errors() -> Iterator[None]:
+    """What a user can cause, as one message and exit code 1; HYDRA_FULL_ERROR=1 shows where it came from."""
+    try:
+        yield
+    except OmegaConfBaseException as error:
+        raise CompactHydraException(str(error).splitlines()[0]) from None
+    except (ValueError, OSError) as error:
+        raise CompactHydraException(f"{type(error).__name__}: {error}") from error
+
+
+def typed(schema: type[T], composed: DictConfig) -> T:
+    """The composed settings as dataclasses, each of which checks its own."""
+    return OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(schema), composed))
+
+
+def run_from(composed: DictConfig) -> tuple[RunConfig, Path]:
+    """A run's settings, with what the machine decides filled in, and its folder.
+
+    Raises:
+        ValueError: settings that cannot be.
+    """
+    config = typed(RunConfig, composed)
+    config.precision = resolve_precision(config.precision, pick_device(config.device))
+    build_position(config.model.position, config.model.d_model, config.model.num_heads, config.model.causal)
+    if config.data.path is not None:
+        config.data.path = str(Path(config.data.path).absolute())
+    folder = Path(config.run_dir) if config.run_dir else Path(config.paths.outputs) / run_name(config)
+    config.run_dir = str(folder)
+    return config, folder
+
+
+def evaluation_from(composed: DictConfig) -> EvaluateCommand:
+    """What evaluate.py was asked for.
+
+    Raises:
+        ValueError: settings that cannot be.
+    """
+    command = typed(EvaluateCommand, composed)
+    command.precision = resolve_precision(command.precision, pick_device(command.device))
+    return command

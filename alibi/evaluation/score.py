@@ -1,0 +1,62 @@
+"""Windows scored into sums: one path for every length, stride, scorer and number of processes."""
+
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
+
+import torch
+from torch import Tensor
+
+from alibi.data import TokenFile, Window, read_windows, window_batches
+from alibi.environment import autocast
+from alibi.evaluation.sums import Accumulator
+from alibi.model import LanguageModel
+
+# (input ids (B, L), target ids (B, S), first scored input) -> nats (B, S). Models of ours, models
+# through a cache and models of other libraries are scorers; nothing below knows more of them.
+Scorer = Callable[[Tensor, Tensor, int], Tensor]
+
+
+def model_scorer(model: LanguageModel, precision: str = "fp32") -> Scorer:
+    """A model of ours, in evaluation mode, as a scorer."""
+
+    def nats(input_ids: Tensor, target_ids: Tensor, first_scored: int) -> Tensor:
+        with autocast(model.device, precision):
+            return model.nll(input_ids, target_ids, first_scored)
+
+    return nats
+
+
+@torch.inference_mode()
+def score(
+    tokens: TokenFile,
+    length: int,
+    stride: int,
+    scorer: Scorer,
+    accumulators: Sequence[Accumulator],
+    device: torch.device,
+    batch_tokens: int,
+    share: tuple[int, int] = (0, 1),
+) -> Iterator[int]:
+    """Score every target of `tokens` once, feeding the accumulators; yields the targets of each batch.
+
+    Batches are formed first and only then shared out, so that the number of processes changes
+    nothing but who computes.
+
+    Args:
+        share: (rank, number) of this process: it takes the batches rank, rank + number, ...
+
+    Raises:
+        ValueError: length or stride out of range.
+    """
+    rank, number = share
+    for batch in islice(window_batches(len(tokens), length, stride, batch_tokens), rank, None, number):
+        nats_BS = score_batch(tokens, batch, scorer, device)
+        for accumulator in accumulators:
+            accumulator.add(batch, nats_BS)
+        yield nats_BS.numel()
+
+
+def score_batch(tokens: TokenFile, batch: list[Window], scorer: Scorer, device: torch.device) -> Tensor:
+    """Nats (B, S) of the scored targets of windows of one shape."""
+    inputs, targets = (torch.from_numpy(ids).to(device) for ids in read_windows(tokens, batch))
+    return scorer(inputs, targets, batch[0].shape[1])

@@ -1,0 +1,61 @@
+"""What `evaluate.py` can be told."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass
+class EvaluationSettings:
+    """
+    Attributes:
+        lengths: tokens a target may see, itself not counted as context: inputs of one pass.
+        stride: targets scored in a pass; None means the length (nonoverlapping). A number, or a list
+            of numbers and None.
+        split: validation or test.
+        max_tokens: cut the split at the last whole line within so many tokens.
+        batch_tokens: inputs scored at once, where several windows fit.
+        reuse: keep rows that an earlier evaluation of the same checkpoint, text, protocol and precision left.
+        figure_dir: where the figure goes; None means the run's own evaluation folder, or, for several
+            runs, the folder that holds them.
+    """
+
+    lengths: list[int] = field(default_factory=lambda: [512, 1024, 2048])
+    stride: Any = None
+    split: str = "validation"
+    max_tokens: int | None = None
+    batch_tokens: int = 8192
+    reuse: bool = False
+    figure_dir: str | None = None
+
+    def __post_init__(self) -> None:
+        if not self.lengths:
+            raise ValueError("eval.lengths is empty; give at least one length, eval.lengths=[512].")
+        for length in self.lengths:
+            if length < 1:
+                raise ValueError(f"eval.lengths has {length}, and a length must be at least 1.")
+        for stride in self.strides:
+            if stride is not None and (not isinstance(stride, int) or isinstance(stride, bool)):
+                raise ValueError(f"eval.stride ({stride}) must be a whole number, null, or a list of these.")
+            if stride is not None and not 1 <= stride <= min(self.lengths):
+                raise ValueError(
+                    f"eval.stride ({stride}) must be at least 1 and at most every length "
+                    f"(the shortest is {min(self.lengths)}); null means nonoverlapping."
+                )
+        if self.split not in ("validation", "test"):
+            raise ValueError(f"eval.split ({self.split}) must be validation or test.")
+        for name in ("batch_tokens", "max_tokens"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"eval.{name} ({value}) must be at least 1.")
+
+    @property
+    def strides(self) -> list[int | None]:
+        """Each stride once, in the order given."""
+        strides = self.stride if isinstance(self.stride, list) else [self.stride]
+        return list(dict.fromkeys(strides))
+
+
+def in_order(lengths: list[int]) -> tuple[list[int], str | None]:
+    """Lengths sorted, each once, and a sentence if that is not what was given."""
+    ordered = sorted(set(lengths))
+    return ordered, None if ordered == list(lengths) else f"lengths {list(lengths)} are evaluated as {ordered}"

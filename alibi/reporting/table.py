@@ -1,0 +1,62 @@
+"""Results as text tables: one row a run, one column a length, the training length marked."""
+
+from collections.abc import Sequence
+
+from tabulate import tabulate
+
+from alibi.reporting.results import Result
+
+METRICS = {"perplexity": "perplexity per token", "word_perplexity": "perplexity per word"}
+
+
+def results_table(results: Sequence[Result], lengths: Sequence[int], style: str = "simple") -> str:
+    """A table for each metric, with what was measured above them.
+
+    Args:
+        results: of one protocol.
+        style: of the `tabulate` library; `github` gives Markdown.
+    """
+    parts = [_title(results)]
+    for metric, title in METRICS.items():
+        header = ["method", "trained at", "seed", "step", *map(str, lengths)]
+        rows = [
+            [r.method, r.seq_len, r.seed, r.step, *(_cell(r, length, metric) for length in lengths)] for r in results
+        ]
+        table = tabulate(rows, header, style, disable_numparse=True, colalign=("left", *["right"] * (len(header) - 1)))
+        parts.append(f"{title}, at length (* is the training length)\n{table}")
+    return "\n\n".join([*parts, *_reasons(results, lengths)])
+
+
+def _title(results: Sequence[Result]) -> str:
+    first = results[0].content
+    data = first["data"]
+    counts = f"{data['tokens']:,} tokens, {data['words']:,} words, {data['bytes']:,} bytes"
+    scored = "all scored at every length" if len({r.content["data"]["tokens"] for r in results}) == 1 else "first run"
+    return f"{data['name']} {data['split']}, {first['protocol']['name']}, {first['precision']}: {counts}, {scored}"
+
+
+def _cell(result: Result, length: int, metric: str) -> str:
+    row = result.rows.get(length)
+    if row is None:
+        return ""
+    mark = "*" if length == result.seq_len else ""
+    return f"{_short(row['error']) if 'error' in row else _number(row[metric])}{mark}"
+
+
+def _number(value: float) -> str:
+    return f"{value:.2f}" if value < 10000 else f"{value:.3g}"
+
+
+def _short(error: str) -> str:
+    """`out of memory: tried to allocate ...` as `out of memory`."""
+    return error.partition(":")[0]
+
+
+def _reasons(results: Sequence[Result], lengths: Sequence[int]) -> list[str]:
+    lines = [
+        f"{r.run} at length {length}: {r.rows[length]['error']}"
+        for r in results
+        for length in lengths
+        if "error" in r.rows.get(length, {})
+    ]
+    return ["\n".join(lines)] if lines else []

@@ -1,0 +1,60 @@
+"""What makes two runs the same: the settings that change the weights, and the name made of them."""
+
+import hashlib
+import json
+import re
+from dataclasses import asdict
+
+from alibi.training.settings import RunConfig
+
+# How a run is carried out, watched and stored. Everything else changes the weights.
+NOT_WEIGHTS = {
+    "": {"run_dir", "device", "tracking", "paths"},
+    "data": {"path"},
+    "train": {
+        "micro_batch_tokens",
+        "eval_every",
+        "eval_lengths",
+        "checkpoint_every",
+        "keep_last",
+        "log_every",
+        "resume",
+        "compile",
+    },
+    "model": {"size"},
+}
+
+
+def weight_settings(config: dict) -> dict[str, object]:
+    """Settings that change the weights, by their full name: {"model.num_layers": 6, ...}."""
+
+    def flatten(values: dict, prefix: str) -> dict[str, object]:
+        flat = {}
+        for name, value in values.items():
+            if name in NOT_WEIGHTS.get(prefix, ()):
+                continue
+            full = f"{prefix}.{name}" if prefix else name
+            flat |= flatten(value, full) if isinstance(value, dict) else {full: value}
+        return flat
+
+    return flatten(config, "")
+
+
+def run_name(config: RunConfig) -> str:
+    """<model>-<size>-<data>-L<seq_len>-seed<seed>-<8 hex of the settings that change the weights>."""
+    settings = json.dumps(weight_settings(asdict(config)), sort_keys=True)
+    digest = hashlib.sha256(settings.encode()).hexdigest()[:8]
+    method = config.model.position["name"]
+    name = f"{method}-{config.model.size}-{config.data.name}-L{config.train.seq_len}-seed{config.seed}-{digest}"
+    return re.sub(r"[^A-Za-z0-9._-]", "_", name)
+
+
+def differences(stored: dict, current: dict) -> list[str]:
+    """Sentences, one a setting in which two configurations would give other weights."""
+    old, new = weight_settings(stored), weight_settings(current)
+    absent = "not set"
+    return [
+        f"{name} is {old.get(name, absent)} there and {new.get(name, absent)} now"
+        for name in sorted(old.keys() | new.keys())
+        if old.get(name, absent) != new.get(name, absent)
+    ]

@@ -1,0 +1,212 @@
+"""The training loop: update, log, validate, save, until max_steps.
+
+Imports `data`, `model`, `runs` and `evaluation`.
+"""
+
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+import yaml
+from tqdm import tqdm
+
+from alibi.data import TokenFile, Tokenizer, TrainingOrder, open_text, prepare_tokenizer, prepare_tokens
+from alibi.environment import peak_memory_mib, pick_device, reset_peak_memory
+from alibi.evaluation import perplexity
+from alibi.model import LanguageModel
+from alibi.runs import CONFIG, Checkpoint, RunFolder, load_weights, write_atomically
+from alibi.tracking import MetricsFile, Wandb
+from alibi.training.optimizer import build_optimizer, check_warmup
+from alibi.training.processes import Processes, processes
+from alibi.training.resume import check_same_text, find_checkpoint
+from alibi.training.settings import RunConfig
+from alibi.training.state import TrainState
+from alibi.training.summary import describe_run
+from alibi.training.update import NotFinite, Updater, micro_batch_sizes
+from alibi.training.validation import validate
+
+
+@dataclass
+class Prepared:
+    """A run's text, in tokens."""
+
+    tokenizer: Tokenizer
+    train: TokenFile
+    validation: TokenFile
+
+    @property
+    def texts(self) -> dict[str, str]:
+        return {"train": self.train.text["sha256"], "validation": self.validation.text["sha256"]}
+
+
+def train(config: RunConfig, run_dir: Path) -> None:
+    """Train the run that `config` describes, in `run_dir`, from its last checkpoint if it has one.
+
+    Args:
+        config: with `precision` resolved.
+
+    Raises:
+        ValueError: settings that cannot be, another run in the folder, or a loss that is not finite.
+        FileNotFoundError, ConnectionError: no text.
+    """
+    device = pick_device(config.device)
+    check_warmup(config.optimizer, config.train.max_steps)
+    with processes(device) as procs:
+        folder = RunFolder(run_dir)
+        say = print if procs.is_main else (lambda _: None)
+        checkpoint = find_checkpoint(config, folder, say)
+        if checkpoint and checkpoint.step >= config.train.max_steps:
+            say(f"{run_dir} is finished: {checkpoint.step} steps. python evaluate.py runs={run_dir} measures it.")
+            _point_latest(config, folder, procs)
+            return
+        prepared = _prepare(config, procs)
+        if checkpoint:
+            check_same_text(checkpoint, prepared.texts, prepared.tokenizer.sha256)
+        Run(config, folder, procs, prepared, checkpoint, device).train()
+
+
+def _prepare(config: RunConfig, procs: Processes) -> Prepared:
+    cache, words = Path(config.paths.cache), config.tokenizer.name == "word"
+    quiet = not procs.is_main
+    text = open_text(config.data, "train", words, cache)
+    if procs.is_main:
+        print(f"data       {text.name}, in the form {text.form}")
+    tokenizer = prepare_tokenizer(config.tokenizer, text, cache, quiet)
+    validation = open_text(config.data, "validation", words, cache)
+    tokens = (prepare_tokens(t, tokenizer, cache, quiet) for t in (text, validation))
+    return Prepared(tokenizer, *tokens)
+
+
+def _point_latest(config: RunConfig, folder: RunFolder, procs: Processes) -> None:
+    if procs.is_main:
+        folder.point_latest(Path(config.paths.outputs))
+
+
+class Run:
+    """One run in progress: the parts, and the state that a checkpoint holds."""
+
+    def __init__(
+        self,
+        config: RunConfig,
+        folder: RunFolder,
+        procs: Processes,
+        prepared: Prepared,
+        checkpoint: Checkpoint | None,
+        device: torch.device,
+    ) -> None:
+        self.config, self.folder, self.procs, self.prepared = config, folder, procs, prepared
+        self.model = LanguageModel(config.model, prepared.tokenizer.vocab_size, seed=config.seed)
+        self.state = TrainState()
+        if checkpoint:
+            load_weights(self.model, checkpoint.path)
+        self.model.to(device)
+        self.optimizer = build_optimizer(config.optimizer, self.model)
+        if checkpoint:
+            self.state = TrainState.restore(checkpoint.load_state(), self.optimizer)
+        self.order = TrainingOrder(prepared.train, config.train.seq_len, config.seed)
+        self.text = yaml.safe_dump(asdict(config), sort_keys=False)
+
+    def train(self) -> None:
+        train, procs = self.config.train, self.procs
+        updater, seconds = self._updater()
+        if procs.is_main:
+            print(describe_run(self, seconds))
+            self._open_folder()
+        try:
+            with tqdm(total=train.max_steps, initial=self.state.step, disable=not procs.is_main, unit="step") as bar:
+                while self.state.step < train.max_steps:
+                    line = self._step(updater)
+                    bar.update()
+                    bar.set_postfix_str(_progress(line))
+        finally:
+            if procs.is_main:
+                self.metrics.close()
+                self.wandb.close()
+        if procs.is_main:
+            step, loss = self.state.step, self.state.last_val_loss
+            print(f"finished   {step} steps; validation loss {loss:.4f} nats, perplexity {perplexity(loss, 1):.3f}")
+
+    def _updater(self) -> tuple[Updater, float]:
+        """The updater with the largest micro-batch that fits (or the one this run began with), and its seconds."""
+        begun_with = self.state.micro_batch_tokens
+        if begun_with and self.config.train.micro_batch_tokens is None:
+            self.config.train.micro_batch_tokens = begun_with
+        sizes = micro_batch_sizes(self.config, self.model, self.procs)
+        for size in sizes:
+            updater = Updater(self.config, self.model, self.optimizer, self.order, self.procs, size)
+            try:
+                seconds = updater.measure_seconds()
+                break
+            except torch.OutOfMemoryError:
+                self.optimizer.zero_grad()
+                torch.cuda.empty_cache()
+                if size == sizes[-1]:
+                    raise
+        # Other processes may have had less room: all take the smallest.
+        least = self.procs.least(size, self.model.device)
+        self.state.micro_batch_tokens = least
+        if least != size:
+            updater = Updater(self.config, self.model, self.optimizer, self.order, self.procs, least)
+        return updater, seconds
+
+    def _open_folder(self) -> None:
+        self.folder.path.mkdir(parents=True, exist_ok=True)
+        write_atomically(self.folder.path / CONFIG, self.text)
+        _point_latest(self.config, self.folder, self.procs)
+        self.metrics = MetricsFile(self.folder.path / "metrics.jsonl", self.state.step)
+        config, method = asdict(self.config), self.config.model.position["name"]
+        self.wandb = Wandb(self.config.tracking, self.folder.path, self.state.wandb_id, config, group=method)
+        self.state.wandb_id = self.wandb.id
+
+    def _step(self, updater: Updater) -> dict:
+        """One update and all that is due after it; returns the line of metrics."""
+        train, state = self.config.train, self.state
+        device = self.model.device
+        reset_peak_memory(device)
+        begun = time.perf_counter()
+        blocks, cursor = self.order.blocks(state.cursor, train.batch_tokens // train.seq_len)
+        try:
+            result = updater.update(state.step + 1, blocks)
+        except NotFinite as error:
+            kept = self.folder.saved_steps()
+            last = f"the last good checkpoint, step {kept[-1]}, is untouched" if kept else "there is no checkpoint yet"
+            raise NotFinite(f"{error}; stopped, {last}. Use a lower optimizer.lr or optimizer.clip.") from error
+        seconds = time.perf_counter() - begun
+        state.step, state.cursor, state.tokens = state.step + 1, cursor, state.tokens + train.batch_tokens
+        last = state.step == train.max_steps
+        line = {
+            "step": state.step,
+            "tokens": state.tokens,
+            "train/loss": result.loss,
+            "train/lr": result.lr,
+            "train/grad_norm": result.grad_norm,
+            "perf/tokens_per_sec": train.batch_tokens / seconds,
+            "perf/step_ms": 1000 * seconds,
+            "perf/max_memory_mib": peak_memory_mib(device),
+        }
+        validated = last or state.step % train.eval_every == 0
+        if validated:
+            line |= validate(self.model, self.prepared.validation, train.seq_len, train.eval_lengths, self.procs)
+        improved = validated and state.saw_validation(line["val/loss"])
+        if self.procs.is_main:
+            if validated or state.step % train.log_every == 0:
+                self.metrics.log(line)
+                self.wandb.log({"train/tokens" if name == "tokens" else name: value for name, value in line.items()})
+            if last or improved or state.step % train.checkpoint_every == 0:
+                self._save(improved)
+        self.procs.wait()
+        return line
+
+    def _save(self, best: bool) -> None:
+        state, tokenizer = self.state.to_dict(self.optimizer), self.prepared.tokenizer
+        self.folder.save_checkpoint(self.state.step, self.model, state, self.text, tokenizer, self.prepared.texts)
+        if best:
+            self.folder.point_best(self.state.step)
+        self.folder.keep(self.config.train.keep_last)
+
+
+def _progress(line: dict) -> str:
+    loss = line["train/loss"]
+    rate = f"{line['perf/tokens_per_sec']:,.0f} tok/s"
+    return f"loss {loss:.3f}, ppl {perplexity(min(loss, 700.0), 1):.4g}, {rate}"

@@ -1,0 +1,49 @@
+"""All that a restart needs, beside the weights and the configuration."""
+
+from dataclasses import dataclass, field
+
+import torch
+
+from alibi.data import Cursor
+
+
+@dataclass
+class TrainState:
+    """
+    Attributes:
+        step: updates done.
+        tokens: tokens trained on.
+        cursor: the next training sequence.
+        best_val_loss: the lowest so far, nats per token.
+        last_val_loss: the newest.
+        micro_batch_tokens: what dropout is keyed by; 0 until it is chosen.
+        wandb_id: of the run to go on with.
+    """
+
+    step: int = 0
+    tokens: int = 0
+    cursor: Cursor = field(default_factory=Cursor)
+    best_val_loss: float = float("inf")
+    last_val_loss: float = float("nan")
+    micro_batch_tokens: int = 0
+    wandb_id: str | None = None
+
+    def saw_validation(self, loss: float) -> bool:
+        """Note a validation; whether it is the best so far."""
+        self.last_val_loss = loss
+        if loss < self.best_val_loss:
+            self.best_val_loss = loss
+            return True
+        return False
+
+    def to_dict(self, optimizer: torch.optim.Optimizer) -> dict:
+        """Numbers, strings, tensors and containers of them: loads weights-only."""
+        values = {name: value for name, value in vars(self).items() if name != "cursor"}
+        return {**values, "cursor": [self.cursor.epoch, self.cursor.index], "optimizer": optimizer.state_dict()}
+
+    @classmethod
+    def restore(cls, saved: dict, optimizer: torch.optim.Optimizer) -> "TrainState":
+        """Inverse of `to_dict`; fills the optimizer."""
+        optimizer.load_state_dict(saved["optimizer"])
+        values = {name: value for name, value in saved.items() if name not in ("cursor", "optimizer")}
+        return cls(cursor=Cursor(*saved["cursor"]), **values)

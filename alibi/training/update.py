@@ -1,0 +1,156 @@
+"""One optimizer update: micro-batches, their gradient as of one large batch, clip, step."""
+
+import math
+import time
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from alibi.data import TrainingOrder
+from alibi.environment import autocast
+from alibi.model import LanguageModel
+from alibi.model.initialise import named_generator
+from alibi.training.optimizer import learning_rate, set_learning_rate
+from alibi.training.processes import Processes
+from alibi.training.settings import RunConfig
+
+# Memory for the activations of a micro-batch that nobody chose: of this much on a CPU, of this
+# share of a GPU.
+CPU_BYTES = 2**30
+CUDA_SHARE = 0.6
+
+
+class NotFinite(ValueError):
+    """The loss or the gradient of an update is not a finite number; the weights are untouched."""
+
+
+class TotalNats(nn.Module):
+    """The sum over a micro-batch: what gradients are taken of."""
+
+    def __init__(self, model: LanguageModel) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, input_ids: Tensor, target_ids: Tensor) -> Tensor:
+        return self.model.nll(input_ids, target_ids).sum()
+
+
+@dataclass(frozen=True)
+class UpdateResult:
+    loss: float  # nats per token
+    grad_norm: float  # before clipping
+    lr: float
+
+
+class Updater:
+    """
+    Args:
+        micro_batch_tokens: divides the batch into as many micro-batches for every process.
+    """
+
+    def __init__(
+        self,
+        config: RunConfig,
+        model: LanguageModel,
+        optimizer: torch.optim.Optimizer,
+        order: TrainingOrder,
+        procs: Processes,
+        micro_batch_tokens: int,
+    ) -> None:
+        self.config, self.model, self.optimizer, self.order, self.procs = config, model, optimizer, order, procs
+        self.device = model.device
+        self.blocks_per_micro_batch = micro_batch_tokens // config.train.seq_len
+        total_nats = TotalNats(model)
+        self.total_nats = procs.replicate(
+            torch.compile(total_nats) if config.train.compile else total_nats, self.device
+        )
+
+    def update(self, step: int, blocks) -> UpdateResult:
+        """Update number `step` (the first is 1) on the sequences `blocks`.
+
+        Raises:
+            NotFinite: nothing was changed.
+        """
+        train = self.config.train
+        lr = learning_rate(self.config.optimizer, step - 1, train.max_steps)
+        nats = self._gradient(step, blocks)
+        loss = self.procs.sum([nats], self.device)[0] / train.batch_tokens
+        norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.config.optimizer.clip).item()
+        if not (math.isfinite(loss) and math.isfinite(norm)):
+            self.optimizer.zero_grad()
+            raise NotFinite(f"step {step}: loss is {loss}, gradient norm {norm}, at learning rate {lr:.3g}")
+        set_learning_rate(self.optimizer, lr)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        return UpdateResult(loss, norm, lr)
+
+    def _gradient(self, step: int, blocks) -> float:
+        """Gradients of the batch's mean loss into the parameters; returns this process's nats."""
+        self.model.train()
+        size, (rank, number) = self.blocks_per_micro_batch, self.procs.share
+        mine = range(len(blocks) // size)[rank::number]
+        nats = torch.zeros((), dtype=torch.float64, device=self.device)
+        for micro_batch in mine:
+            # Keyed by what is computed, not by who computes it or when: no generator state to carry.
+            seed = named_generator(self.config.seed, f"dropout/{step}/{micro_batch}").initial_seed()
+            torch.manual_seed(seed)
+            inputs, targets = self.order.read(blocks[micro_batch * size : (micro_batch + 1) * size])
+            if number > 1:
+                self.total_nats.require_backward_grad_sync = micro_batch == mine[-1]
+            nats += self._backward(inputs, targets, self.total_nats).detach()
+        return nats.item()
+
+    def _backward(self, inputs, targets, total_nats: nn.Module) -> Tensor:
+        input_ids, target_ids = (torch.from_numpy(ids).to(self.device, non_blocking=True) for ids in (inputs, targets))
+        with autocast(self.device, self.config.precision):
+            nats = total_nats(input_ids, target_ids)
+        # Replicas average their gradients, and the batch's mean is wanted: hence the factor.
+        (nats * (self.procs.number / self.config.train.batch_tokens)).backward()
+        return nats
+
+    def measure_seconds(self) -> float:
+        """Seconds of one micro-batch, the second of two; changes neither weights nor the order."""
+        self.model.train()
+        inputs, targets = self.order.read([0] * self.blocks_per_micro_batch)
+        seconds = 0.0
+        for _ in range(2):
+            begun = time.perf_counter()
+            self._backward(inputs, targets, TotalNats(self.model))
+            if self.device.type == "cuda":
+                torch.cuda.synchronize(self.device)
+            seconds = time.perf_counter() - begun
+        self.optimizer.zero_grad()
+        return seconds
+
+
+def micro_batch_sizes(config: RunConfig, model: LanguageModel, procs: Processes) -> list[int]:
+    """Micro-batches worth trying, largest first, in tokens: what the settings say, or divisors that should fit.
+
+    Raises:
+        ValueError: the batch cannot be shared among the processes.
+    """
+    train, shape = config.train, model.config
+    blocks = train.batch_tokens // train.seq_len
+    if blocks % procs.number:
+        raise ValueError(
+            f"train.batch_tokens ({train.batch_tokens}) is {blocks} sequences, which {procs.number} processes cannot "
+            f"share equally; use a multiple of {procs.number * train.seq_len}."
+        )
+    if train.micro_batch_tokens is not None:
+        if (train.batch_tokens // train.micro_batch_tokens) % procs.number:
+            raise ValueError(
+                f"train.micro_batch_tokens ({train.micro_batch_tokens}) gives "
+                f"{train.batch_tokens // train.micro_batch_tokens} micro-batches, which {procs.number} processes "
+                f"cannot share equally; use {train.batch_tokens // procs.number} or a divisor of it."
+            )
+        return [train.micro_batch_tokens]
+    # Per token: about 20 vectors of width d_model a block, and the logits three times over.
+    per_token = 4 * (20 * shape.num_layers * shape.d_model + 3 * model.vocab_size)
+    if model.device.type == "cuda":
+        allowed = CUDA_SHARE * torch.cuda.get_device_properties(model.device).total_memory
+    else:
+        allowed = CPU_BYTES
+    share = blocks // procs.number
+    sizes = [d * train.seq_len for d in range(share, 0, -1) if share % d == 0]
+    return [size for size in sizes if size * per_token <= allowed] or [train.seq_len]

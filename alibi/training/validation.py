@@ -1,0 +1,36 @@
+"""Validation while training: the whole split, nonoverlapping, in fp32, by the evaluator's own code."""
+
+from alibi.data import TokenFile
+from alibi.evaluation import NatsSum, bits_per_byte, model_scorer, perplexity, score
+from alibi.model import LanguageModel
+from alibi.training.processes import Processes
+
+BATCH_TOKENS = 8192
+
+
+def validate(
+    model: LanguageModel, tokens: TokenFile, seq_len: int, more_lengths: list[int], procs: Processes
+) -> dict[str, float]:
+    """val/loss (nats per token), val/ppl, val/word_ppl, val/bpb at `seq_len`; val/loss_N, val/ppl_N at other lengths N.
+
+    A perplexity above the largest float64 is left out.
+    """
+    model.eval()
+    metrics = {}
+    for length in dict.fromkeys([seq_len, *more_lengths]):
+        total = NatsSum()
+        for _ in score(tokens, length, length, model_scorer(model), [total], model.device, BATCH_TOKENS, procs.share):
+            pass
+        nats, count = procs.sum([total.nats, total.tokens], model.device)
+        name = "" if length == seq_len else f"_{length}"
+        metrics[f"val/loss{name}"] = nats / count
+        counts = {f"val/ppl{name}": count}
+        if length == seq_len:
+            counts["val/word_ppl"] = tokens.num_words
+            metrics["val/bpb"] = bits_per_byte(nats, tokens.num_bytes)
+        for metric, of in counts.items():
+            try:
+                metrics[metric] = perplexity(nats, of)
+            except OverflowError:
+                continue
+    return metrics

@@ -1,0 +1,108 @@
+"""What several tests lean on: the real WikiText where it is at hand, a small text like it, token streams, a model."""
+
+import random
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import settings
+
+from alibi.data import TokenFile
+from alibi.model import LanguageModel, ModelConfig
+
+# Drawn alike on every machine and kept nowhere: a failure is seen again by whoever runs the test.
+settings.register_profile("laboratory", deadline=None, derandomize=True, database=None)
+settings.load_profile("laboratory")
+
+SHARED = Path(__file__).parents[1].parent / "shared"
+
+PROSE = (
+    "the lobster and of a Köln naïve 東京 Ελλάδα São 1 @,@ 500 co @-@ operation 0 @.@ 7 – 23 , . ; ( ) \" 's was "
+    "found in it Zürich \u200bzero привет 🦞 e\u0301clair"
+)
+WORDS = PROSE.split(" ")
+RARE = {"東京", "🦞", "Ελλάδα"}
+
+
+@pytest.fixture(scope="session")
+def wikitext() -> Path:
+    """The folder with WikiText-2 that lies beside the repository; tests that need it are skipped without it."""
+    folder = SHARED / "data" / "wikitext"
+    if not (folder / "wiki.train.tokens").exists():
+        pytest.skip("needs WikiText-2 in ../shared/data/wikitext")
+    return folder
+
+
+def generated_lines(articles: int, seed: int) -> list[str]:
+    """Lines in WikiText's form: headings between blank lines, sections, a table legend that is no heading."""
+    draw = random.Random(seed)
+    lines = []
+
+    def paragraph() -> str:
+        return " " + " ".join(draw.choices(WORDS, k=draw.randint(3, 40))) + " \n"
+
+    for number in range(articles):
+        lines += [" \n", f" = Article {number} of {seed} = \n", " \n"]
+        for section in range(draw.randint(1, 4)):
+            lines += [paragraph() for _ in range(draw.randint(1, 4))]
+            lines += [" \n", f" = = Section {section} = = \n", " \n", paragraph()]
+        lines += [" = Legend = \n", paragraph()]
+    return [*lines, " \n"]
+
+
+ARTICLES = {"train": 60, "valid": 4, "test": 3}
+
+
+@pytest.fixture(scope="session")
+def raw_lines() -> dict[str, list[str]]:
+    """Lines of a generated corpus, by the classic names of the splits."""
+    return {split: generated_lines(count, seed) for seed, (split, count) in enumerate(ARTICLES.items())}
+
+
+@pytest.fixture(scope="session")
+def token_lines(raw_lines: dict[str, list[str]]) -> dict[str, list[str]]:
+    """The same lines with rare words replaced by `<unk>`, WikiText's other form."""
+
+    def replaced(line: str) -> str:
+        return " ".join("<unk>" if word in RARE else word for word in line.split(" "))
+
+    return {split: [replaced(line) for line in lines] for split, lines in raw_lines.items()}
+
+
+@pytest.fixture
+def corpus(tmp_path: Path, raw_lines, token_lines) -> Path:
+    """A folder with the generated corpus as the classic files, both forms complete."""
+    folder = tmp_path / "corpus"
+    folder.mkdir()
+    for form, lines in (("raw", raw_lines), ("tokens", token_lines)):
+        for split in ARTICLES:
+            (folder / f"wiki.{split}.{form}").write_bytes("".join(lines[split]).encode())
+    return folder
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> Path:
+    return tmp_path / "cache"
+
+
+@pytest.fixture(scope="session")
+def make_stream() -> Callable[..., TokenFile]:
+    """A token stream from an array in memory, for what needs no file."""
+
+    def make(ids, end_of_text: int = 0) -> TokenFile:
+        ids = np.asarray(ids, np.uint16)
+        return TokenFile(Path(), {}, {}, end_of_text, len(ids), len(ids), len(ids), 1, ids)
+
+    return make
+
+
+@pytest.fixture
+def tiny_config() -> ModelConfig:
+    return ModelConfig(position={"name": "alibi"}, num_layers=1, d_model=16, num_heads=2)
+
+
+@pytest.fixture
+def tiny_model(tiny_config: ModelConfig) -> LanguageModel:
+    """A model of a few thousand parameters over the byte tokenizer's 257 ids."""
+    return LanguageModel(tiny_config, vocab_size=257, seed=1).eval()

@@ -1,0 +1,151 @@
+"""Corpora that are files: the standard library, the user's folder; and settings that would be ignored."""
+
+import sysconfig
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from alibi.data import DataConfig, open_text
+from alibi.data.corpora import CORPORA, NOT_LIBRARY, SPLITS, _source_encoding, split_documents
+
+
+def files(folder: Path, contents: dict[str, str]) -> Path:
+    for name, content in contents.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(content.encode())
+    return folder
+
+
+def paths_of(config: DataConfig, cache: Path) -> dict[str, list[Path]]:
+    return {split: list(open_text(config, split, False, cache).paths) for split in SPLITS}
+
+
+def test_stdlib_splits_are_apart_and_whole(cache: Path) -> None:
+    paths = paths_of(DataConfig("stdlib"), cache)
+    found = Counter(path for chosen in paths.values() for path in chosen)
+    assert set(found.values()) == {1}
+    root = Path(sysconfig.get_path("stdlib"))
+    sources = {p for p in root.rglob("*.py") if p.stat().st_size and not NOT_LIBRARY & set(p.relative_to(root).parts)}
+    assert set(found) == sources
+    assert len(sources) > 400
+    assert {"argparse.py", "decoder.py"} <= {path.name for path in sources}
+    for split in ("validation", "test"):
+        assert len(paths[split]) == round(0.05 * len(sources))
+
+
+def test_stdlib_is_the_same_each_time_and_differs_between_splits(cache: Path) -> None:
+    hashes = [open_text(DataConfig("stdlib"), split, False, cache).sha256 for split in ("validation", "test")]
+    assert hashes[0] == open_text(DataConfig("stdlib"), "validation", True, cache).sha256
+    assert hashes[0] != hashes[1]
+
+
+def test_stdlib_can_be_read_and_begins_one_document_a_file(cache: Path) -> None:
+    text = open_text(DataConfig("stdlib"), "validation", False, cache)
+    lines = list(text.lines())
+    assert sum(begins for _, begins in lines) == len(text.paths)
+    assert text.separate_documents
+    assert text.num_bytes == sum(path.stat().st_size for path in text.paths)
+    assert sum(len(line.encode()) for line, _ in lines) > 0.99 * text.num_bytes
+
+
+def test_sources_are_read_in_their_own_encoding(tmp_path: Path) -> None:
+    (tmp_path / "latin.py").write_bytes("# -*- coding: latin-1 -*-\ns = 'é'\n".encode("latin-1"))
+    (tmp_path / "plain.py").write_bytes("s = 'é'\n".encode())
+    assert _source_encoding(tmp_path / "latin.py") == "iso-8859-1"
+    assert _source_encoding(tmp_path / "plain.py") == "utf-8"
+
+
+def test_each_file_of_a_folder_is_a_document_of_one_split(tmp_path: Path, cache: Path) -> None:
+    folder = files(tmp_path / "docs", {f"{n}.txt": f"document {n}\nsecond line\n" for n in range(40)})
+    paths = paths_of(DataConfig("text", str(folder)), cache)
+    assert [len(paths[split]) for split in SPLITS] == [36, 2, 2]
+    assert sorted(p for chosen in paths.values() for p in chosen) == sorted(folder.glob("*.txt"))
+    lines = list(open_text(DataConfig("text", str(folder)), "test", False, cache).lines())
+    assert [begins for _, begins in lines] == [True, False] * 2
+
+
+def test_the_split_depends_on_names_in_the_folder_alone(tmp_path: Path) -> None:
+    roots = [tmp_path / "here", tmp_path / "elsewhere" / "deep"]
+    chosen = []
+    for root in roots:
+        paths = [root / f"{n}.txt" for n in range(50)]
+        chosen.append([p.name for p in split_documents(root, paths[::-1], "test")])
+    assert chosen[0] == chosen[1]
+
+
+def test_a_new_document_moves_few_others(tmp_path: Path) -> None:
+    paths = [tmp_path / f"{n}.txt" for n in range(101)]
+    before, after = (set(split_documents(tmp_path, paths[:n], "train")) for n in (100, 101))
+    assert len(before - after) <= 2
+
+
+def test_three_documents_are_enough_and_two_are_not(tmp_path: Path, cache: Path) -> None:
+    folder = files(tmp_path / "docs", {"a": "a\n", "b": "b\n", "sub/c": "c\n"})
+    paths = paths_of(DataConfig("text", str(folder)), cache)
+    assert [len(paths[split]) for split in SPLITS] == [1, 1, 1]
+    (folder / "a").unlink()
+    with pytest.raises(ValueError, match=r"has 2 documents that are not empty.*data\.pattern"):
+        open_text(DataConfig("text", str(folder)), "train", False, cache)
+
+
+def test_hidden_and_empty_files_are_no_documents(tmp_path: Path, cache: Path) -> None:
+    visible = {"a.txt": "a\n", "b.txt": "b\n", "sub/c.txt": "c\n", "sub/d.md": "d\n"}
+    hidden = {".hidden.txt": "no\n", ".git/config": "no\n", "sub/.cache/x.txt": "no\n", "empty.txt": ""}
+    folder = files(tmp_path / ".docs", visible | hidden)
+
+    def found(pattern: str | None) -> set[str]:
+        paths = paths_of(DataConfig("text", str(folder), pattern), cache)
+        return {p.relative_to(folder).as_posix() for chosen in paths.values() for p in chosen}
+
+    assert found(None) == set(visible)
+    assert found("**/*.txt") == {"a.txt", "b.txt", "sub/c.txt"}
+    with pytest.raises(ValueError, match="has 2 documents"):
+        found("*.txt")
+
+
+def test_the_hash_knows_where_documents_begin(tmp_path: Path, cache: Path) -> None:
+    one = files(tmp_path / "one", dict.fromkeys("xyz", "a\nb\n"))
+    other = files(tmp_path / "other", dict.fromkeys("xyz", "a\nb\n"))
+
+    def sha256(folder: Path) -> str:
+        return open_text(DataConfig("text", str(folder)), "train", False, cache).sha256
+
+    assert sha256(one) == sha256(other)
+    # The same characters as two documents: another text, since end-of-text goes between.
+    train = open_text(DataConfig("text", str(one)), "train", False, cache)
+    twice = replace(train, paths=train.paths * 2)
+    joined = files(tmp_path / "joined", {train.paths[0].name: "a\nb\na\nb\n"}) / train.paths[0].name
+    once = replace(train, paths=(joined,))
+    assert "".join(line for line, _ in twice.lines()) == "".join(line for line, _ in once.lines())
+    assert twice.sha256 != once.sha256
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"name": "text"}, "data=text needs data.path"),
+        ({"name": "stdlib", "path": "somewhere"}, "data.path would be ignored by data=stdlib"),
+        ({"name": "wikitext2", "pattern": "*.txt"}, "data.pattern is for data=text only.*wikitext2"),
+        ({"name": "stdlib", "pattern": "*.py"}, "data.pattern is for data=text only.*stdlib"),
+        ({"name": "wikitext104"}, r"data.name \(wikitext104\).*wikitext103, wikitext2, stdlib, text"),
+    ],
+)
+def test_settings_that_would_do_nothing_are_refused(settings: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        DataConfig(**settings)
+
+
+def test_every_corpus_has_a_setting_that_is_accepted() -> None:
+    accepted = {name: DataConfig(name, "folder" if name != "stdlib" else None) for name in CORPORA}
+    assert list(accepted) == ["wikitext103", "wikitext2", "stdlib", "text"]
+
+
+def test_unknown_splits_and_missing_folders_are_named(tmp_path: Path, cache: Path) -> None:
+    with pytest.raises(ValueError, match=r"split \(valid\) must be one of: train, validation, test"):
+        open_text(DataConfig("stdlib"), "valid", False, cache)
+    missing = tmp_path / "missing"
+    for name in ("text", "wikitext103"):
+        with pytest.raises(FileNotFoundError, match=rf"data.path \({missing}\) is not a folder"):
+            open_text(DataConfig(name, str(missing)), "train", False, cache)

@@ -1,0 +1,180 @@
+"""The whole stack against a dense float64 reference: outputs and gradients, every way it is used."""
+
+import pytest
+import torch
+from dense_reference import PAPER_METHODS, in_float64, random_model, reference_hidden, stack_of
+
+from alibi.model.scores import QUERIES_PER_BLOCK
+from alibi.positions import LinearBias, Position
+
+LENGTHS = (1, 2, 255, 256, 257, 513)
+
+
+def inputs(stack, length: int, batch: int) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(length)
+    return torch.randn(batch, length, stack.d_model, dtype=torch.float64, generator=generator)
+
+
+def padded_rows(length: int) -> torch.Tensor:
+    """Left, right and nowhere; where there is room, on both sides and in the middle as well."""
+    padding = torch.zeros(3, length, dtype=torch.bool)
+    padding[0, : length // 3] = True
+    padding[1, length - length // 4 :] = True
+    if length > 9:
+        padding[2, [0, 3, 4, length // 2, length - 1]] = True
+    return padding
+
+
+def outcome(forward, stack, x: torch.Tensor, seed: int = 1) -> dict[str, torch.Tensor]:
+    """Hidden states, and the gradients of their projection on a random direction."""
+    stack.zero_grad()
+    x = x.detach().clone().requires_grad_()
+    out = forward(x)
+    direction = torch.randn(out.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+    (out * direction.to(out.dtype)).sum().div(out.shape[1] ** 0.5).backward()
+    gradients = {name: p.grad.clone() for name, p in stack.named_parameters() if p.grad is not None}
+    return {"out": out.detach(), "x": x.grad, **gradients}
+
+
+def worst_error(ours: dict[str, torch.Tensor], reference: dict[str, torch.Tensor]) -> float:
+    """Largest difference, counted in units of the largest value where that is above one."""
+    assert ours.keys() == reference.keys()
+    return max(
+        ((ours[name] - value).abs().max() / value.abs().max().clamp(min=1)).item() for name, value in reference.items()
+    )
+
+
+def compare(stack, length: int, padded: bool, dtype=torch.float64, positions=None) -> float:
+    padding = padded_rows(length) if padded else None
+    exact = in_float64(stack)
+    x = inputs(stack, length, batch=3 if padded else 1)
+    reference = outcome(lambda x: reference_hidden(exact, x, positions, padding), exact, x)
+    stack = stack.to(dtype)
+    return worst_error(outcome(lambda x: stack(x, positions, padding), stack, x.to(dtype)), reference)
+
+
+@pytest.mark.parametrize("length", LENGTHS)
+@pytest.mark.parametrize("padded", [False, True], ids=["full", "padded"])
+@pytest.mark.parametrize("causal", [True, False], ids=["causal", "encoder"])
+@pytest.mark.parametrize("method", PAPER_METHODS)
+def test_float64_is_the_dense_reference(method, causal, padded, length):
+    stack = stack_of(random_model(method, num_heads=6, causal=causal))
+    assert compare(stack, length, padded) < 1e-10
+
+
+@pytest.mark.parametrize("causal", [True, False], ids=["causal", "encoder"])
+@pytest.mark.parametrize("method", PAPER_METHODS)
+def test_float64_is_the_dense_reference_with_eight_heads(method, causal):
+    stack = stack_of(random_model(method, num_heads=8, causal=causal))
+    assert compare(stack, 257, padded=False) < 1e-10
+    assert compare(stack, 19, padded=True) < 1e-10
+
+
+@pytest.mark.parametrize("num_heads", [6, 8])
+@pytest.mark.parametrize("causal", [True, False], ids=["causal", "encoder"])
+@pytest.mark.parametrize("method", PAPER_METHODS)
+def test_float32_is_near_the_dense_reference(method, causal, num_heads):
+    stack = stack_of(random_model(method, num_heads=num_heads, causal=causal))
+    assert compare(stack, 257, padded=num_heads == 6, dtype=torch.float32) < 1e-5
+
+
+@pytest.mark.parametrize("causal", [True, False], ids=["causal", "encoder"])
+@pytest.mark.parametrize("method", PAPER_METHODS)
+def test_explicit_positions_are_the_dense_reference(method, causal):
+    """With gaps, far away, and different in every row of the batch: the path without a band."""
+    stack = stack_of(random_model(method, causal=causal))
+    gaps = torch.randint(1, 9, (3, 270), generator=torch.Generator().manual_seed(0)).cumsum(1)
+    rows = gaps + torch.tensor([[0], [5], [4000]])
+    assert compare(stack, 270, padded=False, positions=gaps[0]) < 1e-10
+    assert compare(stack, 270, padded=True, positions=rows) < 1e-10
+    assert compare(stack, 12, padded=True, positions=gaps[0, :12]) < 1e-10
+
+
+@pytest.mark.parametrize("method", ["alibi", "rotary", "sinusoidal", "t5"])
+def test_comparison_notices_a_wrong_position_method(method, monkeypatch):
+    """Every comparison above must be able to fail: the method is replaced by a near relative."""
+    stack = stack_of(random_model(method))
+    x = inputs(stack, 40, batch=1)
+    exact = in_float64(stack)
+    stack = stack.double()
+    position = stack.position
+    if method == "alibi":
+        slopes = list(position.distance_bias().slopes)
+        slopes[2] *= 1.001
+        monkeypatch.setattr(position, "distance_bias", lambda: LinearBias(tuple(slopes)))
+    elif method == "t5":
+        monkeypatch.setattr(position, "max_distance", 100)
+    else:
+        monkeypatch.setattr(position, "theta", 10001.0)
+    assert (stack(x) - reference_hidden(exact, x)).abs().max() > 1e-7
+
+
+def test_comparison_notices_a_mask_that_is_off_by_one():
+    stack = stack_of(random_model("none")).double()
+    padding = padded_rows(12)
+    x = inputs(stack, 12, batch=3)
+    assert (stack(x, padding_mask=padding.roll(1, 1)) - reference_hidden(stack, x, None, padding)).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("causal", [True, False], ids=["causal", "encoder"])
+@pytest.mark.parametrize("method", sorted(Position.registry))
+def test_result_does_not_depend_on_the_size_of_query_blocks(method, causal, monkeypatch):
+    stack = stack_of(random_model(method, causal=causal)).double()
+    x = inputs(stack, 50, batch=3)
+    for padding in (None, padded_rows(50)):
+        whole = stack(x, padding_mask=padding)
+        for size in (1, 7, 50, 64):
+            monkeypatch.setattr("alibi.model.scores.QUERIES_PER_BLOCK", size)
+            assert (stack(x, padding_mask=padding) - whole).abs().max() < 1e-12
+        monkeypatch.undo()
+
+
+def influence(stack, length: int, at: int, project: bool = True) -> torch.Tensor:
+    """(length,): how much each input moves the output at one place."""
+    x = inputs(stack, length, batch=1).requires_grad_()
+    out = stack(x)[0, at]
+    direction = torch.randn(out.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
+    (out * direction if project else out).sum().backward()
+    return x.grad[0].norm(dim=-1)
+
+
+@pytest.mark.parametrize("at", [0, 100, QUERIES_PER_BLOCK - 1, QUERIES_PER_BLOCK, 299])
+@pytest.mark.parametrize("method", sorted(Position.registry))
+def test_later_tokens_have_no_influence(method, at):
+    felt = influence(stack_of(random_model(method)).double(), 300, at)
+    assert (felt[at + 1 :] == 0).all()
+    assert (felt[: at + 1] > 0).all()
+
+
+@pytest.mark.parametrize("method", sorted(Position.registry))
+def test_an_encoder_fails_the_test_of_causality(method):
+    felt = influence(stack_of(random_model(method, causal=False)).double(), 300, 100)
+    assert (felt > 0).all()
+
+
+def test_a_plain_sum_after_the_norm_would_pass_for_every_model():
+    """Why the output is projected: a LayerNorm's outputs sum to nothing that depends on its input."""
+    encoder = stack_of(random_model("none", causal=False)).double()
+    torch.nn.init.ones_(encoder.final_norm.weight)
+    assert influence(encoder, 30, 10, project=False).max() < 1e-10
+    assert influence(encoder, 30, 10).max() > 1e-3
+
+
+@pytest.mark.parametrize("method", sorted(Position.registry))
+def test_autocast_to_bfloat16_stays_near_float32(method):
+    stack = stack_of(random_model(method))
+    x = inputs(stack, 300, batch=3).float()
+    for padding in (None, padded_rows(300)):
+        exact = stack(x, padding_mask=padding)
+        with torch.autocast("cpu", torch.bfloat16):
+            narrow = stack(x, padding_mask=padding)
+        assert (narrow - exact).abs().mean() < 2e-2
+        assert narrow.isfinite().all()
+
+
+def test_attention_dropout_draws_in_training_only():
+    stack = stack_of(random_model("alibi", attention_dropout=0.5))
+    x = inputs(stack, 20, batch=1).float()
+    assert torch.equal(stack(x), stack(x))
+    stack.train()
+    assert not torch.equal(stack(x), stack(x))

@@ -1,0 +1,154 @@
+"""The language model as a whole: nats of a tail, cached logits, counts, scale, types."""
+
+import math
+
+import pytest
+import torch
+from dense_reference import in_float64, random_model, reference_hidden
+
+from alibi.model import KeyValueCache, LanguageModel, ModelConfig, ParameterCount
+from alibi.positions import Position
+
+METHODS = sorted(Position.registry)
+
+
+def ids(length: int, vocab_size: int = 50, batch: int = 2, seed: int = 0) -> torch.Tensor:
+    return torch.randint(vocab_size, (batch, length), generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.mark.parametrize("tied", [True, False])
+@pytest.mark.parametrize("method", METHODS)
+def test_nats_are_minus_the_log_of_the_softmax_of_the_reference(method, tied):
+    model = random_model(method, tie_embeddings=tied)
+    exact = in_float64(model)
+    x, targets = ids(70), ids(70, seed=1)
+    hidden = reference_hidden(exact.transformer, exact.embedding.weight[x] * 24**0.5)
+    logits = hidden @ exact.output.weight.T
+    reference = -logits.log_softmax(-1).gather(-1, targets[..., None])[..., 0]
+    assert (exact(x) - logits).abs().max() < 1e-10
+    assert (exact.nll(x, targets) - reference).abs().max() < 1e-10
+    assert (model.nll(x, targets) - reference).abs().max() < 1e-5
+    assert model.nll(x, targets).shape == targets.shape
+    assert (exact.nll(x, targets.roll(1, 1)) - reference).abs().max() > 0.1
+
+
+@pytest.mark.parametrize("first_scored", [0, 1, 255, 256, 299])
+@pytest.mark.parametrize("method", METHODS)
+def test_nats_of_a_tail_are_the_tail_of_the_nats(method, first_scored):
+    model = random_model(method)
+    x, targets = ids(300), ids(300, seed=1)
+    full = model.nll(x, targets)
+    tail = model.nll(x, targets[:, first_scored:], first_scored)
+    assert (tail - full[:, first_scored:]).abs().max() < 1e-5
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_cached_logits_are_those_of_the_full_pass(method):
+    """Several times past any nominal length, each position compared."""
+    model, x, cache = random_model(method), ids(90), KeyValueCache()
+    with torch.no_grad():
+        full = model(x)
+        decoded = [model(x[:, :16], cache=cache)] + [model(x[:, at : at + 1], cache=cache) for at in range(16, 90)]
+    assert (torch.cat(decoded, dim=1) - full).abs().amax((0, 2)).max() < 1e-5
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_without_information_every_target_costs_log_v(method):
+    model = random_model(method, vocab_size=97)
+    torch.nn.init.zeros_(model.output.weight)
+    x, targets = ids(30, 97), ids(30, 97, seed=1)
+    assert torch.equal(model.nll(x, targets), torch.full((2, 30), math.log(97)))
+    assert (in_float64(model).nll(x, targets) - math.log(97)).abs().max() < 1e-14
+
+
+def test_uniform_output_without_tied_embeddings_costs_log_v():
+    model = random_model("alibi", vocab_size=97, tie_embeddings=False)
+    x, targets = ids(30, 97), ids(30, 97, seed=1)
+    assert not torch.equal(model.nll(x, targets), torch.full((2, 30), math.log(97)))
+    torch.nn.init.zeros_(model.output.weight)
+    assert torch.equal(model.nll(x, targets), torch.full((2, 30), math.log(97)))
+
+
+def small(method: str, **values) -> ModelConfig:
+    return ModelConfig(
+        position={"name": method}, **{"num_layers": 6, "d_model": 256, "num_heads": 8, "d_ff": 1024, **values}
+    )
+
+
+@pytest.mark.parametrize(
+    ("method", "position"), [("alibi", 0), ("none", 0), ("rotary", 0), ("sinusoidal", 0), ("t5", 32 * 8)]
+)
+def test_parameters_of_the_small_model(method, position):
+    count = LanguageModel(small(method), 8192, seed=0).count_parameters()
+    assert count == ParameterCount(position=position, embedding=2_097_152, rest=4_721_920)
+    assert count.total == 6_819_072 + position
+
+
+def test_untied_output_is_counted_as_embedding():
+    model = LanguageModel(small("alibi", tie_embeddings=False, num_layers=1), 8192, seed=0)
+    count = model.count_parameters()
+    assert count.embedding == 2 * 8192 * 256
+    assert count.total == sum(p.numel() for p in model.parameters())
+
+
+@pytest.mark.parametrize("d_model", [64, 256, 1024])
+@pytest.mark.parametrize("method", METHODS)
+def test_embeddings_have_unit_size_at_every_width(method, d_model):
+    model = LanguageModel(ModelConfig(position={"name": method}, num_layers=1, d_model=d_model, d_ff=8), 512, seed=0)
+    x = ids(64, 512)
+    assert model.embedding(x).std().item() == pytest.approx(1, abs=0.05)
+    assert model(x).std().item() == pytest.approx(1, abs=0.15)
+
+
+@pytest.mark.parametrize("d_model", [64, 1024])
+def test_sinusoids_neither_drown_nor_vanish(d_model):
+    config = ModelConfig(position={"name": "sinusoidal"}, num_layers=1, d_model=d_model, d_ff=8)
+    model, x = LanguageModel(config, 512, seed=0), ids(64, 512)
+    embedded = model.embedding(x)
+    added = model.transformer.position.embed(embedded, torch.arange(64)) - embedded
+    assert 0.5 < (added.square().mean() / embedded.square().mean()).sqrt() < 1
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_bfloat16_model_stays_near_float32(method):
+    model = random_model(method, num_heads=12)
+    x, targets = ids(300), ids(300, seed=1)
+    with torch.no_grad():
+        exact = model.nll(x, targets)
+        narrow = model.to(torch.bfloat16).nll(x, targets)
+    assert narrow.dtype == torch.float32
+    assert (narrow - exact).abs().mean() < 0.1
+    assert abs(narrow.mean() - exact.mean()) < 0.02
+
+
+def test_bias_of_a_bfloat16_model_is_that_of_float32():
+    model, distance = random_model("alibi", num_heads=12), torch.arange(3000)
+    before = model.transformer.position.distance_bias().at(distance)
+    after = model.to(torch.bfloat16).transformer.position.distance_bias().at(distance)
+    assert torch.equal(before, after)
+    assert after.dtype == torch.float64
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_state_of_one_model_makes_another(method):
+    model, other = random_model(method, seed=0), random_model(method, seed=1)
+    x = ids(20)
+    assert not torch.equal(model(x), other(x))
+    other.load_state_dict(model.state_dict())
+    assert torch.equal(model(x), other(x))
+
+
+@pytest.mark.parametrize("vocab_size", [0, -5])
+def test_a_vocabulary_needs_tokens(vocab_size):
+    with pytest.raises(ValueError, match=rf"vocab_size \({vocab_size}\) must be at least 1"):
+        LanguageModel(ModelConfig(), vocab_size)
+
+
+def test_a_language_model_is_no_encoder():
+    with pytest.raises(ValueError, match=r"causal is false.*set it to true"):
+        LanguageModel(ModelConfig(causal=False), 10)
+
+
+def test_length_one_and_vocabulary_of_one_work():
+    model = LanguageModel(ModelConfig(num_layers=1, d_model=16, num_heads=2), 1, seed=0)
+    assert model.nll(torch.zeros(1, 1, dtype=torch.long), torch.zeros(1, 1, dtype=torch.long)).item() == 0

@@ -1,0 +1,87 @@
+"""The output layer: nats in chunks are the nats, and only as many logits exist as one chunk has."""
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+
+from alibi.model import output
+from alibi.model.output import SoftmaxOutput
+
+V, D = 37, 8
+
+
+def layer(dtype=torch.float32) -> SoftmaxOutput:
+    return SoftmaxOutput(nn.Parameter(torch.randn(V, D, dtype=dtype, generator=torch.Generator().manual_seed(0))))
+
+
+def batch(length: int, dtype=torch.float32) -> tuple[torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(length)
+    hidden = torch.randn(3, length, D, dtype=dtype, generator=generator)
+    return hidden, torch.randint(V, (3, length), generator=generator)
+
+
+@given(st.integers(1, 40), st.integers(1, 200))
+def test_nats_in_chunks_are_the_nats(length, chunk):
+    softmax, (hidden, targets) = layer(torch.float64), batch(length, torch.float64)
+    reference = -softmax.logits(hidden).log_softmax(-1).gather(-1, targets[..., None])[..., 0]
+    with pytest.MonkeyPatch.context() as patch, torch.no_grad():
+        patch.setattr(output, "LOGITS_PER_CHUNK", chunk * V)
+        chunked = softmax.nll(hidden, targets)
+    assert chunked.shape == targets.shape
+    assert (chunked - reference).abs().max() < 1e-12
+
+
+def test_a_chunk_smaller_than_the_vocabulary_still_goes_on(monkeypatch):
+    softmax, (hidden, targets) = layer(), batch(5)
+    with torch.no_grad():
+        whole = softmax.nll(hidden, targets)
+        monkeypatch.setattr(output, "LOGITS_PER_CHUNK", 1)
+        assert (softmax.nll(hidden, targets) - whole).abs().max() < 1e-6
+
+
+def test_only_one_chunk_of_logits_exists_at_once(monkeypatch):
+    softmax, (hidden, targets) = layer(), batch(20)
+    asked, logits = [], softmax.logits
+    monkeypatch.setattr(softmax, "logits", lambda h: asked.append(len(h)) or logits(h))
+    monkeypatch.setattr(output, "LOGITS_PER_CHUNK", 7 * V)
+    with torch.no_grad():
+        softmax.nll(hidden, targets)
+    assert asked == [7] * 8 + [4]
+    asked.clear()
+    softmax.nll(hidden, targets)  # with gradients chunks would save nothing
+    assert asked == [60]
+
+
+def test_gradients_of_the_nats_are_softmax_minus_one_hot():
+    softmax, (hidden, targets) = layer(torch.float64), batch(4, torch.float64)
+    hidden.requires_grad_()
+    softmax.nll(hidden, targets).sum().backward()
+    wrong = softmax.logits(hidden).softmax(-1) - nn.functional.one_hot(targets, V)
+    assert (hidden.grad - wrong @ softmax.weight).abs().max() < 1e-12
+    assert (softmax.weight.grad - torch.einsum("blv,bld->vd", wrong, hidden)).abs().max() < 1e-12
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32, torch.float64])
+def test_nats_are_float32_or_wider(dtype):
+    softmax = layer().to(dtype)
+    hidden, targets = batch(6)
+    nats = softmax.nll(hidden.to(dtype), targets)
+    assert nats.dtype == torch.promote_types(dtype, torch.float32)
+    logits = softmax.logits(hidden.to(dtype))
+    reference = -logits.double().log_softmax(-1).gather(-1, targets[..., None])[..., 0]
+    assert (nats - reference).abs().max() < 1e-5
+
+
+def test_probabilities_of_all_targets_add_up_to_one():
+    softmax, (hidden, _) = layer(torch.float64), batch(1, torch.float64)
+    every = torch.arange(V).expand(3, V)
+    nats = softmax.nll(hidden.expand(3, V, D), every)
+    assert ((-nats).exp().sum(1) - 1).abs().max() < 1e-12
+
+
+def test_targets_of_another_length_are_refused():
+    softmax, (hidden, targets) = layer(), batch(6)
+    with pytest.raises(ValueError, match="batch_size"):
+        softmax.nll(hidden, targets[:, 1:])

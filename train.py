@@ -1,0 +1,19 @@
+"""Train one run, or with -m a sweep of runs: python train.py model=alibi train.seq_len=512."""
+
+import hydra
+from omegaconf import DictConfig
+
+from alibi.config import CONFIGS, plain_errors, register, run_from
+from alibi.training import train
+
+register()
+
+
+@hydra.main(config_path=CONFIGS, config_name="train", version_base="1.3")
+def main(composed: DictConfig) -> None:
+    with plain_errors():
+        train(*run_from(composed))
+
+
+if __name__ == "__main__":
+    main()
