@@ -8,8 +8,12 @@ import numpy as np
 import pytest
 from hypothesis import settings
 
-from alibi.data import TokenFile
+from alibi.data import DataConfig, TokenFile, TokenizerConfig
 from alibi.model import LanguageModel, ModelConfig
+from alibi.tracking import TrackingConfig
+from alibi.training import RunConfig
+from alibi.training.optimizer import OptimizerConfig
+from alibi.training.settings import PathsConfig, TrainSettings
 
 # Drawn alike on every machine and kept nowhere: a failure is seen again by whoever runs the test.
 settings.register_profile("laboratory", deadline=None, derandomize=True, database=None)
@@ -106,3 +110,27 @@ def tiny_config() -> ModelConfig:
 def tiny_model(tiny_config: ModelConfig) -> LanguageModel:
     """A model of a few thousand parameters over the byte tokenizer's 257 ids."""
     return LanguageModel(tiny_config, vocab_size=257, seed=1).eval()
+
+
+@pytest.fixture
+def small_run(corpus: Path, cache: Path, tmp_path: Path) -> Callable[..., RunConfig]:
+    """Settings of a run of a few updates on the generated corpus; keywords go to the train settings."""
+
+    def make(method: str = "alibi", seed: int = 0, tokenizer: str = "byte", dropout: float = 0.1, **train) -> RunConfig:
+        values = {"seq_len": 16, "batch_tokens": 64, "micro_batch_tokens": 32, "max_steps": 6}
+        values |= {"eval_every": 4, "checkpoint_every": 2, "keep_last": 10}
+        rates = {"dropout": dropout, "attention_dropout": dropout, "activation_dropout": dropout}
+        return RunConfig(
+            model=ModelConfig(position={"name": method}, num_layers=2, d_model=16, num_heads=2, **rates),
+            data=DataConfig("wikitext2", str(corpus)),
+            tokenizer=TokenizerConfig(tokenizer),
+            optimizer=OptimizerConfig(lr=1e-2, min_lr=1e-3),
+            train=TrainSettings(**(values | train)),
+            tracking=TrackingConfig("disabled"),
+            paths=PathsConfig(str(tmp_path / "outputs"), str(cache)),
+            seed=seed,
+            device="cpu",
+            precision="fp32",
+        )
+
+    return make

@@ -37,7 +37,12 @@ class SoftmaxOutput(nn.Module):
 
         Returns:
             (B, L) nats, float32 or wider.
+
+        Raises:
+            ValueError: targets of another shape.
         """
+        if targets.shape != hidden.shape[:-1]:
+            raise ValueError(f"target_ids have shape {tuple(targets.shape)}; they must be {tuple(hidden.shape[:-1])}.")
         hidden_TD, targets_T = hidden.flatten(0, -2), targets.flatten()
         # With gradients every chunk's logits are kept for the backward pass, so chunks save nothing.
         size = len(targets_T) if torch.is_grad_enabled() else max(1, LOGITS_PER_CHUNK // self.weight.shape[0])

@@ -64,7 +64,8 @@ class T5Bias(Position, name="t5"):
             max_distance: distances from here on share the last bucket.
 
         Raises:
-            ValueError: num_buckets odd or below 4 (8 for an encoder); max_distance not above the exact buckets.
+            ValueError: num_buckets no multiple of 4, or below 4 (8 for an encoder); max_distance not
+                above the exact buckets.
         """
         super().__init__(d_model, num_heads, causal)
         least = 4 if causal else 8

@@ -7,8 +7,10 @@ is written beside its place and renamed, and read only after its checksums were 
 runs no code: safetensors, and a state that torch loads weights-only.
 """
 
+import hashlib
 import json
 import os
+import pickle
 import shutil
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,7 +19,9 @@ from pathlib import Path
 import torch
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
+from yaml import YAMLError
 
 from alibi.data import DataConfig, Tokenizer, TokenizerConfig, tokenizer_from_json
 from alibi.environment import environment
@@ -32,6 +36,7 @@ MODEL, STATE, CONFIG, TOKENIZER, MANIFEST = (
     "tokenizer.json",
     "manifest.json",
 )
+FILES = (MODEL, STATE, CONFIG, TOKENIZER)
 
 
 class DamagedCheckpoint(ValueError):
@@ -57,10 +62,11 @@ def write_checkpoint(
         torch.save(state, beside / STATE)
         (beside / CONFIG).write_text(config, encoding="utf-8")
         (beside / TOKENIZER).write_text(tokenizer.to_json(), encoding="utf-8")
-        sums = {name: file_sha256(beside / name) for name in (MODEL, STATE, CONFIG, TOKENIZER)}
+        sums = {name: file_sha256(beside / name) for name in FILES}
         manifest = {"format": FORMAT, "step": step, "sha256": sums, "texts": texts}
         manifest["parameters"] = model.count_parameters().total
         manifest["made_with"] = environment(model.device)
+        manifest["manifest_sha256"] = _own_sha256(manifest)
         write_atomically(beside / MANIFEST, json.dumps(manifest, indent=2) + "\n")
         for name in sums:
             sync(beside / name)
@@ -82,7 +88,7 @@ class Checkpoint:
     path: Path
 
     def __post_init__(self) -> None:
-        found = self.manifest.get("format")
+        found = self.manifest["format"]
         if found != FORMAT:
             raise DamagedCheckpoint(f"{self.path} has checkpoint format {found}; this version reads format {FORMAT}.")
         for name, stated in self.manifest["sha256"].items():
@@ -98,7 +104,11 @@ class Checkpoint:
     def manifest(self) -> dict:
         try:
             manifest = json.loads((self.path / MANIFEST).read_text())
-            return {**manifest, "sha256": {str(Path(n).name): s for n, s in manifest["sha256"].items()}}
+            if manifest["format"] == FORMAT:
+                manifest["sha256"] = {name: str(manifest["sha256"][name]) for name in FILES}
+                kinds = {"step": int, "texts": dict, "parameters": int}
+                manifest |= {name: kind(manifest[name]) for name, kind in kinds.items()}
+            return manifest
         except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
             raise DamagedCheckpoint(
                 f"{self.path} is no complete checkpoint: {MANIFEST} cannot be read ({error}); "
@@ -125,7 +135,10 @@ class Checkpoint:
 
     @cached_property
     def config(self) -> dict:
-        return OmegaConf.to_container(OmegaConf.load(self.path / CONFIG))
+        try:
+            return OmegaConf.to_container(OmegaConf.load(self.path / CONFIG))
+        except (YAMLError, OSError) as error:
+            raise self._foreign(CONFIG, "plain YAML") from error
 
     @property
     def model_config(self) -> ModelConfig:
@@ -154,7 +167,21 @@ class Checkpoint:
         return model.to(device).eval()
 
     def load_state(self) -> dict:
-        return torch.load(self.path / STATE, map_location="cpu", weights_only=True)
+        """What the run needs to go on.
+
+        Raises:
+            DamagedCheckpoint: it holds more than numbers, strings, tensors and containers of them.
+        """
+        try:
+            return torch.load(self.path / STATE, map_location="cpu", weights_only=True)
+        except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
+            raise self._foreign(STATE, "a state of numbers, strings and tensors") from error
+
+    def _foreign(self, name: str, wanted: str) -> DamagedCheckpoint:
+        return DamagedCheckpoint(
+            f"{self.path / name} is not {wanted}, so this project did not write it, and it is not loaded; "
+            "choose another checkpoint with runs=."
+        )
 
 
 def typed(schema: type, values: dict, where: str):
@@ -169,6 +196,12 @@ def typed(schema: type, values: dict, where: str):
         raise ValueError(f"{where}: {str(error).splitlines()[0]}") from error
 
 
+def _own_sha256(manifest: dict) -> str:
+    """Of all that a manifest says but this."""
+    content = {name: value for name, value in manifest.items() if name != "manifest_sha256"}
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
 def _own_tensors(model: LanguageModel) -> dict[str, torch.Tensor]:
     """Each parameter once, under its first name: tied ones are stored once."""
     return {name: p.detach().cpu().contiguous() for name, p in model.named_parameters()}
@@ -180,7 +213,11 @@ def load_weights(model: LanguageModel, checkpoint: Path) -> None:
     Raises:
         DamagedCheckpoint: naming the first tensor that is not so.
     """
-    tensors, parameters = load_file(checkpoint / MODEL), dict(model.named_parameters())
+    try:
+        tensors = load_file(checkpoint / MODEL)
+    except SafetensorError as error:
+        raise DamagedCheckpoint(f"{checkpoint / MODEL} is no safetensors file ({error}).") from error
+    parameters = dict(model.named_parameters())
     for name in sorted(tensors.keys() | parameters.keys()):
         have, want = (tuple(t[name].shape) if name in t else "nothing" for t in (tensors, parameters))
         if have != want:

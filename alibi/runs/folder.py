@@ -71,9 +71,12 @@ def resolve_runs(runs: str | Iterable[str], outputs: Path) -> list[Path]:
 
     Raises:
         FileNotFoundError: no run yet, nothing there, or a glob that matches no run.
+        ValueError: an empty list.
     """
     if not isinstance(runs, str):
         found = [path for one in runs for path in resolve_runs(one, outputs)]
+        if not found:
+            raise ValueError("runs is an empty list; give latest, a run folder, a checkpoint folder or a glob.")
         return list(dict.fromkeys(found))
     if runs == "latest":
         if not (outputs / "latest").exists():
@@ -85,11 +88,17 @@ def resolve_runs(runs: str | Iterable[str], outputs: Path) -> list[Path]:
         if not Path(runs).exists():
             raise FileNotFoundError(f"runs={runs} does not exist; give a run folder, a checkpoint folder or a glob.")
         return [checkpoint_of(Path(runs))]
-    matches = [Path(p) for p in sorted(glob.glob(runs)) if not Path(p).is_symlink()]
+    matches = [Path(p) for p in sorted(glob.glob(runs)) if not _through_pointer(runs, Path(p))]
     folders = [p for p in matches if (p / MANIFEST).is_file() or (p / CONFIG).is_file()]
     if not folders:
         raise FileNotFoundError(f"runs={runs} matches no run and no checkpoint; python train.py makes one.")
     return list(dict.fromkeys(checkpoint_of(p) for p in folders))
+
+
+def _through_pointer(pattern: str, match: Path) -> bool:
+    """Whether a wildcard of the pattern stands for a pointer: what has another name is met under that one."""
+    places = [Path(*match.parts[: depth + 1]) for depth in range(len(match.parts))]
+    return any(glob.has_magic(part) and p.is_symlink() for part, p in zip(Path(pattern).parts, places, strict=True))
 
 
 def load_model(path: str | Path, device: str | torch.device = "cpu") -> LanguageModel:

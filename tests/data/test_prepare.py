@@ -314,42 +314,39 @@ import sys
 from pathlib import Path
 from alibi.data import DataConfig, TokenizerConfig, open_text, prepare_tokenizer, prepare_tokens
 
-corpus, kind, cache = sys.argv[1:]
-text = open_text(DataConfig("wikitext2", corpus), "train", kind == "word", Path(cache))
-tokenizer = prepare_tokenizer(TokenizerConfig(kind), text, Path(cache), quiet=True)
-tokens = prepare_tokens(text, tokenizer, Path(cache), quiet=True)
-peaks = []
-for _ in range(2):
+def peak():
     status = Path("/proc/self/status").read_text()
-    peaks.append(int(status.partition("VmHWM:")[2].split()[0]) / 1024)
-    held = "".join(line for line, _ in text.lines())  # the control: the second peak is with the text in memory
-print(len(tokens), *peaks)
+    return int(status.partition("VmHWM:")[2].split()[0]) / 1024
+
+kind, *folders = sys.argv[1:]
+for folder in folders:
+    cache = Path(folder) / "cache"
+    text = open_text(DataConfig("wikitext2", folder), "train", kind == "word", cache)
+    tokenizer = prepare_tokenizer(TokenizerConfig(kind), text, cache, quiet=True)
+    print(len(prepare_tokens(text, tokenizer, cache, quiet=True)), peak())
+held = "".join(line for line, _ in text.lines())
+print(len(held), peak())
 """
-
-
-LINES_OF_SMALL, TIMES_LARGER = 20_000, 15
+LINE = " the lobster was found in the sea , and again \n"
+NUM_LINES, TIMES_LARGER = 20_000, 15  # above one batch of lines, so that a batch is not what grows
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads the peak from Linux's /proc")
 @pytest.mark.parametrize("kind", ["byte", "word"])
 def test_memory_does_not_grow_with_the_text(tmp_path: Path, kind: str) -> None:
-    line = " the lobster was found in the sea , and again \n"
-    small = line * LINES_OF_SMALL  # above one batch of lines, so that a batch is not what grows
-
-    def peaks(times: int) -> tuple[float, float]:
-        folder = tmp_path / f"times{times}"
+    folders = [tmp_path / "small", tmp_path / "large"]
+    for folder, times in zip(folders, (1, TIMES_LARGER), strict=True):
         folder.mkdir()
         for name in ("train.raw", "valid.raw", "test.raw", "train.tokens"):
-            (folder / f"wiki.{name}").write_text(small * (times if "train" in name else 1))
-        command = [sys.executable, "-c", PEAK, str(folder), kind, str(folder / "cache")]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
-        count, streamed, held = done.stdout.split()
-        assert int(count) == LINES_OF_SMALL * times * {"byte": len(line), "word": 11}[kind]
-        return float(streamed), float(held)
-
-    text_mib = len(small) * (TIMES_LARGER - 1) / 2**20
+            (folder / f"wiki.{name}").write_text(LINE * NUM_LINES * (times if "train" in name else 1))
+    command = [sys.executable, "-c", PEAK, kind, *map(str, folders)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    small, large, held = (line.split() for line in done.stdout.splitlines())
+    per_line = {"byte": len(LINE), "word": 11}[kind]
+    assert [int(small[0]), int(large[0])] == [NUM_LINES * per_line, NUM_LINES * TIMES_LARGER * per_line]
+    text_mib = int(held[0]) / 2**20
     assert text_mib > 12
-    before, _ = peaks(1)
-    after, control = peaks(TIMES_LARGER)
-    assert after - before < text_mib / 3
-    assert control - before > text_mib * 0.9
+    streamed = float(large[1]) - float(small[1])
+    assert streamed < text_mib / 3
+    # Control: a process that holds the text shows it.
+    assert float(held[1]) - float(small[1]) > text_mib * 0.9

@@ -90,3 +90,12 @@ def test_what_looks_like_a_heading_begins_no_article(legend: list[str]) -> None:
 def test_no_line_is_lost_or_added() -> None:
     for lines in ([], [" \n"], [" = One = \n"], [" \n", " = One = \n", " \n"]):
         assert [line for line, _ in mark_articles(lines)] == lines
+
+
+def test_hash_of_the_first_lines(corpus: Path, cache: Path) -> None:
+    text = open_text(DataConfig("wikitext2", str(corpus)), "validation", False, cache)
+    lines = [line for line, _ in text.lines()]
+    for count in (0, 1, 7, len(lines), len(lines) + 1):
+        assert text.sha256_of(count) == hashlib.sha256("".join(lines[:count]).encode()).hexdigest()
+    assert text.sha256_of(None) == text.sha256 == text.sha256_of(len(lines))
+    assert text.sha256_of(7) != text.sha256

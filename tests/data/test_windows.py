@@ -5,7 +5,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from alibi.data import Window, read_windows, window_batches, windows
@@ -80,6 +80,7 @@ def test_impossible_protocols_are_refused(length: int, stride: int, message: str
 
 
 @given(protocols(), st.integers(1, 300))
+@example((6, 6, 4), 300)  # two windows of four inputs, of which one scores four and the other two
 def test_batches_partition_the_windows_in_order(protocol: tuple[int, int, int], batch_tokens: int) -> None:
     batches = list(window_batches(*protocol, batch_tokens))
     assert [w for batch in batches for w in batch] == list(windows(*protocol))

@@ -7,7 +7,8 @@ from dense_reference import PAPER_METHODS, in_float64, random_model, reference_h
 from alibi.model.scores import QUERIES_PER_BLOCK
 from alibi.positions import LinearBias, Position
 
-LENGTHS = (1, 2, 255, 256, 257, 513)
+LENGTHS = (1, 2, 255, 256, 257, 513)  # around the size of a block of queries, and two blocks and one
+CASES = [(length, False) for length in LENGTHS] + [(length, True) for length in (1, 2, 257, 513)]
 
 
 def inputs(stack, length: int, batch: int) -> torch.Tensor:
@@ -16,12 +17,12 @@ def inputs(stack, length: int, batch: int) -> torch.Tensor:
 
 
 def padded_rows(length: int) -> torch.Tensor:
-    """Left, right and nowhere; where there is room, on both sides and in the middle as well."""
-    padding = torch.zeros(3, length, dtype=torch.bool)
+    """On the left; and on the right, where there is room in the middle as well."""
+    padding = torch.zeros(2, length, dtype=torch.bool)
     padding[0, : length // 3] = True
     padding[1, length - length // 4 :] = True
     if length > 9:
-        padding[2, [0, 3, 4, length // 2, length - 1]] = True
+        padding[1, [0, 3, 4, length // 2]] = True
     return padding
 
 
@@ -47,17 +48,16 @@ def worst_error(ours: dict[str, torch.Tensor], reference: dict[str, torch.Tensor
 def compare(stack, length: int, padded: bool, dtype=torch.float64, positions=None) -> float:
     padding = padded_rows(length) if padded else None
     exact = in_float64(stack)
-    x = inputs(stack, length, batch=3 if padded else 1)
+    x = inputs(stack, length, batch=2 if padded else 1)
     reference = outcome(lambda x: reference_hidden(exact, x, positions, padding), exact, x)
     stack = stack.to(dtype)
     return worst_error(outcome(lambda x: stack(x, positions, padding), stack, x.to(dtype)), reference)
 
 
-@pytest.mark.parametrize("length", LENGTHS)
-@pytest.mark.parametrize("padded", [False, True], ids=["full", "padded"])
+@pytest.mark.parametrize(("length", "padded"), CASES)
 @pytest.mark.parametrize("causal", [True, False], ids=["causal", "encoder"])
 @pytest.mark.parametrize("method", PAPER_METHODS)
-def test_float64_is_the_dense_reference(method, causal, padded, length):
+def test_float64_is_the_dense_reference(method, causal, length, padded):
     stack = stack_of(random_model(method, num_heads=6, causal=causal))
     assert compare(stack, length, padded) < 1e-10
 
@@ -83,8 +83,8 @@ def test_float32_is_near_the_dense_reference(method, causal, num_heads):
 def test_explicit_positions_are_the_dense_reference(method, causal):
     """With gaps, far away, and different in every row of the batch: the path without a band."""
     stack = stack_of(random_model(method, causal=causal))
-    gaps = torch.randint(1, 9, (3, 270), generator=torch.Generator().manual_seed(0)).cumsum(1)
-    rows = gaps + torch.tensor([[0], [5], [4000]])
+    gaps = torch.randint(1, 9, (2, 270), generator=torch.Generator().manual_seed(0)).cumsum(1)
+    rows = gaps + torch.tensor([[5], [4000]])
     assert compare(stack, 270, padded=False, positions=gaps[0]) < 1e-10
     assert compare(stack, 270, padded=True, positions=rows) < 1e-10
     assert compare(stack, 12, padded=True, positions=gaps[0, :12]) < 1e-10
@@ -112,7 +112,7 @@ def test_comparison_notices_a_wrong_position_method(method, monkeypatch):
 def test_comparison_notices_a_mask_that_is_off_by_one():
     stack = stack_of(random_model("none")).double()
     padding = padded_rows(12)
-    x = inputs(stack, 12, batch=3)
+    x = inputs(stack, 12, batch=2)
     assert (stack(x, padding_mask=padding.roll(1, 1)) - reference_hidden(stack, x, None, padding)).abs().max() > 1e-3
 
 
@@ -120,7 +120,7 @@ def test_comparison_notices_a_mask_that_is_off_by_one():
 @pytest.mark.parametrize("method", sorted(Position.registry))
 def test_result_does_not_depend_on_the_size_of_query_blocks(method, causal, monkeypatch):
     stack = stack_of(random_model(method, causal=causal)).double()
-    x = inputs(stack, 50, batch=3)
+    x = inputs(stack, 50, batch=2)
     for padding in (None, padded_rows(50)):
         whole = stack(x, padding_mask=padding)
         for size in (1, 7, 50, 64):
@@ -163,7 +163,7 @@ def test_a_plain_sum_after_the_norm_would_pass_for_every_model():
 @pytest.mark.parametrize("method", sorted(Position.registry))
 def test_autocast_to_bfloat16_stays_near_float32(method):
     stack = stack_of(random_model(method))
-    x = inputs(stack, 300, batch=3).float()
+    x = inputs(stack, 300, batch=2).float()
     for padding in (None, padded_rows(300)):
         exact = stack(x, padding_mask=padding)
         with torch.autocast("cpu", torch.bfloat16):

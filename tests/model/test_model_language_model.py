@@ -94,10 +94,13 @@ def test_untied_output_is_counted_as_embedding():
 @pytest.mark.parametrize("d_model", [64, 256, 1024])
 @pytest.mark.parametrize("method", METHODS)
 def test_embeddings_have_unit_size_at_every_width(method, d_model):
-    model = LanguageModel(ModelConfig(position={"name": method}, num_layers=1, d_model=d_model, d_ff=8), 512, seed=0)
-    x = ids(64, 512)
+    """And so have the logits; a tied output adds to this only that a token's own logit is large."""
+    config = ModelConfig(
+        position={"name": method}, num_layers=1, d_model=d_model, d_ff=8, tie_embeddings=False, num_heads=8
+    )
+    model, x = LanguageModel(config, 512, seed=0), ids(64, 512)
     assert model.embedding(x).std().item() == pytest.approx(1, abs=0.05)
-    assert model(x).std().item() == pytest.approx(1, abs=0.15)
+    assert model(x).std().item() == pytest.approx(1, abs=0.05)
 
 
 @pytest.mark.parametrize("d_model", [64, 1024])
@@ -118,7 +121,7 @@ def test_bfloat16_model_stays_near_float32(method):
         narrow = model.to(torch.bfloat16).nll(x, targets)
     assert narrow.dtype == torch.float32
     assert (narrow - exact).abs().mean() < 0.1
-    assert abs(narrow.mean() - exact.mean()) < 0.02
+    assert abs(narrow.mean() - exact.mean()) < 0.02  # what a perplexity would be off by: 2 %
 
 
 def test_bias_of_a_bfloat16_model_is_that_of_float32():

@@ -83,5 +83,7 @@ def test_probabilities_of_all_targets_add_up_to_one():
 
 def test_targets_of_another_length_are_refused():
     softmax, (hidden, targets) = layer(), batch(6)
-    with pytest.raises(ValueError, match="batch_size"):
-        softmax.nll(hidden, targets[:, 1:])
+    for wrong in (targets[:, 1:], targets.T, targets[:1]):
+        rule = rf"target_ids have shape \({wrong.shape[0]}, {wrong.shape[1]}\); they must be \(3, 6\)"
+        with pytest.raises(ValueError, match=rule):
+            softmax.nll(hidden, wrong)

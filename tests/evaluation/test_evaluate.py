@@ -1,0 +1,173 @@
+import json
+
+import pytest
+import torch
+
+from alibi.data import DataConfig
+from alibi.evaluation import EvaluationSettings, evaluate_checkpoint, open_evaluation_text
+from alibi.evaluation import evaluate as evaluate_module
+from alibi.evaluation.settings import in_order
+from alibi.runs import Checkpoint
+from alibi.tracking import read_metrics
+from alibi.training import train
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def run(small_run, tmp_path):
+    train(small_run(max_steps=2), tmp_path / "outputs" / "run")
+    return tmp_path / "outputs" / "run"
+
+
+@pytest.fixture
+def checkpoint(run):
+    return Checkpoint(run / "checkpoints" / "step-00000002")
+
+
+def evaluated(checkpoint, cache, data=None, split="validation", max_tokens=None, **settings):
+    text = open_evaluation_text(checkpoint, data or checkpoint.data_config, split, max_tokens, cache)
+    told = []
+    values = {"lengths": [16, 64], "split": split, "max_tokens": max_tokens} | settings
+    paths = evaluate_checkpoint(checkpoint, text, EvaluationSettings(**values), CPU, "fp32", told.append)
+    return [(path, json.loads(path.read_text())) for path in paths], told
+
+
+def test_the_result_file_follows_the_contract(checkpoint, cache):
+    [(path, result)], _ = evaluated(checkpoint, cache)
+    assert path.name == "step-00000002-wikitext2-validation-nonoverlapping.json"
+    assert result["schema"] == 1
+    assert result["checkpoint"]["path"] == "run/checkpoints/step-00000002"
+    assert {"sha256", "step", "model", "seq_len", "seed", "parameters"} <= result["checkpoint"].keys()
+    assert result["protocol"] == {"name": "nonoverlapping", "first_input": "end-of-text"}
+    assert [row["length"] for row in result["rows"]] == [16, 64]
+    for row in result["rows"]:
+        assert row["stride"] == row["length"]
+        assert row["scored_tokens"] == result["data"]["tokens"]
+        names = ("nll_nats", "perplexity", "word_perplexity", "bits_per_byte", "tokens_per_sec", "peak_memory_mib")
+        assert all(row[name] > 0 for name in names)
+
+
+def test_validation_while_training_is_the_same_number(run, checkpoint, cache):
+    [(_, result)], _ = evaluated(checkpoint, cache, lengths=[16])
+    last, row = read_metrics(run / "metrics.jsonl")[-1], result["rows"][0]
+    assert row["nll_nats"] / row["scored_tokens"] == pytest.approx(last["val/loss"], rel=1e-7)
+    assert row["word_perplexity"] == pytest.approx(last["val/word_ppl"], rel=1e-5)
+    assert row["bits_per_byte"] == pytest.approx(last["val/bpb"], rel=1e-7)
+
+
+def test_a_later_evaluation_adds_lengths_and_replaces_the_same(checkpoint, cache):
+    [(path, first)], _ = evaluated(checkpoint, cache, lengths=[16, 64])
+    first["rows"][0]["perplexity"] = 1.0
+    path.write_text(json.dumps(first))
+    [(_, second)], _ = evaluated(checkpoint, cache, lengths=[16, 32])
+    assert [row["length"] for row in second["rows"]] == [16, 32, 64]
+    assert second["rows"][0]["perplexity"] != 1.0
+    [(_, kept)], told = evaluated(checkpoint, cache, lengths=[16, 32], reuse=True)
+    assert kept["rows"] == second["rows"]
+    assert any("there already" in line for line in told)
+
+
+def test_strides_have_a_file_each(checkpoint, cache):
+    files, _ = evaluated(checkpoint, cache, stride=[None, 4, None])
+    assert [path.name.split("validation-")[1] for path, _ in files] == ["nonoverlapping.json", "stride-4.json"]
+    assert [row["stride"] for row in files[1][1]["rows"]] == [4, 4]
+    assert {row["scored_tokens"] for _, r in files for row in r["rows"]} == {files[0][1]["data"]["tokens"]}
+
+
+def test_a_part_of_the_text_counts_as_that_part_and_keeps_the_whole(checkpoint, cache):
+    [(whole_path, whole)], _ = evaluated(checkpoint, cache)
+    [(part_path, part)], _ = evaluated(checkpoint, cache, max_tokens=600)
+    assert part_path != whole_path
+    assert json.loads(whole_path.read_text()) == whole
+    assert part["data"]["tokens"] <= 600
+    assert part["data"]["sha256"] != whole["data"]["sha256"]
+    assert part["data"]["sha256"][:8] in part_path.name
+    assert part["data"]["tokens"] == part["data"]["bytes"]  # the byte tokenizer
+    assert part["rows"][0]["scored_tokens"] == part["data"]["tokens"]
+
+
+def test_another_text_is_encoded_by_the_runs_tokenizer_and_named(checkpoint, cache, tmp_path, corpus):
+    other = tmp_path / "other"
+    other.mkdir()
+    for name in ("train", "valid", "test"):
+        (other / f"wiki.{name}.raw").write_text(" \n = A title = \n \n Some other words . \n")
+    [(path, result)], _ = evaluated(checkpoint, cache, DataConfig("wikitext2", str(other)))
+    assert path.name == f"step-00000002-wikitext2-{result['data']['sha256'][:8]}-validation-nonoverlapping.json"
+    moved = corpus.rename(tmp_path / "moved")
+    [(path, _)], _ = evaluated(checkpoint, cache, DataConfig("wikitext2", str(moved)), split="test")
+    assert path.name == "step-00000002-wikitext2-test-nonoverlapping.json", "the same text in another place is its own"
+
+
+def test_odd_lengths_are_said(checkpoint, cache):
+    [(_, result)], told = evaluated(checkpoint, cache, lengths=[64, 16, 64, 10**6])
+    assert [row["length"] for row in result["rows"]] == [16, 64, 10**6]
+    assert any("evaluated as [16, 64, 1000000]" in line for line in told)
+    assert any("length 1000000 is above" in line and "one window" in line for line in told)
+    assert in_order([1, 2]) == ([1, 2], None)
+
+
+def failing(error, at_length):
+    def scorer(inputs, targets, first):
+        if inputs.shape[1] == at_length:
+            if isinstance(error, Exception):
+                raise error
+            return torch.full(targets.shape, error)
+        return torch.ones(targets.shape)
+
+    return lambda model, precision: scorer
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (
+            torch.OutOfMemoryError("CUDA out of memory. Tried 2 GiB\nmore"),
+            "out of memory: CUDA out of memory",
+        ),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried 9 bytes"), "out of memory: Default"),
+        (MemoryError(), "out of memory: MemoryError"),
+        (800.0, "overflow: exp"),
+        (float("nan"), "overflow: the sum of nats is nan"),
+    ],
+)
+def test_what_cannot_be_done_is_an_entry_and_the_others_go_on(checkpoint, cache, monkeypatch, error, reason):
+    monkeypatch.setattr(evaluate_module, "model_scorer", failing(error, 32))
+    [(_, result)], told = evaluated(checkpoint, cache, lengths=[16, 32, 64])
+    first, failed, last = result["rows"]
+    assert failed.keys() == {"length", "stride", "error"}
+    assert failed["error"].startswith(reason)
+    assert first["perplexity"] == pytest.approx(last["perplexity"])
+    assert any("length 32" in line for line in told)
+
+
+def test_a_bug_is_not_an_entry(checkpoint, cache, monkeypatch):
+    monkeypatch.setattr(evaluate_module, "model_scorer", failing(RuntimeError("shapes do not match"), 32))
+    with pytest.raises(RuntimeError, match="shapes do not match"):
+        evaluated(checkpoint, cache, lengths=[32])
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"schema": 99}'])
+def test_a_damaged_result_file_is_not_overwritten(checkpoint, cache, content):
+    [(path, _)], _ = evaluated(checkpoint, cache)
+    path.write_text(content)
+    with pytest.raises(ValueError, match="move it away"):
+        evaluated(checkpoint, cache)
+    assert path.read_text() == content
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"lengths": [0]}, r"eval.lengths has 0"),
+        ({"lengths": []}, r"eval.lengths is empty"),
+        ({"stride": 0}, r"eval.stride \(0\)"),
+        ({"stride": 1.5}, r"eval.stride \(1.5\)"),
+        ({"lengths": [64, 16], "stride": [None, 17]}, r"eval.stride \(17\).*shortest is 16"),
+        ({"split": "train"}, r"eval.split \(train\)"),
+        ({"max_tokens": 0}, r"eval.max_tokens \(0\)"),
+    ],
+)
+def test_bad_settings_are_named(values, message):
+    with pytest.raises(ValueError, match=message):
+        EvaluationSettings(**values)

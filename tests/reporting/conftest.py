@@ -1,0 +1,34 @@
+"""Result files made by hand: reporting knows nothing else."""
+
+import json
+
+import pytest
+
+
+@pytest.fixture
+def make_result(tmp_path):
+    """Write a result file; `curve` maps lengths to perplexities, or to an error message."""
+
+    def make(method="alibi", curve=None, seq_len=64, seed=0, protocol="nonoverlapping", **content):
+        def row(length, value):
+            if isinstance(value, str):
+                return {"length": length, "stride": length, "error": value}
+            return {"length": length, "stride": length, "perplexity": value, "word_perplexity": 2 * value}
+
+        curve = {64: 20.0, 128: 19.5} if curve is None else curve
+        path = tmp_path / f"{method}-L{seq_len}-seed{seed}" / "evaluation" / f"step-00000100-toy-{protocol}.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        checkpoint = {"path": "x", "sha256": "0", "step": 100, "model": method, "seq_len": seq_len, "seed": seed}
+        data = {"name": "toy", "split": "validation", "tokens": 12345, "words": 6000, "bytes": 54321, "sha256": "1"}
+        whole = {
+            "schema": 1,
+            "checkpoint": checkpoint,
+            "data": data,
+            "protocol": {"name": protocol},
+            "precision": "fp32",
+            "rows": [row(*item) for item in curve.items()],
+        }
+        path.write_text(json.dumps(whole | content))
+        return path
+
+    return make

@@ -1,0 +1,30 @@
+from alibi.reporting import load_results, results_table
+
+
+def lines(make_result, *results, lengths=(64, 128)):
+    return results_table(load_results([make_result(*r) for r in results]), lengths).splitlines()
+
+
+def test_one_row_a_run_one_column_a_length_and_the_training_length_marked(make_result):
+    table = lines(make_result, ("alibi", {64: 20.0, 128: 19.456}), ("none", {64: 21.0, 128: 30.0}, 128))
+    rows = [line.split() for line in table if line.startswith(("alibi", "none"))]
+    assert rows[0] == ["alibi", "64", "0", "100", "20.00*", "19.46"]
+    assert rows[1] == ["none", "128", "0", "100", "21.00", "30.00*"]
+    assert rows[2][-2:] == ["40.00*", "38.91"], "per word"
+    assert "12,345 tokens, 6,000 words, 54,321 bytes, all scored at every length" in table[0]
+
+
+def test_what_could_not_be_done_stands_with_its_reason(make_result):
+    table = lines(make_result, ("t5", {64: 20.0, 128: "out of memory: tried 9 GiB"}))
+    assert any("out of memory" in line and line.startswith("t5") for line in table)
+    assert table[-1] == "t5-L64-seed0 at length 128: out of memory: tried 9 GiB"
+
+
+def test_a_length_without_a_row_is_blank_and_large_numbers_are_short(make_result):
+    table = lines(make_result, ("none", {64: 1234567.0}))
+    assert next(line.split() for line in table if line.startswith("none"))[-1] == "1.23e+06*"
+
+
+def test_markdown(make_result):
+    text = results_table(load_results([make_result()]), [64, 128], style="github")
+    assert "| alibi" in text

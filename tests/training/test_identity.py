@@ -1,0 +1,35 @@
+import re
+from dataclasses import asdict
+
+from alibi.training.identity import differences, run_name
+
+
+def test_the_name_follows_the_contract(small_run):
+    assert re.fullmatch(r"alibi-custom-wikitext2-L16-seed0-[0-9a-f]{8}", run_name(small_run()))
+
+
+def test_only_what_changes_the_weights_changes_the_name(small_run):
+    base = run_name(small_run())
+    for other in (
+        small_run(micro_batch_tokens=64),
+        small_run(eval_every=1, eval_lengths=[32], log_every=3, keep_last=1, checkpoint_every=1),
+        small_run(resume=False, compile=True),
+    ):
+        assert run_name(other) == base
+    moved = small_run()
+    moved.data.path, moved.device, moved.paths.outputs, moved.tracking.wandb = "/elsewhere", "cuda", "o", "online"
+    assert run_name(moved) == base
+    for other in (small_run(max_steps=7), small_run(dropout=0.2), small_run(seed=1), small_run(batch_tokens=128)):
+        assert run_name(other) != base
+
+
+def test_differences_name_setting_and_both_values(small_run):
+    assert differences(asdict(small_run()), asdict(small_run(micro_batch_tokens=64))) == []
+    told = differences(asdict(small_run()), asdict(small_run("rotary", max_steps=9)))
+    assert told == ["model.position.name is alibi there and rotary now", "train.max_steps is 6 there and 9 now"]
+
+
+def test_names_hold_only_safe_characters(small_run):
+    config = small_run()
+    config.model.size = "../x y"
+    assert re.fullmatch(r"[A-Za-z0-9._-]+", run_name(config))

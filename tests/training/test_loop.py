@@ -1,0 +1,170 @@
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from alibi.data import Cursor, TrainingOrder
+from alibi.runs import Checkpoint, RunFolder
+from alibi.tracking import read_metrics
+from alibi.training import train
+from alibi.training.update import NotFinite, Updater
+
+METHODS = ["alibi", "none", "rotary", "sinusoidal", "t5"]
+
+
+def weights(folder):
+    return load_file(folder / "checkpoints" / "last" / "model.safetensors")
+
+
+def stopped_after(monkeypatch, step):
+    """Make the process die inside update number `step`."""
+    whole = Updater.update
+
+    def dies(self, number, blocks):
+        if number == step:
+            self._gradient(number, blocks[: len(blocks) // 2])  # in the middle of the accumulation
+            raise KeyboardInterrupt
+        return whole(self, number, blocks)
+
+    monkeypatch.setattr(Updater, "update", dies)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_resuming_gives_the_same_bits_as_not_stopping(method, small_run, tmp_path, monkeypatch):
+    # Batches long enough that an epoch ends within the run, and the stop is within an epoch.
+    config = small_run(method, batch_tokens=16 * 1024, micro_batch_tokens=4 * 1024, max_steps=5)
+    train(config, tmp_path / "whole")
+    with monkeypatch.context() as patch:
+        stopped_after(patch, 4)
+        with pytest.raises(KeyboardInterrupt):
+            train(config, tmp_path / "stopped")
+    assert RunFolder(tmp_path / "stopped").saved_steps() == [2]
+    state = Checkpoint(tmp_path / "stopped" / "checkpoints" / "step-00000002").load_state()
+    assert state["cursor"][1] > 0, "the test must stop in the middle of an epoch"
+    train(config, tmp_path / "stopped")
+
+    whole, resumed = weights(tmp_path / "whole"), weights(tmp_path / "stopped")
+    assert whole.keys() == resumed.keys()
+    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+    lines = [read_metrics(tmp_path / name / "metrics.jsonl") for name in ("whole", "stopped")]
+    kept = [[{k: v for k, v in line.items() if not k.startswith("perf/")} for line in run] for run in lines]
+    assert kept[0] == kept[1]
+    assert [line["step"] for line in kept[0]] == [1, 2, 3, 4, 5]
+
+
+def test_resuming_with_a_wrong_cursor_gives_other_bits(small_run, tmp_path, monkeypatch):
+    """Control: the comparison above can fail."""
+    config = small_run()
+    train(config, tmp_path / "whole")
+    config_short = small_run()
+    with monkeypatch.context() as patch:
+        stopped_after(patch, 3)
+        with pytest.raises(KeyboardInterrupt):
+            train(config_short, tmp_path / "stopped")
+    blocks = TrainingOrder.blocks
+    monkeypatch.setattr(TrainingOrder, "blocks", lambda self, c, n: blocks(self, Cursor(c.epoch, c.index + 1), n))
+    train(config_short, tmp_path / "stopped")
+    whole, resumed = weights(tmp_path / "whole"), weights(tmp_path / "stopped")
+    assert not all(torch.equal(whole[name], resumed[name]) for name in whole)
+
+
+def test_accumulation_gives_the_update_of_one_large_batch(small_run, tmp_path):
+    for name, micro in (("one", 64), ("four", 16)):
+        train(small_run(dropout=0.0, micro_batch_tokens=micro), tmp_path / name)
+    one, four = weights(tmp_path / "one"), weights(tmp_path / "four")
+    for name in one:
+        torch.testing.assert_close(one[name], four[name], rtol=1e-5, atol=1e-6)
+    other = small_run(dropout=0.0, batch_tokens=128, micro_batch_tokens=128)
+    train(other, tmp_path / "control")
+    control = weights(tmp_path / "control")
+    assert any(not torch.allclose(one[name], control[name], rtol=1e-3, atol=1e-4) for name in one)
+
+
+def test_same_seed_two_methods_see_the_same_batches_and_start_alike(small_run, tmp_path, monkeypatch):
+    seen = {}
+    read = TrainingOrder.read
+
+    def noted(self, blocks):
+        result = read(self, blocks)
+        seen[current].append((list(map(int, blocks)), result[0].sum(), result[1].sum()))
+        return result
+
+    monkeypatch.setattr(TrainingOrder, "read", noted)
+    for current, seed in (("alibi", 0), ("t5", 0), ("none", 1)):
+        seen[current] = []
+        train(small_run(current, seed=seed, max_steps=3), tmp_path / current)
+    assert seen["alibi"] == seen["t5"]
+    assert seen["alibi"] != seen["none"], "another seed must give other batches"
+
+
+def test_a_run_ends_with_validation_checkpoint_and_pointers(small_run, tmp_path):
+    config = small_run(max_steps=3, eval_every=100, checkpoint_every=100, eval_lengths=[8, 64])
+    run = tmp_path / "outputs" / "run"
+    train(config, run)
+    last = read_metrics(run / "metrics.jsonl")[-1]
+    wanted = {"step", "tokens", "train/loss", "train/lr", "train/grad_norm", "perf/tokens_per_sec", "perf/step_ms"}
+    wanted |= {"perf/max_memory_mib", "val/loss", "val/ppl", "val/word_ppl", "val/bpb"}
+    assert wanted | {"val/loss_8", "val/ppl_64"} <= last.keys()
+    assert last["tokens"] == 3 * 64
+    assert (run / "checkpoints" / "last").readlink().as_posix() == "step-00000003"
+    assert (run / "checkpoints" / "best").readlink().as_posix() == "step-00000003"
+    assert (tmp_path / "outputs" / "latest").readlink().as_posix() == "run"
+    assert "val/loss" not in read_metrics(run / "metrics.jsonl")[0]
+
+
+def test_a_finished_run_says_so_and_is_left_alone(small_run, tmp_path, capsys):
+    config = small_run(max_steps=2)
+    train(config, tmp_path / "run")
+    before = (tmp_path / "run" / "metrics.jsonl").stat().st_mtime_ns
+    capsys.readouterr()
+    train(config, tmp_path / "run")
+    assert "is finished: 2 steps" in capsys.readouterr().out
+    assert (tmp_path / "run" / "metrics.jsonl").stat().st_mtime_ns == before
+
+
+def test_the_summary_names_what_a_person_wants_to_know_first(small_run, tmp_path, capsys):
+    train(small_run("t5", max_steps=1), tmp_path / "run")
+    out = capsys.readouterr().out
+    assert "parameters" in out
+    assert "position 64" in out  # 32 buckets, 2 heads
+    for word in ("embedding", "rest", "train", "validation", "steps", "time       about"):
+        assert word in out
+
+
+def test_a_loss_that_is_not_finite_stops_and_leaves_the_last_checkpoint(small_run, tmp_path, monkeypatch):
+    config = small_run()
+    whole = Updater._backward
+
+    def poisoned(self, inputs, targets, total_nats):
+        nats = whole(self, inputs, targets, total_nats)
+        return nats * float("nan") if self.optimizer.state and len(self.saw) > 8 else self.saw.append(1) or nats
+
+    monkeypatch.setattr(Updater, "_backward", poisoned)
+    monkeypatch.setattr(Updater, "saw", [], raising=False)
+    with pytest.raises(NotFinite, match=r"loss is nan.*last good checkpoint, step \d+, is untouched.*optimizer.lr"):
+        train(config, tmp_path / "run")
+    steps = RunFolder(tmp_path / "run").saved_steps()
+    assert steps
+    for tensor in weights(tmp_path / "run").values():
+        assert tensor.isfinite().all()
+    assert all("NaN" not in line for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines())
+
+
+def test_the_run_writes_its_own_settings(small_run, tmp_path):
+    config = small_run(max_steps=1)
+    train(config, tmp_path / "run")
+    checkpoint = Checkpoint(tmp_path / "run" / "checkpoints" / "step-00000001")
+    assert checkpoint.model_config == config.model
+    assert checkpoint.config["train"]["seq_len"] == 16
+    manifest = json.loads((checkpoint.path / "manifest.json").read_text())
+    assert manifest["made_with"].keys() >= {"git_commit", "git_dirty", "packages", "device", "threads"}
+
+
+def test_bf16_trains_near_fp32(small_run, tmp_path):
+    for precision in ("fp32", "bf16"):
+        train(replace(small_run(dropout=0.0), precision=precision), tmp_path / precision)
+    losses = [read_metrics(tmp_path / p / "metrics.jsonl")[-1]["val/loss"] for p in ("fp32", "bf16")]
+    assert losses[0] != losses[1]
+    assert losses[0] == pytest.approx(losses[1], rel=0.02)

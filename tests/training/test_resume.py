@@ -1,0 +1,60 @@
+import shutil
+
+import pytest
+
+from alibi.runs import DamagedCheckpoint, RunFolder
+from alibi.training import train
+
+
+def test_another_configuration_in_the_folder_is_refused_by_name(small_run, tmp_path):
+    train(small_run(max_steps=2), tmp_path / "run")
+    before = (tmp_path / "run" / "config.yaml").read_bytes()
+    with pytest.raises(ValueError, match=r"train.max_steps is 2 there and 3 now.*another run_dir"):
+        train(small_run(max_steps=3), tmp_path / "run")
+    assert (tmp_path / "run" / "config.yaml").read_bytes() == before
+
+
+def test_resume_false_refuses_and_names_auto(small_run, tmp_path):
+    train(small_run(max_steps=2), tmp_path / "run")
+    with pytest.raises(ValueError, match=r"train\.resume=auto"):
+        train(small_run(max_steps=2, resume=False), tmp_path / "run")
+
+
+def test_a_folder_of_something_else_is_not_written_into(small_run, tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.tex").write_text("x")
+    with pytest.raises(ValueError, match="not empty and holds no run"):
+        train(small_run(), tmp_path / "mine")
+    assert [p.name for p in (tmp_path / "mine").iterdir()] == ["thesis.tex"]
+
+
+def test_resume_from_a_path(small_run, tmp_path):
+    train(small_run(), tmp_path / "run")
+    start = tmp_path / "run" / "checkpoints" / "step-00000002"
+    train(small_run(resume=str(start)), tmp_path / "other")
+    ends = [(tmp_path / n / "checkpoints" / "last" / "model.safetensors").read_bytes() for n in ("run", "other")]
+    assert ends[0] == ends[1]
+    with pytest.raises(FileNotFoundError, match="does not exist"):
+        train(small_run(resume=str(tmp_path / "nowhere")), tmp_path / "third")
+
+
+def test_a_damaged_newest_checkpoint_is_named_and_skipped_or_refused(small_run, tmp_path, capsys):
+    train(small_run(), tmp_path / "run")
+    whole = (tmp_path / "run" / "checkpoints" / "step-00000006" / "model.safetensors").read_bytes()
+    newest = tmp_path / "run" / "checkpoints" / "step-00000006" / "model.safetensors"
+    newest.write_bytes(whole[:-5])
+    with pytest.raises(DamagedCheckpoint, match="cut short or altered"):
+        train(small_run(resume=str(newest.parent)), tmp_path / "run")
+    capsys.readouterr()
+    train(small_run(), tmp_path / "run")
+    assert "step-00000006" in capsys.readouterr().out
+    assert newest.read_bytes() == whole
+
+
+def test_changed_text_is_noticed(small_run, tmp_path, corpus):
+    train(small_run(), tmp_path / "run")
+    shutil.rmtree(RunFolder(tmp_path / "run").checkpoints / "step-00000006")
+    with open(corpus / "wiki.train.raw", "a") as file:
+        file.write(" one more line \n")
+    with pytest.raises(ValueError, match="the train text has sha256"):
+        train(small_run(), tmp_path / "run")

@@ -1,0 +1,77 @@
+import pytest
+import torch
+
+from alibi.model import LanguageModel
+from alibi.training.optimizer import build_optimizer
+from alibi.training.processes import Processes
+from alibi.training.settings import TrainSettings
+from alibi.training.update import Updater, micro_batch_sizes
+
+
+class Order:
+    """Two rows of tokens, whichever blocks are asked for."""
+
+    def read(self, blocks):
+        ids = torch.arange(len(blocks) * 16).view(len(blocks), 16).remainder(7).numpy()
+        return ids, ids
+
+
+def updater(config, dropout):
+    config.model.dropout = dropout
+    model = LanguageModel(config.model, 257, seed=0)
+    return Updater(config, model, build_optimizer(config.optimizer, model), Order(), Processes(), 32), model
+
+
+def test_dropout_is_keyed_by_update_and_micro_batch_alone(small_run):
+    first, model = updater(small_run(), 0.5)
+    nats = first._gradient(3, [0, 1, 2, 3])
+    torch.manual_seed(12345)
+    model.zero_grad()
+    assert first._gradient(3, [0, 1, 2, 3]) == nats
+    model.zero_grad()
+    assert first._gradient(4, [0, 1, 2, 3]) != nats
+
+
+def test_the_gradient_is_of_the_mean_over_the_batch(small_run):
+    parts, model = updater(small_run(dropout=0.0), 0.0)
+    parts._gradient(1, [0, 1, 2, 3])
+    ids = torch.from_numpy(Order().read([0, 1])[0])
+    wanted = torch.autograd.grad(model.nll(ids, ids).mean(), model.embedding.weight)[0]
+    torch.testing.assert_close(model.embedding.weight.grad, wanted, rtol=1e-5, atol=1e-7)
+
+
+def test_clipping_bounds_the_norm_and_reports_the_one_before(small_run):
+    config = small_run(dropout=0.0)
+    config.optimizer.clip = 1e-3
+    tight, model = updater(config, 0.0)
+    seen = []
+    tight.optimizer.step = lambda: seen.append(torch.stack([p.grad.norm() for p in model.parameters()]).norm().item())
+    result = tight.update(1, [0, 1, 2, 3])
+    assert result.grad_norm > 1e-3
+    assert seen[0] == pytest.approx(1e-3, rel=1e-3)
+
+
+def test_micro_batches_are_divisors_that_fit(small_run):
+    config = small_run(micro_batch_tokens=None, batch_tokens=16 * 12)
+    model = LanguageModel(config.model, 257, seed=0)
+    assert micro_batch_sizes(config, model, Processes()) == [16 * d for d in (12, 6, 4, 3, 2, 1)]
+    large = LanguageModel(config.model, 2_000_000, seed=0)
+    assert micro_batch_sizes(config, large, Processes()) == [16 * d for d in (2, 1)]
+    with pytest.raises(ValueError, match="5 processes cannot share"):
+        micro_batch_sizes(config, model, Processes(0, 5))
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"batch_tokens": 100}, r"train.batch_tokens \(100\) must be a multiple of train.seq_len \(512\); use 512"),
+        ({"batch_tokens": 2048, "micro_batch_tokens": 1536}, r"train.micro_batch_tokens \(1536\).*; use 1024, or null"),
+        ({"seq_len": 0}, "train.seq_len"),
+        ({"max_steps": 0}, "train.max_steps"),
+        ({"eval_lengths": [0]}, "train.eval_lengths"),
+        ({"resume": 3}, "train.resume"),
+    ],
+)
+def test_bad_settings_are_named_with_a_remedy(values, message):
+    with pytest.raises(ValueError, match=message):
+        TrainSettings(**values)
