@@ -76,7 +76,8 @@ def test_a_sweep_and_a_glob(entry, corpus, tmp_path):
     assert {name.partition("-")[0] for name in runs} == {"rotary", "alibi", "sinusoidal", "t5", "none"}
     assert {p.name for p in tmp_path.iterdir()} == {"outputs", "corpus", "cache"}
     out = entry("evaluate", "runs=outputs/*", "eval.lengths=[32,64]", "tracking.wandb=disabled")
-    results = [json.loads(p.read_text()) for p in (tmp_path / "outputs").glob("*/evaluation/*.json")]
+    found = [p for name in runs for p in (tmp_path / "outputs" / name / "evaluation").glob("*.json")]
+    results = [json.loads(p.read_text()) for p in found]
     assert len(results) == 9
     assert len({r["data"]["sha256"] for r in results}) == 1
     assert {r["data"]["tokens"] for r in results} == {r["data"]["words"] for r in results}

@@ -57,7 +57,7 @@ def prepare_tokens(text: Text, tokenizer: Tokenizer, cache: Path, quiet: bool = 
     Raises:
         ValueError: the text is empty or not UTF-8.
     """
-    key = _key(format=FORMAT, text=text.sha256, tokenizer=tokenizer.sha256)
+    key = _key(format=FORMAT, text=text.sha256, form=text.form, tokenizer=tokenizer.sha256)
     folder = cache / "tokens" / f"{text.name}-{text.split}-{tokenizer.name}-{key}"
 
     def make(target: Path) -> None:

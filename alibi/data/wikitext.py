@@ -90,8 +90,6 @@ def _from_hub(name: str, split: str, form: str, cache: Path) -> HubRows:
     try:
         rows = load_dataset(HUB, _hub_config(name, form), split=split)
     except Exception as error:  # offline, each library below raises a kind of its own
-        if isinstance(error, KeyboardInterrupt | MemoryError):
-            raise
         raise ConnectionError(
             f"the hub did not give {HUB} ({_hub_config(name, form)}, {split}): {type(error).__name__}: "
             f"{str(error).splitlines()[0] if str(error) else ''} Set data.path to a folder with the files "

@@ -2,7 +2,7 @@
 
 Rows are drawn with standard deviation d_model^-0.5 and multiplied by sqrt(d_model) when read, for
 every position method: added sinusoids, whose elements are of size one, neither drown nor vanish,
-and the same matrix serves as output layer with logits of size one.
+and the same matrix serves as output layer.
 
 Legend: B batch, L tokens, D d_model, V vocabulary.
 """

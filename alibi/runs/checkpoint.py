@@ -66,7 +66,7 @@ def write_checkpoint(
         manifest = {"format": FORMAT, "step": step, "sha256": sums, "texts": texts}
         manifest["parameters"] = model.count_parameters().total
         manifest["made_with"] = environment(model.device)
-        manifest["manifest_sha256"] = _own_sha256(manifest)
+        manifest["manifest_sha256"] = manifest_sha256(manifest)
         write_atomically(beside / MANIFEST, json.dumps(manifest, indent=2) + "\n")
         for name in sums:
             sync(beside / name)
@@ -105,13 +105,15 @@ class Checkpoint:
         try:
             manifest = json.loads((self.path / MANIFEST).read_text())
             if manifest["format"] == FORMAT:
+                if manifest["manifest_sha256"] != manifest_sha256(manifest):
+                    raise ValueError("its own checksum differs")
                 manifest["sha256"] = {name: str(manifest["sha256"][name]) for name in FILES}
                 kinds = {"step": int, "texts": dict, "parameters": int}
                 manifest |= {name: kind(manifest[name]) for name, kind in kinds.items()}
             return manifest
         except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
             raise DamagedCheckpoint(
-                f"{self.path} is no complete checkpoint: {MANIFEST} cannot be read ({error}); "
+                f"{self.path} is no sound checkpoint: {MANIFEST} cannot be trusted ({error}); "
                 "choose another with runs=."
             ) from error
 
@@ -196,8 +198,8 @@ def typed(schema: type, values: dict, where: str):
         raise ValueError(f"{where}: {str(error).splitlines()[0]}") from error
 
 
-def _own_sha256(manifest: dict) -> str:
-    """Of all that a manifest says but this."""
+def manifest_sha256(manifest: dict) -> str:
+    """Of all that a manifest says but its own hash."""
     content = {name: value for name, value in manifest.items() if name != "manifest_sha256"}
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 

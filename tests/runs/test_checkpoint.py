@@ -17,7 +17,7 @@ from alibi.data import DataConfig, TokenizerConfig
 from alibi.data.tokenizers import ByteTokenizer, WordTokenizer
 from alibi.model import LanguageModel, ModelConfig
 from alibi.runs import Checkpoint, DamagedCheckpoint, RunFolder, file_sha256, load_model, load_weights, typed
-from alibi.runs.checkpoint import FORMAT, write_checkpoint
+from alibi.runs.checkpoint import FORMAT, manifest_sha256, write_checkpoint
 
 FILES = ("model.safetensors", "training_state.pt", "config.yaml", "tokenizer.json")
 STATE = {
@@ -147,7 +147,7 @@ def test_a_damaged_manifest_is_named(saved: Path, damage: Callable[[Path], None]
     content = (saved / "manifest.json").read_text().rstrip()
     (saved / "manifest.json").write_text(content)
     damage(saved / "manifest.json")
-    with pytest.raises(DamagedCheckpoint, match=r"no complete checkpoint: manifest\.json cannot be read"):
+    with pytest.raises(DamagedCheckpoint, match=r"no sound checkpoint: manifest\.json cannot be trusted"):
         Checkpoint(saved)
 
 
@@ -164,7 +164,9 @@ def test_a_garbled_manifest_is_named(saved: Path, content: bytes) -> None:
 def edit_manifest(path: Path, **changes) -> None:
     manifest = json.loads((path / "manifest.json").read_text())
     manifest |= changes
-    (path / "manifest.json").write_text(json.dumps({k: v for k, v in manifest.items() if v is not None}))
+    manifest = {k: v for k, v in manifest.items() if v is not None}
+    manifest["manifest_sha256"] = manifest_sha256(manifest)
+    (path / "manifest.json").write_text(json.dumps(manifest))
 
 
 @pytest.mark.parametrize("found", [0, 2, "1"])
@@ -186,12 +188,12 @@ def test_a_file_that_the_manifest_does_not_vouch_for_is_not_read(saved: Path, na
 @pytest.mark.parametrize("name", ["format", "step", "sha256", "texts", "parameters"])
 def test_a_manifest_that_lacks_something_is_refused(saved: Path, name: str) -> None:
     edit_manifest(saved, **{name: None})
-    with pytest.raises(DamagedCheckpoint, match=rf"manifest\.json cannot be read \('{name}'\)"):
+    with pytest.raises(DamagedCheckpoint, match=rf"manifest\.json cannot be trusted \('{name}'\)"):
         Checkpoint(saved)
 
 
 def test_a_folder_that_is_not_there_is_damaged_too(tmp_path: Path) -> None:
-    with pytest.raises(DamagedCheckpoint, match="step-00000001 is no complete checkpoint"):
+    with pytest.raises(DamagedCheckpoint, match="step-00000001 is no sound checkpoint"):
         Checkpoint(tmp_path / "checkpoints" / "step-00000001")
 
 

@@ -157,7 +157,7 @@ def test_no_other_checkpoint_is_taken_for_a_damaged_one(outputs: Path) -> None:
     for given in (outputs / "one", last):
         (path,) = resolve_runs(str(given), outputs)
         assert path == last
-        with pytest.raises(DamagedCheckpoint, match="step-00000020 is no complete checkpoint"):
+        with pytest.raises(DamagedCheckpoint, match="step-00000020 is no sound checkpoint"):
             Checkpoint(path)
         with pytest.raises(DamagedCheckpoint):
             load_model(given)
