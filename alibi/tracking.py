@@ -6,10 +6,13 @@ A leaf: imports nothing of this project.
 import json
 import os
 import secrets
+import sys
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+
+from tqdm import tqdm
 
 MODES = ("offline", "online", "disabled")
 
@@ -30,6 +33,16 @@ class TrackingConfig:
     def __post_init__(self) -> None:
         if self.wandb not in MODES:
             raise ValueError(f"tracking.wandb ({self.wandb}) must be one of: {', '.join(MODES)}.")
+
+
+def progress_bar(total: int, unit: str, done: int = 0, title: str | None = None, leave=True, show=True) -> tqdm:
+    """A bar on a terminal; elsewhere, a line every half minute, so that a log stays a log."""
+    seconds = 0.1 if sys.stderr.isatty() else 30.0
+    scale = total >= 10_000
+    return tqdm(
+        total=total, initial=done, unit=unit, unit_scale=scale, desc=title, leave=leave, disable=not show,
+        mininterval=seconds, maxinterval=2 * seconds,
+    )  # fmt: skip
 
 
 class MetricsFile:

@@ -49,6 +49,7 @@ def test_train_then_evaluate(entry, corpus, tmp_path):
 
     out = entry("evaluate", "eval.lengths=[64,32]", "eval.stride=[null,16]", "eval.split=test")
     assert "evaluated as [32, 64]" in out
+    assert "wandb failed" not in out
     results = {p.name: json.loads(p.read_text()) for p in (run / "evaluation").glob("*.json")}
     assert sorted(results) == [f"step-00000003-wikitext2-test-{p}.json" for p in ("nonoverlapping", "stride-16")]
     for result in results.values():

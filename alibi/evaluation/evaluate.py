@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from tqdm import tqdm
 
 from alibi.data import DataConfig, TokenFile, open_text, prepare_tokens, window_batches
 from alibi.data.text import Text
@@ -20,6 +19,7 @@ from alibi.evaluation.score import Scorer, model_scorer, score, score_batch
 from alibi.evaluation.settings import EvaluationSettings, in_order
 from alibi.evaluation.sums import NatsSum, bits_per_byte, perplexity
 from alibi.runs import Checkpoint
+from alibi.tracking import progress_bar
 
 OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "cannot allocate memory")
 
@@ -141,7 +141,7 @@ def score_length(
     reset_peak_memory(device)
     begun = time.perf_counter()
     try:
-        with tqdm(total=len(tokens), unit="tok", unit_scale=True, desc=f"length {length}", leave=False) as bar:
+        with progress_bar(len(tokens), "tok", title=f"length {length}", leave=False) as bar:
             for scored in score(tokens, length, stride, scorer, [total], device, batch_tokens):
                 bar.update(scored)
         seconds = time.perf_counter() - begun

@@ -124,6 +124,8 @@ class Transformer(nn.Module):
             raise ValueError(f"first_query ({first_query}) must be at least 0 and below the {N} tokens of x.")
         if positions is not None and tuple(positions.shape) not in ((N,), (B, N)):
             raise ValueError(f"positions have shape {tuple(positions.shape)}; they must be ({N},) or ({B}, {N}).")
+        if positions is not None and positions.is_floating_point():
+            raise ValueError(f"positions are {positions.dtype}; they must be integers.")
         if padding_mask is not None and (padding_mask.dtype != torch.bool or tuple(padding_mask.shape) != (B, N)):
             raise ValueError(
                 f"padding_mask is {padding_mask.dtype} {tuple(padding_mask.shape)}; it must be bool ({B}, {N}), "

@@ -36,9 +36,9 @@ def draw_perplexity(results: Sequence[Result], folder: Path) -> list[Path]:
         axes.plot(*zip(*points, strict=True), marker=marker, ms=4, lw=1.6, color=colours[result.method], label=label)
     for seq_len in sorted({r.seq_len for r, _ in curves}):
         axes.axvline(seq_len, color="0.6", lw=1, ls="--", zorder=0)
-        note = axes.text(
-            seq_len, 0.98, f" trained at {seq_len}", rotation=90, va="top", ha="left", fontsize=7, color="0.4",
-            transform=axes.get_xaxis_transform(),
+        note = axes.annotate(
+            f"trained at {seq_len}", (seq_len, 0.98), (4, 0), ("data", "axes fraction"), "offset points",
+            rotation=90, va="top", fontsize=7, color="0.4",
         )  # fmt: skip
         note.set_in_layout(False)
     _set_axes(axes, curves)

@@ -30,9 +30,12 @@ def results_table(results: Sequence[Result], lengths: Sequence[int], style: str 
 def _title(results: Sequence[Result]) -> str:
     first = results[0].content
     data = first["data"]
-    counts = f"{data['tokens']:,} tokens, {data['words']:,} words, {data['bytes']:,} bytes"
-    scored = "all scored at every length" if len({r.content["data"]["tokens"] for r in results}) == 1 else "first run"
-    return f"{data['name']} {data['split']}, {first['protocol']['name']}, {first['precision']}: {counts}, {scored}"
+    counts = [
+        f"{'/'.join(f'{n:,}' for n in dict.fromkeys(r.content['data'][unit] for r in results))} {unit}"
+        for unit in ("tokens", "words", "bytes")
+    ]
+    what = f"{data['name']} {data['split']}, {first['protocol']['name']}, {first['precision']}"
+    return f"{what}: {', '.join(counts)}, every token scored once at every length"
 
 
 def _cell(result: Result, length: int, metric: str) -> str:

@@ -9,14 +9,13 @@ from pathlib import Path
 
 import torch
 import yaml
-from tqdm import tqdm
 
 from alibi.data import TokenFile, Tokenizer, TrainingOrder, open_text, prepare_tokenizer, prepare_tokens
 from alibi.environment import peak_memory_mib, pick_device, reset_peak_memory
 from alibi.evaluation import perplexity
 from alibi.model import LanguageModel
 from alibi.runs import CONFIG, Checkpoint, RunFolder, load_weights, write_atomically
-from alibi.tracking import MetricsFile, Wandb
+from alibi.tracking import MetricsFile, Wandb, progress_bar
 from alibi.training.optimizer import build_optimizer, check_warmup
 from alibi.training.processes import Processes, processes
 from alibi.training.resume import check_same_text, find_checkpoint
@@ -114,11 +113,11 @@ class Run:
             print(describe_run(self, seconds))
             self._open_folder()
         try:
-            with tqdm(total=train.max_steps, initial=self.state.step, disable=not procs.is_main, unit="step") as bar:
+            with progress_bar(train.max_steps, "step", self.state.step, show=procs.is_main) as bar:
                 while self.state.step < train.max_steps:
                     line = self._step(updater)
+                    bar.set_postfix_str(_progress(line), refresh=False)
                     bar.update()
-                    bar.set_postfix_str(_progress(line))
         finally:
             if procs.is_main:
                 self.metrics.close()

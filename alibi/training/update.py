@@ -61,10 +61,8 @@ class Updater:
         self.config, self.model, self.optimizer, self.order, self.procs = config, model, optimizer, order, procs
         self.device = model.device
         self.blocks_per_micro_batch = micro_batch_tokens // config.train.seq_len
-        total_nats = TotalNats(model)
-        self.total_nats = procs.replicate(
-            torch.compile(total_nats) if config.train.compile else total_nats, self.device
-        )
+        self.own_nats = torch.compile(TotalNats(model)) if config.train.compile else TotalNats(model)
+        self.total_nats = procs.replicate(self.own_nats, self.device)
 
     def update(self, step: int, blocks) -> UpdateResult:
         """Update number `step` (the first is 1) on the sequences `blocks`.
@@ -116,7 +114,7 @@ class Updater:
         seconds = 0.0
         for _ in range(2):
             begun = time.perf_counter()
-            self._backward(inputs, targets, TotalNats(self.model))
+            self._backward(inputs, targets, self.own_nats)
             if self.device.type == "cuda":
                 torch.cuda.synchronize(self.device)
             seconds = time.perf_counter() - begun

@@ -1,125 +1,14 @@
-"""WikiText in its layouts: the classic files, the hub's parquet, the hub itself. One text, one hash."""
+"""WikiText as the classic files: which form is taken, what is missing, and the counts that others publish."""
 
 import os
-import shutil
-import subprocess
-import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
-import datasets
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
 from alibi.data import DataConfig, Tokenizer, TokenizerConfig, open_text, prepare_tokenizer, prepare_tokens
 from alibi.data.tokenizers import TOKENIZERS
 from alibi.data.wikitext import FILE_SPLIT
-
-SPLITS = tuple(FILE_SPLIT)
-
-
-def hub_rows(lines: list[str]) -> list[str]:
-    """What the hub holds of lines: empty strings for blank ones."""
-    return ["" if line == " \n" else line for line in lines]
-
-
-def write_parquet(folder: Path, split: str, rows: list[str], parts: int = 1) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    cuts = [len(rows) * part // parts for part in range(parts + 1)]
-    for part in range(parts):
-        table = pa.table({"text": pa.array(rows[cuts[part] : cuts[part + 1]], pa.string())})
-        pq.write_table(table, folder / f"{split}-{part:05d}-of-{parts:05d}.parquet", row_group_size=100)
-
-
-@pytest.fixture
-def parquet(tmp_path: Path, raw_lines, token_lines) -> Path:
-    """The generated corpus as the hub's repository holds it."""
-    root = tmp_path / "hub"
-    for config, lines in (("wikitext-2-raw-v1", raw_lines), ("wikitext-2-v1", token_lines)):
-        for split in SPLITS:
-            write_parquet(root / config, split, hub_rows(lines[FILE_SPLIT[split]]), 2 if split == "train" else 1)
-    return root
-
-
-@pytest.mark.parametrize("words", [False, True])
-@pytest.mark.parametrize("split", SPLITS)
-def test_both_layouts_are_the_same_text(corpus: Path, parquet: Path, cache: Path, split: str, words: bool) -> None:
-    classic = open_text(DataConfig("wikitext2", str(corpus)), split, words, cache)
-    folder = parquet / ("wikitext-2-v1" if words else "wikitext-2-raw-v1")
-    for given in (parquet, folder):
-        rows = open_text(DataConfig("wikitext2", str(given)), split, words, cache)
-        assert list(rows.lines()) == list(classic.lines())
-        assert rows.sha256 == classic.sha256
-        assert rows.form == classic.form == ("tokens" if words else "raw")
-
-
-def test_both_layouts_give_the_same_token_file(corpus: Path, parquet: Path, tmp_path: Path) -> None:
-    made = []
-    for given in (corpus, parquet):
-        config, cache = DataConfig("wikitext2", str(given)), tmp_path / f"cache-{given.name}"
-        text = open_text(config, "train", False, cache)
-        tokenizer = prepare_tokenizer(TokenizerConfig("bpe", 400), text, cache, quiet=True)
-        made.append(prepare_tokens(text, tokenizer, cache, quiet=True))
-    assert made[0].path != made[1].path
-    assert made[0].path.name == made[1].path.name
-    for name in ("tokens.bin", "lines.bin", "documents.bin", "manifest.json"):
-        assert (made[0].path / name).read_bytes() == (made[1].path / name).read_bytes()
-
-
-def test_without_the_blank_lines_the_hash_would_differ(corpus, parquet, cache, monkeypatch) -> None:
-    classic = open_text(DataConfig("wikitext2", str(corpus)), "validation", False, cache)
-    monkeypatch.setattr("alibi.data.wikitext.BLANK_LINE", "\n")
-    rows = open_text(DataConfig("wikitext2", str(parquet)), "validation", False, cache)
-    assert rows.sha256 != classic.sha256
-    assert sum(1 for _ in rows.lines()) == sum(1 for _ in classic.lines())
-
-
-@pytest.mark.parametrize("split", ["validation", "test"])
-def test_both_layouts_are_the_same_on_the_real_text(wikitext: Path, tmp_path: Path, split: str) -> None:
-    source = wikitext / f"wiki.{FILE_SPLIT[split]}.raw"
-    lines = [f"{line}\n" for line in source.read_bytes().decode().split("\n")[:-1]]
-    write_parquet(tmp_path / "wikitext-103-raw-v1", split, hub_rows(lines))
-    for s in FILE_SPLIT.values():
-        shutil.copy(source, tmp_path / f"wiki.{s}.raw")
-    classic_folder = tmp_path / "classic"
-    classic_folder.mkdir()
-    for path in tmp_path.glob("wiki.*"):
-        path.rename(classic_folder / path.name)
-    classic, rows = (
-        open_text(DataConfig("wikitext103", str(folder)), split, False, tmp_path / "cache")
-        for folder in (classic_folder, tmp_path)
-    )
-    assert rows.sha256 == classic.sha256
-    assert sum(begins for _, begins in rows.lines()) == 60
-
-
-def test_a_parquet_file_changed_in_place_is_noticed(parquet: Path, cache: Path, raw_lines) -> None:
-    config = DataConfig("wikitext2", str(parquet))
-    before = open_text(config, "test", False, cache).sha256
-    changed = [line.replace("lobster", "mobster") for line in raw_lines["test"]]
-    write_parquet(parquet / "wikitext-2-raw-v1", "test", hub_rows(changed))
-    after = open_text(config, "test", False, cache)
-    assert "".join(line for line, _ in after.lines()) == "".join(changed)
-    assert after.sha256 != before
-
-
-def test_parquet_of_another_configuration_is_refused(parquet: Path, cache: Path) -> None:
-    for folder in ("wikitext-103-raw-v1", "wikitext-2-v1"):
-        (parquet / folder).mkdir(exist_ok=True)
-        shutil.copy(parquet / "wikitext-2-raw-v1" / "test-00000-of-00001.parquet", parquet / folder)
-    # WikiText-2 in a folder that says WikiText-103, and raw text where words are asked for.
-    for name, folder, words in (
-        ("wikitext2", "wikitext-103-raw-v1", False),
-        ("wikitext103", "wikitext-2-raw-v1", False),
-        ("wikitext2", "wikitext-2-raw-v1", True),
-    ):
-        with pytest.raises(FileNotFoundError, match=f"has no file for test of {name}.*-v1/test-"):
-            open_text(DataConfig(name, str(parquet / folder)), "test", words, cache)
-    shutil.move(parquet / "wikitext-2-raw-v1", parquet / "mine")
-    assert open_text(DataConfig("wikitext2", str(parquet / "mine")), "test", False, cache).form == "raw"
 
 
 def test_a_folder_with_neither_layout_is_told_both(tmp_path: Path, cache: Path) -> None:
@@ -130,7 +19,7 @@ def test_a_folder_with_neither_layout_is_told_both(tmp_path: Path, cache: Path) 
 
 
 def test_words_take_the_tokens_form_and_others_the_raw_one(corpus: Path, cache: Path) -> None:
-    for split in SPLITS:
+    for split in FILE_SPLIT:
         for words, form in ((True, "tokens"), (False, "raw")):
             text = open_text(DataConfig("wikitext2", str(corpus)), split, words, cache)
             assert text.form == form
@@ -140,7 +29,7 @@ def test_words_take_the_tokens_form_and_others_the_raw_one(corpus: Path, cache: 
 @pytest.mark.parametrize("lacking", FILE_SPLIT.values())
 def test_raw_is_taken_only_where_every_split_has_it(corpus: Path, cache: Path, lacking: str) -> None:
     (corpus / f"wiki.{lacking}.raw").unlink()
-    forms = {open_text(DataConfig("wikitext2", str(corpus)), split, False, cache).form for split in SPLITS}
+    forms = {open_text(DataConfig("wikitext2", str(corpus)), split, False, cache).form for split in FILE_SPLIT}
     assert forms == {"tokens"}
 
 
@@ -155,90 +44,6 @@ def test_a_missing_file_is_named_with_what_is_there(corpus: Path, cache: Path) -
     (corpus / "wiki.test.raw").unlink()
     with pytest.raises(FileNotFoundError, match=r"wiki\.valid\.tokens does not exist.*where train, valid and test all"):
         open_text(DataConfig("wikitext2", str(corpus)), "validation", False, cache)
-
-
-@pytest.fixture
-def hub(monkeypatch, raw_lines, token_lines) -> list[tuple]:
-    """A hub that gives the generated corpus and notes what it was asked for."""
-    asked = []
-
-    def load_dataset(repository: str, config: str, split: str) -> datasets.Dataset:
-        asked.append((repository, config, split))
-        lines = raw_lines if "-raw-" in config else token_lines
-        return datasets.Dataset.from_dict({"text": hub_rows(lines[FILE_SPLIT[split]])})
-
-    monkeypatch.setattr(datasets, "load_dataset", load_dataset)
-    return asked
-
-
-def test_the_hub_gives_the_same_text(corpus: Path, cache: Path, hub: list[tuple]) -> None:
-    wanted = []
-    for name, words, config in (
-        ("wikitext103", False, "wikitext-103-raw-v1"),
-        ("wikitext103", True, "wikitext-103-v1"),
-        ("wikitext2", False, "wikitext-2-raw-v1"),
-        ("wikitext2", True, "wikitext-2-v1"),
-    ):
-        for split in SPLITS:
-            from_hub = open_text(DataConfig(name), split, words, cache)
-            classic = open_text(DataConfig(name, str(corpus)), split, words, cache)
-            assert from_hub.sha256 == classic.sha256
-            assert from_hub.form == classic.form
-            wanted.append(("Salesforce/wikitext", config, split))
-    assert hub == wanted
-
-
-def raising(error: Exception) -> Callable:
-    def load_dataset(*args, **kwargs):
-        raise error
-
-    return load_dataset
-
-
-@pytest.mark.parametrize("error", [ConnectionError("no route to host\nand more"), OSError(), ValueError("no cache")])
-def test_a_hub_out_of_reach_is_one_message_with_the_remedies(monkeypatch, cache: Path, error: Exception) -> None:
-    monkeypatch.setattr(datasets, "load_dataset", raising(error))
-    with pytest.raises(ConnectionError) as caught:
-        open_text(DataConfig("wikitext103"), "train", False, cache)
-    message = str(caught.value)
-    for part in ("Salesforce/wikitext", "wikitext-103-raw-v1", "data.path", "data=stdlib", type(error).__name__):
-        assert part in message
-    assert "\n" not in message
-    assert caught.value.__cause__ is error
-
-
-def test_interrupting_the_hub_is_no_missing_connection(monkeypatch, cache: Path) -> None:
-    monkeypatch.setattr(datasets, "load_dataset", raising(KeyboardInterrupt()))
-    with pytest.raises(KeyboardInterrupt):
-        open_text(DataConfig("wikitext103"), "train", False, cache)
-
-
-OFFLINE = """
-import sys, time
-from pathlib import Path
-import datasets
-from alibi.data import DataConfig, open_text
-began = time.monotonic()
-try:
-    open_text(DataConfig("wikitext103"), "train", False, Path(sys.argv[1]))
-except ConnectionError as error:
-    print(error)
-print(time.monotonic() - began)
-"""
-
-
-def test_offline_the_real_hub_is_given_up_at_once(tmp_path: Path) -> None:
-    env = os.environ | {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path)}
-    env = {name: value for name, value in env.items() if name not in ("HF_DATASETS_CACHE", "HF_HUB_CACHE")}
-    began = time.monotonic()
-    done = subprocess.run(
-        [sys.executable, "-c", OFFLINE, str(tmp_path)], env=env, capture_output=True, text=True, timeout=60, check=True
-    )
-    assert time.monotonic() - began < 60
-    message, seconds = done.stdout.splitlines()
-    assert "data.path" in message
-    assert "data=stdlib" in message
-    assert float(seconds) < 5
 
 
 @pytest.mark.parametrize(("split", "words", "documents"), [("validation", 217_646, 60), ("test", 245_569, 60)])

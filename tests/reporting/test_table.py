@@ -11,7 +11,7 @@ def test_one_row_a_run_one_column_a_length_and_the_training_length_marked(make_r
     assert rows[0] == ["alibi", "64", "0", "100", "20.00*", "19.46"]
     assert rows[1] == ["none", "128", "0", "100", "21.00", "30.00*"]
     assert rows[2][-2:] == ["40.00*", "38.91"], "per word"
-    assert "12,345 tokens, 6,000 words, 54,321 bytes, all scored at every length" in table[0]
+    assert "12,345 tokens, 6,000 words, 54,321 bytes, every token scored once" in table[0]
 
 
 def test_what_could_not_be_done_stands_with_its_reason(make_result):

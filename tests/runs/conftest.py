@@ -5,12 +5,13 @@ from dataclasses import asdict
 from pathlib import Path
 
 import pytest
+from checkpoint_content import STATE
 from omegaconf import OmegaConf
 
 from alibi.data import DataConfig, TokenizerConfig
 from alibi.data.tokenizers import ByteTokenizer
 from alibi.model import LanguageModel
-from alibi.runs import CONFIG, RunFolder
+from alibi.runs import CONFIG, Checkpoint, RunFolder
 
 TEXTS = {"train": "0" * 64, "validation": "1" * 64}
 
@@ -33,3 +34,10 @@ def save() -> Callable[..., Path]:
         return run / "checkpoints" / f"step-{step:08d}"
 
     return save
+
+
+@pytest.fixture
+def saved(tmp_path: Path, save: Callable, tiny_model: LanguageModel) -> Path:
+    path = save(tmp_path / "run", tiny_model, 1000, STATE)
+    assert Checkpoint(path).step == 1000
+    return path
