@@ -84,9 +84,11 @@ def evaluate_checkpoint(
         head = result_head(checkpoint, text, settings.split, stride, device, precision)
         path = result_path(checkpoint.run / "evaluation", checkpoint.path.name, head, text.own)
         rows = earlier_rows(path, head)
+        done = [n for n in lengths if settings.reuse and "error" not in rows.get(n, {"error": "none yet"})]
+        if done:
+            say(f"{path.name}: lengths {done} are there already (eval.reuse=true)")
         for length in lengths:
-            if settings.reuse and length in rows and "error" not in rows[length]:
-                say(f"{path.name}: length {length} is there already (eval.reuse=true)")
+            if length in done:
                 continue
             model = model or checkpoint.load_model(device)
             scorer = model_scorer(model, precision)

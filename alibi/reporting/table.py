@@ -6,7 +6,11 @@ from tabulate import tabulate
 
 from alibi.reporting.results import Result
 
-METRICS = {"perplexity": "perplexity per token", "word_perplexity": "perplexity per word"}
+METRICS = {
+    "perplexity": "perplexity per token",
+    "word_perplexity": "perplexity per word",
+    "bits_per_byte": "bits per byte",
+}
 
 
 def results_table(results: Sequence[Result], lengths: Sequence[int], style: str = "simple") -> str:
@@ -17,14 +21,20 @@ def results_table(results: Sequence[Result], lengths: Sequence[int], style: str 
         style: of the `tabulate` library; `github` gives Markdown.
     """
     parts = [_title(results)]
-    for metric, title in METRICS.items():
+    for metric in ("perplexity", _second_metric(results)):
         header = ["method", "trained at", "seed", "step", *map(str, lengths)]
         rows = [
             [r.method, r.seq_len, r.seed, r.step, *(_cell(r, length, metric) for length in lengths)] for r in results
         ]
         table = tabulate(rows, header, style, disable_numparse=True, colalign=("left", *["right"] * (len(header) - 1)))
-        parts.append(f"{title}, at length (* is the training length)\n{table}")
+        parts.append(f"{METRICS[metric]}, at length (* is the training length)\n{table}")
     return "\n\n".join([*parts, *_reasons(results, lengths)])
+
+
+def _second_metric(results: Sequence[Result]) -> str:
+    """What tokenizers share: words for WikiText, bytes for files such as sources, which have no words."""
+    forms = {r.content["data"].get("form") for r in results}
+    return "bits_per_byte" if "files" in forms else "word_perplexity"
 
 
 def _title(results: Sequence[Result]) -> str:
@@ -47,6 +57,9 @@ def _cell(result: Result, length: int, metric: str) -> str:
 
 
 def _number(value: float) -> str:
+    """Four digits or more: 1.234, 41.30, 1.23e+06."""
+    if value < 10:
+        return f"{value:.3f}"
     return f"{value:.2f}" if value < 10000 else f"{value:.3g}"
 
 

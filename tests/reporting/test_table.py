@@ -28,3 +28,12 @@ def test_a_length_without_a_row_is_blank_and_large_numbers_are_short(make_result
 def test_markdown(make_result):
     text = results_table(load_results([make_result()]), [64, 128], style="github")
     assert "| alibi" in text
+
+
+def test_text_without_words_is_told_in_bytes(make_result):
+    data = {"name": "toy", "split": "test", "tokens": 9, "words": 3, "bytes": 40, "sha256": "1", "form": "files"}
+    row = {"length": 64, "stride": 64, "perplexity": 20.0, "bits_per_byte": 1.5}
+    text = results_table(load_results([make_result(data=data, rows=[row])]), [64])
+    assert "bits per byte" in text
+    assert "1.500*" in text
+    assert "per word" not in text
