@@ -11,8 +11,8 @@ from alibi.data.text import Line, Text, read_lines
 from alibi.data.wikitext import open_wikitext
 
 SPLITS = ("train", "validation", "test")
-# Share of the documents of a folder that goes to validation, and as much to test.
-HELD_OUT = 0.03
+# Share of the documents that goes to validation, and as much to test.
+HELD_OUT = {"text": 0.05, "stdlib": 0.03}
 NOT_LIBRARY = {"site-packages", "dist-packages", "test", "tests", "idle_test", "__pycache__"}
 
 
@@ -72,7 +72,7 @@ class Files(Text):
                 starts = False
 
 
-def split_documents(root: Path, paths: list[Path], split: str) -> tuple[Path, ...]:
+def split_documents(root: Path, paths: list[Path], split: str, share: float) -> tuple[Path, ...]:
     """The files of one split, chosen by a hash of their name, so that a new file moves few others.
 
     They stay in the order of that hash: a split cut short is still a fair sample of it.
@@ -83,7 +83,7 @@ def split_documents(root: Path, paths: list[Path], split: str) -> tuple[Path, ..
             "add files (data.pattern chooses among them)."
         )
     by_hash = sorted(paths, key=lambda p: hashlib.sha256(p.relative_to(root).as_posix().encode()).digest())
-    held_out = max(1, round(HELD_OUT * len(paths)))
+    held_out = max(1, round(share * len(paths)))
     chosen = {
         "validation": by_hash[:held_out],
         "test": by_hash[held_out : 2 * held_out],
@@ -93,7 +93,7 @@ def split_documents(root: Path, paths: list[Path], split: str) -> tuple[Path, ..
 
 
 def _files(name: str, root: Path, paths: list[Path], split: str, encoding_of: Callable[[Path], str]) -> Files:
-    chosen = split_documents(root, [p for p in paths if p.stat().st_size > 0], split)
+    chosen = split_documents(root, [p for p in paths if p.stat().st_size > 0], split, HELD_OUT[name])
     return Files(name, split, "files", sum(p.stat().st_size for p in chosen), True, chosen, encoding_of)
 
 

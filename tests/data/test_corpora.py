@@ -32,7 +32,7 @@ def test_stdlib_splits_are_apart_and_whole(cache: Path) -> None:
     assert len(sources) > 400
     assert {"argparse.py", "decoder.py"} <= {path.name for path in sources}
     for split in ("validation", "test"):
-        assert len(paths[split]) == round(0.05 * len(sources))
+        assert len(paths[split]) == round(0.03 * len(sources))
 
 
 def test_stdlib_is_the_same_each_time_and_differs_between_splits(cache: Path) -> None:
@@ -71,13 +71,13 @@ def test_the_split_depends_on_names_in_the_folder_alone(tmp_path: Path) -> None:
     chosen = []
     for root in roots:
         paths = [root / f"{n}.txt" for n in range(50)]
-        chosen.append([p.name for p in split_documents(root, paths[::-1], "test")])
+        chosen.append([p.name for p in split_documents(root, paths[::-1], "test", 0.05)])
     assert chosen[0] == chosen[1]
 
 
 def test_a_new_document_moves_few_others(tmp_path: Path) -> None:
     paths = [tmp_path / f"{n}.txt" for n in range(101)]
-    before, after = (set(split_documents(tmp_path, paths[:n], "train")) for n in (100, 101))
+    before, after = (set(split_documents(tmp_path, paths[:n], "train", 0.05)) for n in (100, 101))
     assert len(before - after) <= 2
 
 
