@@ -4,13 +4,13 @@ Imports `data`, `model`, `runs` and `evaluation`.
 """
 
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
 import yaml
 
-from alibi.data import TokenFile, Tokenizer, TrainingOrder, open_text, prepare_tokenizer, prepare_tokens
+from alibi.data import TrainingOrder
 from alibi.environment import peak_memory_mib, pick_device, reset_peak_memory
 from alibi.evaluation import perplexity
 from alibi.model import LanguageModel
@@ -22,21 +22,9 @@ from alibi.training.resume import check_same_text, find_checkpoint
 from alibi.training.settings import RunConfig
 from alibi.training.state import TrainState
 from alibi.training.summary import describe_run
+from alibi.training.texts import RunTexts, prepare_texts
 from alibi.training.update import NotFinite, Updater, micro_batch_sizes
 from alibi.training.validation import validate
-
-
-@dataclass
-class Prepared:
-    """A run's text, in tokens."""
-
-    tokenizer: Tokenizer
-    train: TokenFile
-    validation: TokenFile
-
-    @property
-    def texts(self) -> dict[str, str]:
-        return {"train": self.train.text["sha256"], "validation": self.validation.text["sha256"]}
 
 
 def train(config: RunConfig, run_dir: Path) -> None:
@@ -59,22 +47,10 @@ def train(config: RunConfig, run_dir: Path) -> None:
             say(f"{run_dir} is finished: {checkpoint.step} steps. python evaluate.py runs={run_dir} measures it.")
             _point_latest(config, folder, procs)
             return
-        prepared = _prepare(config, procs)
+        texts = prepare_texts(config, procs)
         if checkpoint:
-            check_same_text(checkpoint, prepared.texts, prepared.tokenizer.sha256)
-        Run(config, folder, procs, prepared, checkpoint, device).train()
-
-
-def _prepare(config: RunConfig, procs: Processes) -> Prepared:
-    cache, words = Path(config.paths.cache), config.tokenizer.name == "word"
-    quiet = not procs.is_main
-    text = open_text(config.data, "train", words, cache)
-    if procs.is_main:
-        print(f"data       {text.name}, in the form {text.form}")
-    tokenizer = prepare_tokenizer(config.tokenizer, text, cache, quiet)
-    validation = open_text(config.data, "validation", words, cache)
-    tokens = (prepare_tokens(t, tokenizer, cache, quiet) for t in (text, validation))
-    return Prepared(tokenizer, *tokens)
+            check_same_text(checkpoint, texts.sha256, texts.tokenizer.sha256)
+        Run(config, folder, procs, texts, checkpoint, device).train()
 
 
 def _point_latest(config: RunConfig, folder: RunFolder, procs: Processes) -> None:
@@ -90,12 +66,12 @@ class Run:
         config: RunConfig,
         folder: RunFolder,
         procs: Processes,
-        prepared: Prepared,
+        texts: RunTexts,
         checkpoint: Checkpoint | None,
         device: torch.device,
     ) -> None:
-        self.config, self.folder, self.procs, self.prepared = config, folder, procs, prepared
-        self.model = LanguageModel(config.model, prepared.tokenizer.vocab_size, seed=config.seed)
+        self.config, self.folder, self.procs, self.texts = config, folder, procs, texts
+        self.model = LanguageModel(config.model, texts.tokenizer.vocab_size, seed=config.seed)
         self.state = TrainState()
         if checkpoint:
             load_weights(self.model, checkpoint.path)
@@ -103,14 +79,15 @@ class Run:
         self.optimizer = build_optimizer(config.optimizer, self.model)
         if checkpoint:
             self.state = TrainState.restore(checkpoint.load_state(), self.optimizer)
-        self.order = TrainingOrder(prepared.train, config.train.seq_len, config.seed)
-        self.text = yaml.safe_dump(asdict(config), sort_keys=False)
+        self.order = TrainingOrder(texts.train, config.train.seq_len, config.seed)
+        self.yaml = yaml.safe_dump(asdict(config), sort_keys=False)
 
     def train(self) -> None:
         train, procs = self.config.train, self.procs
         updater, seconds = self._updater()
         if procs.is_main:
-            print(describe_run(self, seconds))
+            print(f"run        {self.folder.path}")
+            print(describe_run(self.config, self.texts, self.model, self.state, procs, seconds))
             self._open_folder()
         try:
             with progress_bar(train.max_steps, "step", self.state.step, show=procs.is_main) as bar:
@@ -151,7 +128,7 @@ class Run:
 
     def _open_folder(self) -> None:
         self.folder.path.mkdir(parents=True, exist_ok=True)
-        write_atomically(self.folder.path / CONFIG, self.text)
+        write_atomically(self.folder.path / CONFIG, self.yaml)
         _point_latest(self.config, self.folder, self.procs)
         self.metrics = MetricsFile(self.folder.path / "metrics.jsonl", self.state.step)
         config, method = asdict(self.config), self.config.model.position["name"]
@@ -186,7 +163,7 @@ class Run:
         }
         validated = last or state.step % train.eval_every == 0
         if validated:
-            line |= validate(self.model, self.prepared.validation, train.seq_len, train.eval_lengths, self.procs)
+            line |= validate(self.model, self.texts.validation, train.seq_len, train.eval_lengths, self.procs)
         improved = validated and state.saw_validation(line["val/loss"])
         if self.procs.is_main:
             if validated or state.step % train.log_every == 0:
@@ -198,8 +175,8 @@ class Run:
         return line
 
     def _save(self, best: bool) -> None:
-        state, tokenizer = self.state.to_dict(self.optimizer), self.prepared.tokenizer
-        self.folder.save_checkpoint(self.state.step, self.model, state, self.text, tokenizer, self.prepared.texts)
+        state, texts = self.state.to_dict(self.optimizer), self.texts
+        self.folder.save_checkpoint(self.state.step, self.model, state, self.yaml, texts.tokenizer, texts.sha256)
         if best:
             self.folder.point_best(self.state.step)
         self.folder.keep(self.config.train.keep_last)

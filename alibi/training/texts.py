@@ -1,0 +1,36 @@
+"""A run's text, in tokens."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from alibi.data import TokenFile, Tokenizer, open_text, prepare_tokenizer, prepare_tokens
+from alibi.training.processes import Processes
+from alibi.training.settings import RunConfig
+
+
+@dataclass(frozen=True)
+class RunTexts:
+    tokenizer: Tokenizer
+    train: TokenFile
+    validation: TokenFile
+
+    @property
+    def sha256(self) -> dict[str, str]:
+        """Of the text of each split."""
+        return {"train": self.train.text["sha256"], "validation": self.validation.text["sha256"]}
+
+
+def prepare_texts(config: RunConfig, procs: Processes) -> RunTexts:
+    """Tokenizer and token files, from the cache where they are there already.
+
+    Raises:
+        ValueError, FileNotFoundError, ConnectionError: as open_text and prepare_tokens.
+    """
+    cache, words = Path(config.paths.cache), config.tokenizer.name == "word"
+    train = open_text(config.data, "train", words, cache)
+    if procs.is_main:
+        print(f"data       {train.name}, in the form {train.form}")
+    quiet = not procs.is_main
+    tokenizer = prepare_tokenizer(config.tokenizer, train, cache, quiet)
+    validation = open_text(config.data, "validation", words, cache)
+    return RunTexts(tokenizer, *(prepare_tokens(text, tokenizer, cache, quiet) for text in (train, validation)))
