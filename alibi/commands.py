@@ -4,7 +4,6 @@ Training is one room and needs no such page; here evaluation, reporting and trac
 know each other, meet.
 """
 
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ from typing import Any
 from alibi.data import DataConfig
 from alibi.environment import pick_device
 from alibi.evaluation import EvaluationSettings, evaluate_checkpoint, open_evaluation_text
-from alibi.reporting import draw_perplexity, load_results, results_table
+from alibi.reporting import Result, draw_perplexity, load_results, results_table
 from alibi.runs import Checkpoint, resolve_runs
 from alibi.tracking import TrackingConfig, Wandb
 from alibi.training.settings import PathsConfig
@@ -75,28 +74,32 @@ def evaluate(command: EvaluateCommand) -> None:
 
 
 def show(command: EvaluateCommand, files: dict[Path, list[Path]]) -> list[Path]:
-    """One table and one figure a protocol, over all runs; returns the figures.
+    """One table and one figure for all runs on the same text by the same protocol; returns the figures.
 
     Args:
         files: result files by checkpoint, one a stride.
     """
-    settings, lengths, figures = command.eval, sorted(set(command.eval.lengths)), []
-    for of_protocol in zip(*files.values(), strict=True):
-        results = load_results(of_protocol)
-        print(f"\n{results_table(results, lengths)}")
-        drawn = draw_perplexity(results, Path(settings.figure_dir or _figure_folder(list(of_protocol))))
+    lengths, figures = sorted(set(command.eval.lengths)), []
+    results = load_results([path for of_checkpoint in files.values() for path in of_checkpoint])
+    for measured in dict.fromkeys(result.measured for result in results):
+        group = [result for result in results if result.measured == measured]
+        print(f"\n{results_table(group, lengths)}")
+        drawn = draw_perplexity(group, figure_folder(command, group))
         figures += drawn
-        for path in (*of_protocol, *drawn):
+        for path in (*(result.path for result in group), *drawn):
             print(f"{'figure ' if path in drawn else 'results'}    {path}")
     return figures
 
 
-def _figure_folder(files: list[Path]) -> Path:
-    """The run's evaluation folder, or figures/ in the folder that holds all runs."""
-    folders = {path.parent for path in files}
+def figure_folder(command: EvaluateCommand, results: list[Result]) -> Path:
+    """eval.figure_dir; else the run's evaluation folder, or figures/ beside several runs."""
+    if command.eval.figure_dir:
+        return Path(command.eval.figure_dir)
+    folders = {result.path.parent for result in results}
     if len(folders) == 1:
         return folders.pop()
-    return Path(os.path.commonpath([folder.parent for folder in folders])) / "figures"
+    parents = {folder.parents[1] for folder in folders}
+    return (parents.pop() if len(parents) == 1 else Path(command.paths.outputs)) / "figures"
 
 
 def track(tracking: TrackingConfig, checkpoint: Checkpoint, files: list[Path], figures: list[Path]) -> None:

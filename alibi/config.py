@@ -6,6 +6,7 @@ into them, and what a user did wrong becomes one message instead of a traceback.
 
 import atexit
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,7 +15,9 @@ from pathlib import Path
 from typing import TypeVar
 
 from hydra.core.config_store import ConfigStore
+from hydra.core.hydra_config import HydraConfig
 from hydra.errors import CompactHydraException
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -49,14 +52,24 @@ def plain_errors() -> Iterator[None]:
     try:
         yield
     except OmegaConfBaseException as error:
-        raise CompactHydraException(str(error).splitlines()[0]) from None
-    except (ValueError, OSError) as error:
-        raise CompactHydraException(f"{type(error).__name__}: {error}") from error
+        where = f"{error.full_key}: " if getattr(error, "full_key", None) else ""
+        raise _told(where + str(error).splitlines()[0]) from None
+    except (ValueError, OSError, MemoryError) as error:
+        raise _told(f"{type(error).__name__}: {error}") from error
+
+
+def _told(message: str) -> CompactHydraException:
+    """The message for Hydra to end with; in a sweep, which goes on and ends with the first one, said at once too."""
+    if HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN:
+        job = HydraConfig.get().job
+        print(f"job {job.num} ({job.override_dirname}) failed: {message}", file=sys.stderr, flush=True)
+    return CompactHydraException(message)
 
 
 def typed(schema: type[T], composed: DictConfig) -> T:
-    """The composed settings as dataclasses, each of which checks its own."""
-    return OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(schema), composed))
+    """The composed settings as dataclasses, each of which checks its own; keys that none has are refused."""
+    plain = OmegaConf.to_container(composed, resolve=True)  # Hydra's own node takes any key that +key=value adds
+    return OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(schema), plain))
 
 
 def run_from(composed: DictConfig) -> tuple[RunConfig, Path]:

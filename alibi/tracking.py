@@ -61,7 +61,7 @@ class MetricsFile:
         self.file = open(path, "a", encoding="utf-8")  # noqa: SIM115, closed by close()
 
     def log(self, line: dict) -> None:
-        self.file.write(json.dumps(line) + "\n")
+        self.file.write(json.dumps(line, allow_nan=False) + "\n")
         self.file.flush()
 
     def close(self) -> None:
@@ -69,9 +69,22 @@ class MetricsFile:
 
 
 def read_metrics(path: Path) -> list[dict]:
-    """Lines of a metrics.jsonl, a last one cut short left out; none where there is no file."""
+    """Lines of a metrics.jsonl, a last one cut short left out; none where there is no file.
+
+    Raises:
+        ValueError: a line that is no line of metrics.
+    """
     lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []
-    return [json.loads(line) for line in lines if line.endswith("\n")]
+    metrics = []
+    for number, line in enumerate(lines, start=1):
+        if not line.endswith("\n"):
+            continue
+        try:
+            metrics.append(json.loads(line))
+            _ = metrics[-1]["step"]
+        except (ValueError, KeyError, TypeError) as error:
+            raise ValueError(f"{path}, line {number}, is no line of metrics; move the file away.") from error
+    return metrics
 
 
 class Wandb:
@@ -103,7 +116,7 @@ class Wandb:
                 dir=folder,
                 mode=config.wandb,
                 config=run_config,
-                settings=wandb.Settings(silent=True, console="off"),
+                settings=wandb.Settings(silent=True, console="off", init_timeout=30),
             )
             for pattern, x_axis in (("train/*", "train/tokens"), ("val/*", "train/tokens"), ("perf/*", "train/tokens")):
                 self.run.define_metric(pattern, step_metric=x_axis)

@@ -72,6 +72,8 @@ def test_a_sweep_and_a_glob(entry, corpus, tmp_path):
     out = entry("train", "-m", *train, "model=rotary,alibi,sinusoidal,t5,none", "model.d_model=12,16", fails=True)
     assert "Traceback" not in out
     assert "head width" in out  # rotary with heads of width 3
+    assert "failed: ValueError: rotary turns pairs" in out
+    assert "model.d_model=12" in out
     runs = sorted(p.name for p in (tmp_path / "outputs").iterdir() if not p.is_symlink())
     assert len(runs) == 9
     assert {name.partition("-")[0] for name in runs} == {"rotary", "alibi", "sinusoidal", "t5", "none"}

@@ -23,6 +23,13 @@ def test_metrics_go_on_after_the_step_that_is_kept(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["metrics.jsonl"]
 
 
+@pytest.mark.parametrize("line", ['{"a": 1}', "garbage", "[1]"])
+def test_a_line_that_is_no_metrics_is_named(tmp_path, line):
+    (tmp_path / "metrics.jsonl").write_text('{"step": 1}\n' + line + "\n")
+    with pytest.raises(ValueError, match=r"metrics\.jsonl, line 2, is no line of metrics"):
+        MetricsFile(tmp_path / "metrics.jsonl", 5)
+
+
 class FakeRun:
     def __init__(self):
         self.logged, self.metrics, self.finished = [], [], False

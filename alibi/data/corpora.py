@@ -101,7 +101,11 @@ def _open_folder(config: DataConfig, split: str, words: bool, cache: Path) -> Fi
     root = Path(config.path)
     if not root.is_dir():
         raise FileNotFoundError(f"data.path ({root}) is not a folder; give the folder that holds the text files.")
-    found = (p for p in root.glob(config.pattern or "**/*") if p.is_file())
+    pattern = config.pattern or "**/*"
+    if Path(pattern).is_absolute():
+        raise ValueError(f"data.pattern ({pattern}) must be relative to data.path ({root}); use '**/*.txt', say.")
+    # A second name of a file is not a second document: it might stand in train and in validation.
+    found = (p for p in root.glob(pattern) if p.is_file() and not p.is_symlink())
     visible = [p for p in found if not any(part.startswith(".") for part in p.relative_to(root).parts)]
     return _files("text", root, visible, split, lambda path: "utf-8")
 

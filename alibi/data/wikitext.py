@@ -30,8 +30,31 @@ class HubRows(Text):
     rows: object = field(repr=False, compare=False)  # datasets.Dataset
 
     def lines(self) -> Iterator[Line]:
-        restored = (row or BLANK_LINE for batch in self.rows.iter(1000) for row in batch["text"])
-        return mark_articles(restored)
+        return mark_articles(row or BLANK_LINE for batch in self.rows.iter(1000) for row in batch["text"])
+
+
+@dataclass(frozen=True)
+class ParquetFiles(Text):
+    """The hub's files in a folder, read as they are: no copy, so nothing can be stale."""
+
+    paths: tuple[Path, ...]
+
+    def lines(self) -> Iterator[Line]:
+        return mark_articles(row or BLANK_LINE for path in self.paths for row in _parquet_rows(path))
+
+
+def _parquet_rows(path: Path) -> Iterator[str]:
+    from pyarrow import ArrowException
+    from pyarrow.parquet import ParquetFile
+
+    try:
+        with ParquetFile(path) as file:
+            if "text" not in file.schema_arrow.names:
+                raise ValueError(f"{path} has no column text; its columns are {', '.join(file.schema_arrow.names)}.")
+            for batch in file.iter_batches(columns=["text"]):
+                yield from batch.column(0).to_pylist()
+    except ArrowException as error:
+        raise ValueError(f"{path} is no sound parquet file ({str(error).splitlines()[0]}); fetch it again.") from error
 
 
 def open_wikitext(config, split: str, words: bool, cache: Path) -> Text:
@@ -45,7 +68,7 @@ def open_wikitext(config, split: str, words: bool, cache: Path) -> Text:
     if any(path.exists() for files in classic.values() for path in files.values()):
         form = "raw" if not words and all(path.exists() for path in classic["raw"].values()) else "tokens"
         return _from_classic(config.name, split, form, classic[form][split])
-    return _from_parquet(config.name, split, words, root, cache)
+    return _from_parquet(config.name, split, words, root)
 
 
 def _from_classic(name: str, split: str, form: str, path: Path) -> ClassicFile:
@@ -58,35 +81,30 @@ def _from_classic(name: str, split: str, form: str, path: Path) -> ClassicFile:
     return ClassicFile(name, split, form, path.stat().st_size, False, path)
 
 
-def _from_parquet(name: str, split: str, words: bool, root: Path, cache: Path) -> HubRows:
-    from datasets import Dataset
-    from datasets.utils.logging import disable_progress_bar
-
-    disable_progress_bar()
-    forms = ("tokens",) if words else ("raw", "tokens")
-    for form in forms:
+def _from_parquet(name: str, split: str, words: bool, root: Path) -> ParquetFiles:
+    def files_of(form: str, split: str) -> tuple[Path, ...]:
         config = _hub_config(name, form)
-        for folder in (root / config, root):
-            files = sorted(folder.glob(f"{split}-*.parquet"))
-            if files and (folder.name == config or not _names_other_config(folder.name, config)):
-                names = [str(f) for f in files]
-                rows = Dataset.from_parquet(names, cache_dir=str(cache / "datasets"), columns=["text"])
-                return HubRows(name, split, form, rows.data.nbytes, False, rows)
+        # A folder that says nothing of its form is taken for raw, the form of the hub's that has no <unk>.
+        itself = root.name == config or (form == "raw" and not root.name.startswith("wikitext-"))
+        folders = (root / config, root) if itself else (root / config,)
+        return next((found for f in folders if (found := tuple(sorted(f.glob(f"{split}-*.parquet"))))), ())
+
+    form = "raw" if not words and all(files_of("raw", s) for s in FILE_SPLIT) else "tokens"
+    if files := files_of(form, split):
+        return ParquetFiles(name, split, form, sum(f.stat().st_size for f in files), False, files)
+    forms = ("tokens",) if words else ("raw", "tokens")
     wanted = " or ".join(f"{_hub_config(name, form)}/{split}-*.parquet" for form in forms)
     raise FileNotFoundError(
         f"data.path ({root}) has no file for {split} of {name}: neither wiki.{FILE_SPLIT[split]}.raw or .tokens nor "
-        f"{wanted}; give the folder that holds them."
+        f"{wanted}; give the folder that holds them (raw is taken only where all three splits have it)."
     )
-
-
-def _names_other_config(folder: str, config: str) -> bool:
-    """Whether the folder is named like another of the hub's configurations than `config`."""
-    return folder.startswith("wikitext-") and folder != config
 
 
 def _from_hub(name: str, split: str, form: str, cache: Path) -> HubRows:
     from datasets import load_dataset
+    from huggingface_hub.utils import logging
 
+    logging.set_verbosity_error()  # its retries say nothing that the message below does not
     try:
         rows = load_dataset(HUB, _hub_config(name, form), split=split)
     except Exception as error:  # offline, each library below raises a kind of its own

@@ -31,6 +31,7 @@ class EvaluationText:
     tokens: TokenFile
     sha256: str  # of the part in use
     own: bool
+    whole: bool  # not cut
 
 
 def open_evaluation_text(
@@ -47,7 +48,8 @@ def open_evaluation_text(
     whole = prepare_tokens(text, tokenizer, cache)
     tokens = whole if max_tokens is None else whole.cut(max_tokens)
     sha256 = text.sha256 if len(tokens) == len(whole) else text.sha256_of(tokens.num_lines)
-    return EvaluationText(tokens, sha256, _is_own(checkpoint, data, text, words, cache))
+    whole_text = len(tokens) == len(whole)
+    return EvaluationText(tokens, sha256, _is_own(checkpoint, data, text, words, cache), whole_text)
 
 
 def _is_own(checkpoint: Checkpoint, data: DataConfig, text: Text, words: bool, cache: Path) -> bool:
@@ -79,10 +81,12 @@ def evaluate_checkpoint(
     for length in lengths:
         if length > len(text.tokens):
             say(f"length {length} is above the {len(text.tokens)} tokens of the split: evaluated as one window")
+    if not text.own:
+        say(f"this is not the text that {checkpoint.run.name} was trained beside: its hash is in the result's name")
     model, paths, warm = None, [], False
     for stride in settings.strides:
         head = result_head(checkpoint, text, settings.split, stride, device, precision)
-        path = result_path(checkpoint.run / "evaluation", checkpoint.path.name, head, text.own)
+        path = result_path(checkpoint.run / "evaluation", checkpoint.path.name, head, text.own, text.whole)
         rows = earlier_rows(path, head)
         done = [n for n in lengths if settings.reuse and "error" not in rows.get(n, {"error": "none yet"})]
         if done:

@@ -11,6 +11,7 @@ from pathlib import Path
 from alibi.runs import write_atomically
 
 SCHEMA = 1
+NEEDED = {"checkpoint": ("sha256",), "data": ("name", "split", "sha256", "tokens"), "protocol": ("name",)}
 
 
 def protocol_name(stride: int | None) -> str:
@@ -28,6 +29,9 @@ def read_result(path: Path) -> dict | None:
     try:
         result = json.loads(path.read_text(encoding="utf-8"))
         schema = result["schema"]
+        if schema == SCHEMA:
+            _ = [result[part][key] for part, keys in NEEDED.items() for key in keys]
+            _ = [row["length"] for row in result["rows"]]
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{path} is no result file ({type(error).__name__}: {error}); move it away.") from error
     if schema != SCHEMA:
@@ -40,23 +44,30 @@ def same_part(result: dict, head: dict) -> bool:
     return all(result["data"][key] == head["data"][key] for key in ("name", "split", "sha256", "tokens"))
 
 
-def result_path(folder: Path, step_name: str, head: dict, own_text: bool) -> Path:
+def result_path(folder: Path, step_name: str, head: dict, own_text: bool, whole: bool) -> Path:
     """Where a result belongs: the name says checkpoint, text, protocol and precision.
 
-    A text that is not the run's own has eight digits of its hash in the name; so has a part of the
-    run's own (`eval.max_tokens`) where another part of it holds the plain name already.
+    A text that is not the run's own has eight digits of its hash in the name. A part of the run's own
+    (`eval.max_tokens`) has the plain name as long as nothing else has it; the whole always has it, and
+    a part that stands there makes room, under the name with its hash.
     """
-    data, protocol = head["data"], head["protocol"]["name"]
-    precision = "" if head["precision"] == "fp32" else f"-{head['precision']}"
-
-    def named(text: str) -> Path:
-        return folder / f"{step_name}-{text}-{data['split']}-{protocol}{precision}.json"
-
-    hashed = named(f"{data['name']}-{data['sha256'][:8]}")
+    plain, hashed = _path(folder, step_name, head, False), _path(folder, step_name, head, True)
     if not own_text:
         return hashed
-    there = read_result(named(data["name"]))
-    return named(data["name"]) if there is None or same_part(there, head) else hashed
+    there = read_result(plain)
+    if there is None or same_part(there, head):
+        return plain
+    if not whole:
+        return hashed
+    plain.replace(_path(folder, step_name, there, True))
+    return plain
+
+
+def _path(folder: Path, step_name: str, head: dict, hashed: bool) -> Path:
+    data = head["data"]
+    name = f"{data['name']}-{data['sha256'][:8]}" if hashed else data["name"]
+    precision = "" if head["precision"] == "fp32" else f"-{head['precision']}"
+    return folder / f"{step_name}-{name}-{data['split']}-{head['protocol']['name']}{precision}.json"
 
 
 def earlier_rows(path: Path, head: dict) -> dict[int, dict]:

@@ -33,6 +33,8 @@ class EvaluationSettings:
         for length in self.lengths:
             if length < 1:
                 raise ValueError(f"eval.lengths has {length}, and a length must be at least 1.")
+        if not self.strides:
+            raise ValueError("eval.stride is an empty list; give null, a number, or a list of these.")
         for stride in self.strides:
             if stride is not None and (not isinstance(stride, int) or isinstance(stride, bool)):
                 raise ValueError(f"eval.stride ({stride}) must be a whole number, null, or a list of these.")

@@ -5,7 +5,8 @@
 Legend: B batch, L queries, N new keys, M keys, D d_model, H heads, K head_dim.
 """
 
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import torch
@@ -14,8 +15,7 @@ from torch.nn.functional import scaled_dot_product_attention
 
 from alibi.model.config import ModelConfig
 from alibi.model.scores import ScoreBias
-
-Turn = Callable[[Tensor], Tensor] | None
+from alibi.positions import Turn
 
 
 @dataclass
@@ -55,8 +55,8 @@ class KeyValueCache:
 class Turns:
     """The method's rotation of queries and of new keys, made once per forward pass."""
 
-    query: Turn
-    key: Turn
+    query: Turn | None
+    key: Turn | None
 
 
 def attend(q_BHLK: Tensor, k_BHMK: Tensor, v_BHMK: Tensor, scores: ScoreBias, dropout: float = 0.0) -> Tensor:
@@ -74,6 +74,19 @@ def attend(q_BHLK: Tensor, k_BHMK: Tensor, v_BHMK: Tensor, scores: ScoreBias, dr
             bias = bias.expand(q.shape[0], q.shape[1], -1, -1)
         out.append(scaled_dot_product_attention(q, k, v, attn_mask=bias, dropout_p=dropout))
     return out[0] if len(out) == 1 else torch.cat(out, dim=2)
+
+
+@contextmanager
+def own_randomness(device: torch.device) -> Iterator[None]:
+    """Draws inside take nothing from the generator but one number.
+
+    How much a kernel draws depends on the method, which decides how queries are cut into blocks; all
+    other dropout must be the same for every method.
+    """
+    seed = int(torch.randint(2**62, ()))
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        yield
 
 
 class Attention(nn.Module):
@@ -102,7 +115,11 @@ class Attention(nn.Module):
             q_BHLK, k_BHMK = turns.query(q_BHLK), turns.key(k_BHMK)
         if cache is not None:
             k_BHMK, v_BHMK = cache.extend(block, k_BHMK, v_BHMK)
-        out_BHLK = attend(q_BHLK, k_BHMK, v_BHMK, scores, self.dropout if self.training else 0.0)
+        if self.training and self.dropout:
+            with own_randomness(x_BND.device):
+                out_BHLK = attend(q_BHLK, k_BHMK, v_BHMK, scores, self.dropout)
+        else:
+            out_BHLK = attend(q_BHLK, k_BHMK, v_BHMK, scores)
         return self.output(out_BHLK.transpose(1, 2).flatten(2))
 
     def _heads(self, x_BND: Tensor) -> Tensor:

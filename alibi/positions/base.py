@@ -22,6 +22,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+# Turns queries or keys (B, H, L, K) to the same shape and dtype.
+Turn = Callable[[Tensor], Tensor]
+
 
 class DistanceBias:
     """A score bias that depends on the distance i - j alone: O(L) numbers describe all L x M of it."""
@@ -80,7 +83,7 @@ class Position(nn.Module):
         """Token embeddings (B, L, D), already scaled, with the position added."""
         return x_BLD
 
-    def rotate(self, positions: Tensor) -> Callable[[Tensor], Tensor] | None:
+    def rotate(self, positions: Tensor) -> Turn | None:
         """The turn applied to queries, and to keys, that stand at `positions`.
 
         Called once per forward pass and used by every block.
@@ -125,8 +128,16 @@ def build_position(values: dict, d_model: int, num_heads: int, causal: bool) -> 
         known = ", ".join(sorted(Position.registry))
         raise ValueError(f"model.position.name ({name!r}) is not a position method; choose one of: {known}.")
     method = Position.registry[name]
-    known = [p.name for p in inspect.signature(method).parameters.values() if p.kind is p.KEYWORD_ONLY]
+    parameters = inspect.signature(method).parameters.values()
+    known = {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
     if unknown := sorted(set(settings) - set(known)):
         has = ", ".join(known) if known else "no settings of its own"
         raise ValueError(f"model.position.{unknown[0]} is not a setting of {name}, which has {has}; remove it.")
+    for setting, value in settings.items():
+        wanted = (int, float) if isinstance(known[setting], float) else type(known[setting])
+        if not isinstance(value, wanted) or isinstance(value, bool) != isinstance(known[setting], bool):
+            raise ValueError(
+                f"model.position.{setting} ({value}) must be a {type(known[setting]).__name__}; "
+                f"its default is {known[setting]}."
+            )
     return method(d_model, num_heads, causal, **settings)

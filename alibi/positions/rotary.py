@@ -9,12 +9,10 @@ Source: Su et al., "RoFormer", arXiv 2104.09864, section 3.2. Deviation: pairs a
 in GPT-NeoX, not neighbours; the two differ by a permutation of the head dimension.
 """
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor
 
-from alibi.positions.base import Position
+from alibi.positions.base import Position, Turn
 
 
 class Rotary(Position, name="rotary"):
@@ -37,7 +35,7 @@ class Rotary(Position, name="rotary"):
             raise ValueError(f"model.position.theta ({theta}) must be above 0; the paper uses 10000.")
         self.theta = theta
 
-    def rotate(self, positions: Tensor) -> Callable[[Tensor], Tensor]:
+    def rotate(self, positions: Tensor) -> Turn:
         # float64: in float32 the cosine of an angle near 65,536 is 2e-3 off.
         k = torch.arange(0, self.head_dim, 2, dtype=torch.float64, device=positions.device)
         angle = positions[..., None] * self.theta ** (-k / self.head_dim)

@@ -7,7 +7,7 @@ import matplotlib
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter
 
-from alibi.reporting.results import Result
+from alibi.reporting.results import Result, told_apart
 
 # Okabe and Ito's colours, which the colour-blind tell apart; a method keeps its own in every figure.
 COLOURS = {"alibi": "#0072B2", "sinusoidal": "#D55E00", "rotary": "#009E73", "t5": "#CC79A7", "none": "#555555"}
@@ -48,7 +48,7 @@ def draw_perplexity(results: Sequence[Result], folder: Path) -> list[Path]:
 
 def _label(result: Result, results: Sequence[Result]) -> str:
     """The method, and what else tells this run from the others."""
-    parts = [result.method]
+    parts = [told_apart(results)[result.path]]
     for name, value in (("L", result.seq_len), ("seed", result.seed), ("step", result.step)):
         if len({{"L": r.seq_len, "seed": r.seed, "step": r.step}[name] for r in results}) > 1:
             parts.append(f"{name} {value}")

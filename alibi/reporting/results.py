@@ -1,7 +1,9 @@
 """Result files, read. Reporting knows nothing else of the project."""
 
 import json
-from collections.abc import Iterable
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,10 +46,24 @@ class Result:
 
     @property
     def protocol(self) -> str:
-        """What was measured, as a part of a file name: wikitext103-validation-nonoverlapping."""
-        data, precision = self.content["data"], self.content["precision"]
-        name = f"{data['name']}-{data['split']}-{self.content['protocol']['name']}"
-        return name if precision == "fp32" else f"{name}-{precision}"
+        """What was measured, from the file's own name: wikitext103-validation-nonoverlapping."""
+        return re.sub(r"^step-\d+-", "", self.path.stem)
+
+    @property
+    def measured(self) -> tuple:
+        """What two results must share to stand in one table: the text, the part of it, and the protocol."""
+        data, protocol = self.content["data"], self.content["protocol"]
+        return data["name"], data["split"], data["sha256"], protocol["name"], self.content["precision"]
+
+
+def told_apart(results: Sequence[Result]) -> dict[Path, str]:
+    """A name for each result: the method, or, where others have its length, seed and step, the run's too."""
+
+    def looks(result: Result) -> tuple:
+        return result.method, result.seq_len, result.seed, result.step
+
+    alike = Counter(looks(result) for result in results)
+    return {r.path: r.method if alike[looks(r)] == 1 else f"{r.method} ({r.run})" for r in results}
 
 
 def load_results(paths: Iterable[Path]) -> list[Result]:

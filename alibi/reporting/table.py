@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from tabulate import tabulate
 
-from alibi.reporting.results import Result
+from alibi.reporting.results import Result, told_apart
 
 METRICS = {
     "perplexity": "perplexity per token",
@@ -20,11 +20,12 @@ def results_table(results: Sequence[Result], lengths: Sequence[int], style: str 
         results: of one protocol.
         style: of the `tabulate` library; `github` gives Markdown.
     """
-    parts = [_title(results)]
+    parts, names = [_title(results)], told_apart(results)
     for metric in ("perplexity", _second_metric(results)):
         header = ["method", "trained at", "seed", "step", *map(str, lengths)]
         rows = [
-            [r.method, r.seq_len, r.seed, r.step, *(_cell(r, length, metric) for length in lengths)] for r in results
+            [names[r.path], r.seq_len, r.seed, r.step, *(_cell(r, length, metric) for length in lengths)]
+            for r in results
         ]
         table = tabulate(rows, header, style, disable_numparse=True, colalign=("left", *["right"] * (len(header) - 1)))
         parts.append(f"{METRICS[metric]}, at length (* is the training length)\n{table}")

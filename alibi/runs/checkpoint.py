@@ -93,11 +93,13 @@ class Checkpoint:
             raise DamagedCheckpoint(f"{self.path} has checkpoint format {found}; this version reads format {FORMAT}.")
         for name, stated in self.manifest["sha256"].items():
             if not (self.path / name).is_file():
-                raise DamagedCheckpoint(f"{self.path} lacks {name}; choose another checkpoint with runs=.")
+                raise DamagedCheckpoint(
+                    f"{self.path} lacks {name}; choose another checkpoint, by runs= or train.resume=."
+                )
             if (actual := file_sha256(self.path / name)) != stated:
                 raise DamagedCheckpoint(
                     f"{self.path / name} is cut short or altered: its sha256 is {actual[:12]}..., the manifest says "
-                    f"{stated[:12]}...; choose another checkpoint with runs=."
+                    f"{stated[:12]}...; choose another checkpoint, by runs= or train.resume=."
                 )
 
     @cached_property
@@ -113,8 +115,7 @@ class Checkpoint:
             return manifest
         except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
             raise DamagedCheckpoint(
-                f"{self.path} is no sound checkpoint: {MANIFEST} cannot be trusted ({error}); "
-                "choose another with runs=."
+                f"{self.path} is no sound checkpoint: {MANIFEST} cannot be trusted ({error}); choose another."
             ) from error
 
     @property
@@ -182,7 +183,7 @@ class Checkpoint:
     def _foreign(self, name: str, wanted: str) -> DamagedCheckpoint:
         return DamagedCheckpoint(
             f"{self.path / name} is not {wanted}, so this project did not write it, and it is not loaded; "
-            "choose another checkpoint with runs=."
+            "choose another checkpoint, by runs= or train.resume=."
         )
 
 

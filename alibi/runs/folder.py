@@ -49,9 +49,9 @@ class RunFolder:
 
     def keep(self, last: int) -> None:
         """Delete all but the newest `last` checkpoints and the best."""
-        best = (self.checkpoints / "best").resolve().name
+        pointed = {(self.checkpoints / name).resolve().name for name in ("best", "last")}
         for step in self.saved_steps()[:-last]:
-            if step_name(step) != best:
+            if step_name(step) not in pointed:
                 shutil.rmtree(self.checkpoints / step_name(step))
 
 
@@ -73,12 +73,20 @@ def resolve_runs(runs: str | Iterable[str], outputs: Path) -> list[Path]:
         FileNotFoundError: no run yet, nothing there, or a glob that matches no run.
         ValueError: an empty list.
     """
+    if not isinstance(runs, str | Iterable):
+        raise ValueError(
+            f"runs ({runs}) must be latest, a run folder, a checkpoint folder, a glob, or a list of these."
+        )
     if not isinstance(runs, str):
         found = [path for one in runs for path in resolve_runs(one, outputs)]
         if not found:
             raise ValueError("runs is an empty list; give latest, a run folder, a checkpoint folder or a glob.")
         return list(dict.fromkeys(found))
     if runs == "latest":
+        if (outputs / "latest").is_symlink() and not (outputs / "latest").exists():
+            raise FileNotFoundError(
+                f"{outputs / 'latest'} points to {(outputs / 'latest').readlink()}, which is gone; name a run in runs=."
+            )
         if not (outputs / "latest").exists():
             raise FileNotFoundError(
                 f"there is no run yet ({outputs / 'latest'} does not exist); python train.py makes one."

@@ -37,7 +37,10 @@ def weight_settings(config: dict) -> dict[str, object]:
             flat |= flatten(value, full) if isinstance(value, dict) else {full: value}
         return flat
 
-    return flatten(config, "")
+    flat = flatten(config, "")
+    if config["data"]["name"] == "text":
+        flat["data.path"] = config["data"]["path"]  # here the folder is the text's only name
+    return flat
 
 
 def run_name(config: RunConfig) -> str:

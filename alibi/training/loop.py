@@ -3,7 +3,9 @@
 Imports `data`, `model`, `runs` and `evaluation`.
 """
 
+import math
 import time
+from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 
@@ -12,13 +14,13 @@ import yaml
 
 from alibi.data import TrainingOrder
 from alibi.environment import peak_memory_mib, pick_device, reset_peak_memory
-from alibi.evaluation import perplexity
+from alibi.evaluation import in_order, perplexity
 from alibi.model import LanguageModel
 from alibi.runs import CONFIG, Checkpoint, RunFolder, load_weights, write_atomically
 from alibi.tracking import MetricsFile, Wandb, progress_bar
 from alibi.training.optimizer import build_optimizer, check_warmup
 from alibi.training.processes import Processes, processes
-from alibi.training.resume import check_same_text, find_checkpoint
+from alibi.training.resume import check_same_text, find_checkpoint, only_process
 from alibi.training.settings import RunConfig
 from alibi.training.state import TrainState
 from alibi.training.summary import describe_run
@@ -42,15 +44,17 @@ def train(config: RunConfig, run_dir: Path) -> None:
     with processes(device) as procs:
         folder = RunFolder(run_dir)
         say = print if procs.is_main else (lambda _: None)
-        checkpoint = find_checkpoint(config, folder, say)
-        if checkpoint and checkpoint.step >= config.train.max_steps:
-            say(f"{run_dir} is finished: {checkpoint.step} steps. python evaluate.py runs={run_dir} measures it.")
-            _point_latest(config, folder, procs)
-            return
+        find_checkpoint(config, folder, lambda _: None)  # refuses before anything is prepared
         texts = prepare_texts(config, procs)
-        if checkpoint:
-            check_same_text(checkpoint, texts.sha256, texts.tokenizer.sha256)
-        Run(config, folder, procs, texts, checkpoint, device).train()
+        with only_process(folder) if procs.is_main else nullcontext():
+            checkpoint = find_checkpoint(config, folder, say)
+            if checkpoint:
+                check_same_text(checkpoint, texts.sha256, texts.tokenizer.sha256)
+            if checkpoint and checkpoint.step >= config.train.max_steps:
+                say(f"{run_dir} is finished: {checkpoint.step} steps. python evaluate.py runs={run_dir} measures it.")
+                _point_latest(config, folder, procs)
+                return
+            Run(config, folder, procs, texts, checkpoint, device).train()
 
 
 def _point_latest(config: RunConfig, folder: RunFolder, procs: Processes) -> None:
@@ -80,6 +84,12 @@ class Run:
         if checkpoint:
             self.state = TrainState.restore(checkpoint.load_state(), self.optimizer)
         self.order = TrainingOrder(texts.train, config.train.seq_len, config.seed)
+        self.lengths, note = in_order(config.train.eval_lengths)
+        if note and procs.is_main:
+            print(f"note       {note}")
+        for length in self.lengths:
+            if length > len(texts.validation) and procs.is_main:
+                print(f"note       length {length} is above the {len(texts.validation)} validation tokens: one window")
         self.yaml = yaml.safe_dump(asdict(config), sort_keys=False)
 
     def train(self) -> None:
@@ -105,25 +115,31 @@ class Run:
 
     def _updater(self) -> tuple[Updater, float]:
         """The updater with the largest micro-batch that fits (or the one this run began with), and its seconds."""
+        sizes = micro_batch_sizes(self.config, self.model, self.procs)
         begun_with = self.state.micro_batch_tokens
         if begun_with and self.config.train.micro_batch_tokens is None:
-            self.config.train.micro_batch_tokens = begun_with
-        sizes = micro_batch_sizes(self.config, self.model, self.procs)
-        for size in sizes:
-            updater = Updater(self.config, self.model, self.optimizer, self.order, self.procs, size)
+            if (self.config.train.batch_tokens // begun_with) % self.procs.number == 0:
+                sizes = [begun_with]
+            elif self.procs.is_main:
+                print(f"note       this run began with micro-batches of {begun_with} tokens, which {self.procs.number} "
+                      "processes cannot share: others are taken, and dropout, if any, draws anew")  # fmt: skip
+        updater = Updater(self.config, self.model, self.optimizer, self.order, self.procs, sizes[0])
+        for updater.micro_batch_tokens in sizes:
             try:
                 seconds = updater.measure_seconds()
                 break
             except torch.OutOfMemoryError:
                 self.optimizer.zero_grad()
                 torch.cuda.empty_cache()
-                if size == sizes[-1]:
-                    raise
+                if updater.micro_batch_tokens == sizes[-1]:
+                    raise MemoryError(
+                        f"one micro-batch of {sizes[-1]} tokens does not fit into the memory of {self.model.device}; "
+                        "use a smaller train.micro_batch_tokens, train.seq_len or size."
+                    ) from None
         # Other processes may have had less room: all take the smallest.
-        least = self.procs.least(size, self.model.device)
-        self.state.micro_batch_tokens = least
-        if least != size:
-            updater = Updater(self.config, self.model, self.optimizer, self.order, self.procs, least)
+        updater.micro_batch_tokens = self.procs.least(updater.micro_batch_tokens, self.model.device)
+        self.state.micro_batch_tokens = updater.micro_batch_tokens
+        updater.replicate()
         return updater, seconds
 
     def _open_folder(self) -> None:
@@ -145,9 +161,7 @@ class Run:
         try:
             result = updater.update(state.step + 1, blocks)
         except NotFinite as error:
-            kept = self.folder.saved_steps()
-            last = f"the last good checkpoint, step {kept[-1]}, is untouched" if kept else "there is no checkpoint yet"
-            raise NotFinite(f"{error}; stopped, {last}. Use a lower optimizer.lr or optimizer.clip.") from error
+            raise self._not_finite(str(error)) from error
         seconds = time.perf_counter() - begun
         state.step, state.cursor, state.tokens = state.step + 1, cursor, state.tokens + train.batch_tokens
         last = state.step == train.max_steps
@@ -163,16 +177,25 @@ class Run:
         }
         validated = last or state.step % train.eval_every == 0
         if validated:
-            line |= validate(self.model, self.texts.validation, train.seq_len, train.eval_lengths, self.procs)
+            line |= validate(self.model, self.texts.validation, train.seq_len, self.lengths, self.procs)
+            if not math.isfinite(line["val/loss"]):
+                raise self._not_finite(f"step {state.step}: validation loss is {line['val/loss']}")
         improved = validated and state.saw_validation(line["val/loss"])
-        if self.procs.is_main:
-            if validated or state.step % train.log_every == 0:
-                self.metrics.log(line)
-                self.wandb.log({"train/tokens" if name == "tokens" else name: value for name, value in line.items()})
-            if last or improved or state.step % train.checkpoint_every == 0:
+        if self.procs.is_main and (validated or state.step % train.log_every == 0):
+            self.metrics.log(line)
+            self.wandb.log({"train/tokens" if name == "tokens" else name: value for name, value in line.items()})
+        if last or improved or state.step % train.checkpoint_every == 0:
+            if not updater.is_sound():
+                raise self._not_finite(f"step {state.step}: the loss after this update is not finite")
+            if self.procs.is_main:
                 self._save(improved)
         self.procs.wait()
         return line
+
+    def _not_finite(self, what: str) -> NotFinite:
+        kept = self.folder.saved_steps()
+        last = f"the last good checkpoint, step {kept[-1]}, is untouched" if kept else "there is no checkpoint yet"
+        return NotFinite(f"{what}; stopped, {last}. Use a lower optimizer.lr or optimizer.clip.")
 
     def _save(self, best: bool) -> None:
         state, texts = self.state.to_dict(self.optimizer), self.texts

@@ -1,14 +1,18 @@
 """Opening a run folder: a new run, one to go on with, or a refusal."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
 import yaml
+from filelock import FileLock, Timeout
 
 from alibi.runs import CONFIG, Checkpoint, DamagedCheckpoint, RunFolder, checkpoint_of, step_name
 from alibi.training.identity import differences
 from alibi.training.settings import RunConfig
+
+LOCK = ".lock"
 
 
 def find_checkpoint(config: RunConfig, folder: RunFolder, say: Callable[[str], None]) -> Checkpoint | None:
@@ -25,21 +29,74 @@ def find_checkpoint(config: RunConfig, folder: RunFolder, say: Callable[[str], N
                 f"{folder.path} holds a run already, and train.resume is false; use train.resume=auto to go on with "
                 "it, or another run_dir."
             )
-        _same_settings(yaml.safe_load((folder.path / CONFIG).read_text(encoding="utf-8")), config, folder.path)
-    elif folder.path.exists() and any(p.name != "wandb" for p in folder.path.iterdir()):
+        _same_settings(_stored_settings(folder.path / CONFIG), config, folder.path)
+    elif folder.path.exists() and any(p.name not in ("wandb", LOCK) for p in folder.path.iterdir()):
         raise ValueError(f"run_dir {folder.path} is not empty and holds no run; choose an empty or a new folder.")
     if resume not in ("auto", "false"):
         if not Path(resume).exists():
             raise FileNotFoundError(f"train.resume={resume} does not exist; give auto, false or a checkpoint folder.")
         checkpoint = Checkpoint(checkpoint_of(Path(resume)))
         _same_settings(checkpoint.config, config, checkpoint.path)
+        if later := [step for step in folder.saved_steps() if step > checkpoint.step]:
+            raise ValueError(
+                f"{folder.path} holds checkpoints later than train.resume={resume}, up to step {later[-1]}, which "
+                "would be lost; choose another run_dir, or train.resume=auto."
+            )
         return checkpoint
+    return _newest_sound(folder, say)
+
+
+def _newest_sound(folder: RunFolder, say: Callable[[str], None]) -> Checkpoint | None:
+    """The newest checkpoint that is whole; None where there is none at all.
+
+    Raises:
+        DamagedCheckpoint: there are checkpoints, and all are damaged: nothing begins anew over them.
+    """
+    damaged = None
     for step in reversed(folder.saved_steps()):
         try:
-            return Checkpoint(folder.checkpoints / step_name(step))
+            sound = Checkpoint(folder.checkpoints / step_name(step))
         except DamagedCheckpoint as error:
-            say(f"{error} Going on from the one before.")
+            damaged = error
+            continue
+        if damaged:
+            say(f"{damaged} Going on from step {step}, the one before.")
+        return sound
+    if damaged:
+        raise DamagedCheckpoint(f"{damaged} No sound checkpoint is left in {folder.path}; choose another run_dir.")
     return None
+
+
+def _stored_settings(path: Path) -> dict:
+    try:
+        stored = yaml.safe_load(path.read_text(encoding="utf-8"))
+        if not isinstance(stored, dict):
+            raise ValueError("it holds no settings")
+        return stored
+    except (yaml.YAMLError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"{path} cannot be read ({reason}); choose another run_dir.") from error
+
+
+@contextmanager
+def only_process(folder: RunFolder) -> Iterator[None]:
+    """Hold the run folder for the life of a run.
+
+    Raises:
+        ValueError: another process trains this run.
+    """
+    folder.path.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder.path / LOCK)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise ValueError(
+            f"another process is training {folder.path}; wait for it to end, or choose another run_dir."
+        ) from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _same_settings(stored: dict, config: RunConfig, where: Path) -> None:

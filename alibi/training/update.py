@@ -4,6 +4,7 @@ import math
 import time
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -60,11 +61,14 @@ class Updater:
     ) -> None:
         self.config, self.model, self.optimizer, self.order, self.procs = config, model, optimizer, order, procs
         self.device = model.device
-        self.blocks_per_micro_batch = micro_batch_tokens // config.train.seq_len
-        self.own_nats = torch.compile(TotalNats(model)) if config.train.compile else TotalNats(model)
-        self.total_nats = procs.replicate(self.own_nats, self.device)
+        self.micro_batch_tokens = micro_batch_tokens
+        self.total_nats = torch.compile(TotalNats(model)) if config.train.compile else TotalNats(model)
 
-    def update(self, step: int, blocks) -> UpdateResult:
+    def replicate(self) -> None:
+        """Average gradients over processes from here on. All of them call it, once, when the micro-batch is settled."""
+        self.total_nats = self.procs.replicate(self.total_nats, self.device)
+
+    def update(self, step: int, blocks: np.ndarray) -> UpdateResult:
         """Update number `step` (the first is 1) on the sequences `blocks`.
 
         Raises:
@@ -81,12 +85,14 @@ class Updater:
         set_learning_rate(self.optimizer, lr)
         self.optimizer.step()
         self.optimizer.zero_grad()
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)  # the step that is timed is the whole step
         return UpdateResult(loss, norm, lr)
 
-    def _gradient(self, step: int, blocks) -> float:
+    def _gradient(self, step: int, blocks: np.ndarray) -> float:
         """Gradients of the batch's mean loss into the parameters; returns this process's nats."""
         self.model.train()
-        size, (rank, number) = self.blocks_per_micro_batch, self.procs.share
+        size, (rank, number) = self.micro_batch_tokens // self.config.train.seq_len, self.procs.share
         mine = range(len(blocks) // size)[rank::number]
         nats = torch.zeros((), dtype=torch.float64, device=self.device)
         for micro_batch in mine:
@@ -96,25 +102,33 @@ class Updater:
             inputs, targets = self.order.read(blocks[micro_batch * size : (micro_batch + 1) * size])
             if number > 1:
                 self.total_nats.require_backward_grad_sync = micro_batch == mine[-1]
-            nats += self._backward(inputs, targets, self.total_nats).detach()
+            nats += self._backward(inputs, targets).detach()
         return nats.item()
 
-    def _backward(self, inputs, targets, total_nats: nn.Module) -> Tensor:
+    def _backward(self, inputs: np.ndarray, targets: np.ndarray) -> Tensor:
         input_ids, target_ids = (torch.from_numpy(ids).to(self.device, non_blocking=True) for ids in (inputs, targets))
         with autocast(self.device, self.config.precision):
-            nats = total_nats(input_ids, target_ids)
+            nats = self.total_nats(input_ids, target_ids)
         # Replicas average their gradients, and the batch's mean is wanted: hence the factor.
         (nats * (self.procs.number / self.config.train.batch_tokens)).backward()
         return nats
 
+    @torch.no_grad()
+    def is_sound(self) -> bool:
+        """Whether the weights give a finite loss, on one sequence: weights can be ruined and yet be finite."""
+        self.model.eval()
+        inputs, targets = (torch.from_numpy(ids).to(self.device) for ids in self.order.read(np.zeros(1, int)))
+        finite = all(parameter.isfinite().all() for parameter in self.model.parameters())
+        return finite and bool(self.model.nll(inputs, targets).isfinite().all())
+
     def measure_seconds(self) -> float:
-        """Seconds of one micro-batch, the second of two; changes neither weights nor the order."""
+        """Seconds of one micro-batch, the second of two; before `replicate`. Changes neither weights nor the order."""
         self.model.train()
-        inputs, targets = self.order.read([0] * self.blocks_per_micro_batch)
+        inputs, targets = self.order.read(np.zeros(self.micro_batch_tokens // self.config.train.seq_len, int))
         seconds = 0.0
         for _ in range(2):
             begun = time.perf_counter()
-            self._backward(inputs, targets, self.own_nats)
+            self._backward(inputs, targets)
             if self.device.type == "cuda":
                 torch.cuda.synchronize(self.device)
             seconds = time.perf_counter() - begun

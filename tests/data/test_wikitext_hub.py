@@ -79,7 +79,8 @@ def test_without_the_blank_lines_the_hash_would_differ(corpus, parquet, cache, m
 def test_both_layouts_are_the_same_on_the_real_text(wikitext: Path, tmp_path: Path, split: str) -> None:
     source = wikitext / f"wiki.{FILE_SPLIT[split]}.raw"
     lines = [f"{line}\n" for line in source.read_bytes().decode().split("\n")[:-1]]
-    write_parquet(tmp_path / "wikitext-103-raw-v1", split, hub_rows(lines))
+    for each in SPLITS:
+        write_parquet(tmp_path / "wikitext-103-raw-v1", each, hub_rows(lines))
     for s in FILE_SPLIT.values():
         shutil.copy(source, tmp_path / f"wiki.{s}.raw")
     classic_folder = tmp_path / "classic"
@@ -202,3 +203,28 @@ def test_offline_the_real_hub_is_given_up_at_once(tmp_path: Path) -> None:
     assert "data.path" in message
     assert "data=stdlib" in message
     assert float(seconds) < 5
+
+
+def test_a_file_changed_with_its_time_kept_is_noticed(parquet: Path, cache: Path, raw_lines) -> None:
+    folder = parquet / "wikitext-2-raw-v1"
+    before = open_text(DataConfig("wikitext2", str(parquet)), "test", False, cache).sha256
+    [path] = folder.glob("test-*.parquet")
+    times = path.stat()
+    write_parquet(folder, "test", hub_rows(raw_lines["valid"]))
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert open_text(DataConfig("wikitext2", str(parquet)), "test", False, cache).sha256 != before
+
+
+def test_all_splits_come_in_the_form_that_all_have(parquet: Path, cache: Path) -> None:
+    for path in (parquet / "wikitext-2-raw-v1").glob("test-*.parquet"):
+        path.unlink()
+    texts = [open_text(DataConfig("wikitext2", str(parquet)), split, False, cache) for split in SPLITS]
+    assert [text.form for text in texts] == ["tokens"] * 3
+
+
+@pytest.mark.parametrize(("content", "message"), [(b"junk", "no sound parquet"), (None, "no column text.*other")])
+def test_what_is_no_such_parquet_file_is_named(parquet: Path, cache: Path, content: bytes | None, message: str) -> None:
+    [path] = (parquet / "wikitext-2-raw-v1").glob("test-*.parquet")
+    pq.write_table(pa.table({"other": ["x"]}), path) if content is None else path.write_bytes(content)
+    with pytest.raises(ValueError, match=rf"{path.name}.*{message}"):
+        list(open_text(DataConfig("wikitext2", str(parquet)), "test", False, cache).lines())

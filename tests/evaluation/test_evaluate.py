@@ -87,13 +87,23 @@ def test_a_part_of_the_text_counts_as_that_part_and_keeps_the_whole(checkpoint, 
     assert part["rows"][0]["scored_tokens"] == part["data"]["tokens"]
 
 
+def test_the_whole_text_has_the_plain_name_whatever_came_first(checkpoint, cache):
+    [(part_path, part)], _ = evaluated(checkpoint, cache, max_tokens=600)
+    [(whole_path, whole)], _ = evaluated(checkpoint, cache)
+    assert part_path == whole_path
+    assert whole["data"]["tokens"] > 600
+    moved = whole_path.with_name(f"step-00000002-wikitext2-{part['data']['sha256'][:8]}-validation-nonoverlapping.json")
+    assert json.loads(moved.read_text()) == part
+
+
 def test_another_text_is_encoded_by_the_runs_tokenizer_and_named(checkpoint, cache, tmp_path, corpus):
     other = tmp_path / "other"
     other.mkdir()
     for name in ("train", "valid", "test"):
         (other / f"wiki.{name}.raw").write_text(" \n = A title = \n \n Some other words . \n")
-    [(path, result)], _ = evaluated(checkpoint, cache, DataConfig("wikitext2", str(other)))
+    [(path, result)], told = evaluated(checkpoint, cache, DataConfig("wikitext2", str(other)))
     assert path.name == f"step-00000002-wikitext2-{result['data']['sha256'][:8]}-validation-nonoverlapping.json"
+    assert any("not the text that run was trained beside" in line for line in told)
     moved = corpus.rename(tmp_path / "moved")
     [(path, _)], _ = evaluated(checkpoint, cache, DataConfig("wikitext2", str(moved)), split="test")
     assert path.name == "step-00000002-wikitext2-test-nonoverlapping.json", "the same text in another place is its own"
@@ -147,7 +157,7 @@ def test_a_bug_is_not_an_entry(checkpoint, cache, monkeypatch):
         evaluated(checkpoint, cache, lengths=[32])
 
 
-@pytest.mark.parametrize("content", ["{", "[]", '{"schema": 99}'])
+@pytest.mark.parametrize("content", ["{", "[]", '{"schema": 99}', '{"schema": 1}'])
 def test_a_damaged_result_file_is_not_overwritten(checkpoint, cache, content):
     [(path, _)], _ = evaluated(checkpoint, cache)
     path.write_text(content)
@@ -164,6 +174,7 @@ def test_a_damaged_result_file_is_not_overwritten(checkpoint, cache, content):
         ({"stride": 0}, r"eval.stride \(0\)"),
         ({"stride": 1.5}, r"eval.stride \(1.5\)"),
         ({"lengths": [64, 16], "stride": [None, 17]}, r"eval.stride \(17\).*shortest is 16"),
+        ({"stride": []}, r"eval.stride is an empty list"),
         ({"split": "train"}, r"eval.split \(train\)"),
         ({"max_tokens": 0}, r"eval.max_tokens \(0\)"),
     ],

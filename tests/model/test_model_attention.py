@@ -4,6 +4,7 @@ import pytest
 import torch
 from dense_reference import PAPER_METHODS, in_float64, random_model, reference_hidden, stack_of
 
+from alibi.model import LanguageModel, ModelConfig
 from alibi.model.scores import QUERIES_PER_BLOCK
 from alibi.positions import LinearBias, Position
 
@@ -178,3 +179,28 @@ def test_attention_dropout_draws_in_training_only():
     assert torch.equal(stack(x), stack(x))
     stack.train()
     assert not torch.equal(stack(x), stack(x))
+
+
+@pytest.mark.parametrize("method", ["alibi", "t5", "rotary", "sinusoidal"])
+def test_dropout_outside_attention_draws_alike_for_every_method(method: str) -> None:
+    """Attention dropout on, a length of several query blocks: masks of the residual are still the same."""
+
+    def masks(method: str) -> list[tuple[torch.Tensor, torch.Tensor]]:
+        torch.manual_seed(0)
+        model = LanguageModel(
+            ModelConfig({"name": method}, d_model=16, num_heads=2, num_layers=2, dropout=0.3, attention_dropout=0.2),
+            vocab_size=7,
+            seed=0,
+        )
+        seen = []
+        for module in model.modules():
+            if isinstance(module, torch.nn.Dropout):
+                module.register_forward_hook(lambda m, given, out: seen.append((out == 0, given[0] != 0)))
+        torch.manual_seed(1)
+        model.train()(torch.zeros(1, 600, dtype=torch.long))
+        return seen
+
+    for (dropped, alive), (also_dropped, also_alive) in zip(masks("none"), masks(method), strict=True):
+        both = alive & also_alive  # what attention dropout made zero tells nothing
+        assert both.float().mean() > 0.99
+        assert torch.equal(dropped[both], also_dropped[both])

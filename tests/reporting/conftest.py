@@ -16,7 +16,12 @@ def make_result(tmp_path):
             return {"length": length, "stride": length, "perplexity": value, "word_perplexity": 2 * value}
 
         curve = {64: 20.0, 128: 19.5} if curve is None else curve
-        path = tmp_path / f"{method}-L{seq_len}-seed{seed}" / "evaluation" / f"step-00000100-toy-{protocol}.json"
+        path = (
+            tmp_path
+            / f"{method}-L{seq_len}-seed{seed}"
+            / "evaluation"
+            / f"step-00000100-toy-validation-{protocol}.json"
+        )
         path.parent.mkdir(parents=True, exist_ok=True)
         checkpoint = {"path": "x", "sha256": "0", "step": 100, "model": method, "seq_len": seq_len, "seed": seed}
         data = {"name": "toy", "split": "validation", "tokens": 12345, "words": 6000, "bytes": 54321, "sha256": "1"}

@@ -37,3 +37,14 @@ def test_text_without_words_is_told_in_bytes(make_result):
     assert "bits per byte" in text
     assert "1.500*" in text
     assert "per word" not in text
+
+
+def test_runs_that_look_alike_are_named(make_result, tmp_path):
+    first, second = make_result(), make_result("none")
+    twin = tmp_path / "another-run" / "evaluation" / first.name
+    twin.parent.mkdir(parents=True)
+    twin.write_text(first.read_text())
+    text = results_table(load_results([first, second, twin]), [64])
+    assert "alibi (alibi-L64-seed0)" in text
+    assert "alibi (another-run)" in text
+    assert "none (" not in text

@@ -23,6 +23,13 @@ def test_only_what_changes_the_weights_changes_the_name(small_run):
         assert run_name(other) != base
 
 
+def test_a_folder_of_text_is_known_by_its_path(small_run):
+    one, other = small_run(), small_run()
+    for config, path in ((one, "/a"), (other, "/b")):
+        config.data.name, config.data.path = "text", path
+    assert run_name(one) != run_name(other)
+
+
 def test_differences_name_setting_and_both_values(small_run):
     assert differences(asdict(small_run()), asdict(small_run(micro_batch_tokens=64))) == []
     told = differences(asdict(small_run()), asdict(small_run("rotary", max_steps=9)))

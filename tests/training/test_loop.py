@@ -137,8 +137,8 @@ def test_a_loss_that_is_not_finite_stops_and_leaves_the_last_checkpoint(small_ru
     config = small_run()
     whole = Updater._backward
 
-    def poisoned(self, inputs, targets, total_nats):
-        nats = whole(self, inputs, targets, total_nats)
+    def poisoned(self, inputs, targets):
+        nats = whole(self, inputs, targets)
         return nats * float("nan") if self.optimizer.state and len(self.saw) > 8 else self.saw.append(1) or nats
 
     monkeypatch.setattr(Updater, "_backward", poisoned)
@@ -150,6 +150,24 @@ def test_a_loss_that_is_not_finite_stops_and_leaves_the_last_checkpoint(small_ru
     for tensor in weights(tmp_path / "run").values():
         assert tensor.isfinite().all()
     assert all("NaN" not in line for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines())
+
+
+@pytest.mark.parametrize("every", [1, 100])
+def test_weights_that_an_update_ruined_are_not_saved(every, small_run, tmp_path):
+    """The loss before the update was fine; the weights after it are huge, and finite."""
+    config = small_run(max_steps=3, eval_every=every, checkpoint_every=1)
+    config.optimizer.lr, config.optimizer.min_lr, config.optimizer.warmup_steps = 1e25, 1e25, 0
+    with pytest.raises(NotFinite, match=r"step 1: .*not finite|step 1: validation loss is nan"):
+        train(config, tmp_path / "run")
+    assert RunFolder(tmp_path / "run").saved_steps() == []
+    assert "NaN" not in (tmp_path / "run" / "metrics.jsonl").read_text()
+
+
+def test_odd_validation_lengths_are_said(small_run, tmp_path, capsys):
+    train(small_run(max_steps=1, eval_lengths=[64, 32, 64, 99999]), tmp_path / "run")
+    out = capsys.readouterr().out
+    assert "evaluated as [32, 64, 99999]" in out
+    assert "99999 is above" in out
 
 
 def test_the_run_writes_its_own_settings(small_run, tmp_path):

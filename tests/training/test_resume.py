@@ -1,9 +1,8 @@
-import shutil
-
 import pytest
 
 from alibi.runs import DamagedCheckpoint, RunFolder
 from alibi.training import train
+from alibi.training.resume import only_process
 
 
 def test_another_configuration_in_the_folder_is_refused_by_name(small_run, tmp_path):
@@ -38,6 +37,43 @@ def test_resume_from_a_path(small_run, tmp_path):
         train(small_run(resume=str(tmp_path / "nowhere")), tmp_path / "third")
 
 
+def test_an_earlier_checkpoint_of_the_same_folder_does_not_cost_the_later_ones(small_run, tmp_path):
+    train(small_run(), tmp_path / "run")
+    start = tmp_path / "run" / "checkpoints" / "step-00000002"
+    before = (tmp_path / "run" / "metrics.jsonl").read_bytes()
+    with pytest.raises(ValueError, match=r"checkpoints later than train.resume=.*up to step 6.*another run_dir"):
+        train(small_run(resume=str(start)), tmp_path / "run")
+    assert RunFolder(tmp_path / "run").saved_steps() == [2, 4, 6]
+    assert (tmp_path / "run" / "metrics.jsonl").read_bytes() == before
+
+
+def test_nothing_begins_anew_over_damaged_checkpoints(small_run, tmp_path):
+    train(small_run(max_steps=2), tmp_path / "run")
+    path = tmp_path / "run" / "checkpoints" / "step-00000002" / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:-5])
+    before = (tmp_path / "run" / "metrics.jsonl").read_bytes()
+    with pytest.raises(DamagedCheckpoint, match="No sound checkpoint is left"):
+        train(small_run(max_steps=2), tmp_path / "run")
+    assert (tmp_path / "run" / "metrics.jsonl").read_bytes() == before
+
+
+def test_a_second_process_on_the_same_run_is_refused(small_run, tmp_path):
+    with (
+        only_process(RunFolder(tmp_path / "run")),
+        pytest.raises(ValueError, match=r"another process is training .*run; wait"),
+    ):
+        train(small_run(), tmp_path / "run")
+    train(small_run(max_steps=2), tmp_path / "run")
+
+
+@pytest.mark.parametrize("content", ["", "a: [", "- 1"])
+def test_a_config_that_cannot_be_read_is_named(small_run, tmp_path, content):
+    train(small_run(max_steps=2), tmp_path / "run")
+    (tmp_path / "run" / "config.yaml").write_text(content)
+    with pytest.raises(ValueError, match=r"config\.yaml cannot be read"):
+        train(small_run(max_steps=2), tmp_path / "run")
+
+
 def test_a_damaged_newest_checkpoint_is_named_and_skipped_or_refused(small_run, tmp_path, capsys):
     train(small_run(), tmp_path / "run")
     whole = (tmp_path / "run" / "checkpoints" / "step-00000006" / "model.safetensors").read_bytes()
@@ -53,7 +89,6 @@ def test_a_damaged_newest_checkpoint_is_named_and_skipped_or_refused(small_run, 
 
 def test_changed_text_is_noticed(small_run, tmp_path, corpus):
     train(small_run(), tmp_path / "run")
-    shutil.rmtree(RunFolder(tmp_path / "run").checkpoints / "step-00000006")
     with open(corpus / "wiki.train.raw", "a") as file:
         file.write(" one more line \n")
     with pytest.raises(ValueError, match="the train text has sha256"):
