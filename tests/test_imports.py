@@ -35,8 +35,8 @@ ALLOWED = {
     "tracking": set(),
     "alibi": BELOW,
 }
-POSITION_FILE = {"torch", "math", "dataclasses", "collections.abc", "typing", "alibi.positions.base"}
-BASE_FILE = POSITION_FILE - {"alibi.positions.base"} | {"inspect"}
+POSITION_FILE = {"torch", "math", "dataclasses", "alibi.positions.base"}
+BASE_FILE = {"torch", "math", "dataclasses", "collections.abc", "typing", "inspect"}
 MAY_KNOW_HYDRA = {"alibi/config.py", "train.py", "evaluate.py"}
 
 
