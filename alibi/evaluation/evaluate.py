@@ -47,9 +47,9 @@ def open_evaluation_text(
     text = open_text(data, split, words, cache)
     whole = prepare_tokens(text, tokenizer, cache)
     tokens = whole if max_tokens is None else whole.cut(max_tokens)
-    sha256 = text.sha256 if len(tokens) == len(whole) else text.sha256_of(tokens.num_lines)
-    whole_text = len(tokens) == len(whole)
-    return EvaluationText(tokens, sha256, _is_own(checkpoint, data, text, words, cache), whole_text)
+    is_whole = len(tokens) == len(whole)
+    sha256 = text.sha256 if is_whole else text.sha256_of(tokens.num_lines)
+    return EvaluationText(tokens, sha256, _is_own(checkpoint, data, text, words, cache), is_whole)
 
 
 def _is_own(checkpoint: Checkpoint, data: DataConfig, text: Text, words: bool, cache: Path) -> bool:
