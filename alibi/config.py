@@ -10,6 +10,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from functools import cache
 from pathlib import Path
 from typing import TypeVar
@@ -24,7 +25,8 @@ from omegaconf.errors import OmegaConfBaseException
 from alibi.commands import EvaluateCommand
 from alibi.environment import pick_device, resolve_precision
 from alibi.positions import build_position
-from alibi.training import RunConfig, run_name
+from alibi.runs import run_name
+from alibi.training import RunConfig
 
 CONFIGS = str(Path(__file__).parents[1] / "configs")
 T = TypeVar("T")
@@ -83,7 +85,7 @@ def run_from(composed: DictConfig) -> tuple[RunConfig, Path]:
     build_position(config.model.position, config.model.d_model, config.model.num_heads, config.model.causal)
     if config.data.path is not None:
         config.data.path = str(Path(config.data.path).absolute())
-    folder = Path(config.run_dir) if config.run_dir else Path(config.paths.outputs) / run_name(config)
+    folder = Path(config.run_dir) if config.run_dir else Path(config.paths.outputs) / run_name(asdict(config))
     config.run_dir = str(folder)
     return config, folder
 

@@ -55,6 +55,17 @@ class TokenFile:
         """Tokens [start, stop), int64."""
         return self.tokens[start:stop].astype(np.int64)
 
+    def line_sizes(self) -> np.ndarray:
+        """(num_lines, 3) uint32: tokens, words and bytes of each line of the part in use."""
+        lines = np.memmap(self.path / "lines.bin", np.uint32, "r")
+        return lines.reshape(-1, len(LINE_FIELDS))[: self.num_lines]
+
+    def document_lines(self) -> np.ndarray:
+        """Index of the line that begins each document of the part in use."""
+        # Read, not mapped: the file is empty where no document begins, and nothing cannot be mapped.
+        starts = np.fromfile(self.path / "documents.bin", np.uint32).astype(np.int64)
+        return starts[starts < self.num_lines]
+
     def cut(self, max_tokens: int) -> "TokenFile":
         """The longest run of whole lines, from the first, with at most `max_tokens` tokens.
 
@@ -63,8 +74,7 @@ class TokenFile:
         """
         if max_tokens >= self.num_tokens:
             return self
-        lines = np.memmap(self.path / "lines.bin", np.uint32, "r").reshape(-1, len(LINE_FIELDS))
-        ends = np.cumsum(lines, axis=0, dtype=np.int64)
+        ends = np.cumsum(self.line_sizes(), axis=0, dtype=np.int64)
         kept = int(np.searchsorted(ends[:, 0], max_tokens, side="right"))
         if kept == 0:
             raise ValueError(

@@ -4,10 +4,16 @@ A later evaluation of the same adds its lengths; the same length is replaced. Wr
 renamed. Fields are added, never renamed without a new schema number.
 """
 
+import glob
+import hashlib
 import json
 import math
+import re
+from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
+from alibi.evaluation.reach import how_far
 from alibi.runs import write_atomically
 
 SCHEMA = 1
@@ -36,7 +42,36 @@ def read_result(path: Path) -> dict | None:
         raise ValueError(f"{path} is no result file ({type(error).__name__}: {error}); move it away.") from error
     if schema != SCHEMA:
         raise ValueError(f"{path} has schema {schema}, and this version writes {SCHEMA}; move it away.")
+    if "sha256" in result and not _has_own_sha256(result):
+        raise ValueError(f"{path} was changed by hand: its content has another sha256 than it states; move it away.")
     return result
+
+
+def find_results(wanted: Iterable[str]) -> list[Path]:
+    """Result files that are meant by files, run folders (all of theirs), and globs of these; each once.
+
+    Raises:
+        FileNotFoundError: something is not there, or holds no result.
+    """
+    found: dict[Path, Path] = {}
+    for name in wanted:
+        literal = Path(name).exists() or not glob.has_magic(name)
+        places = [Path(name)] if literal else [Path(match) for match in sorted(glob.glob(name))]
+        files = [file for place in places for file in _results_in(place, literal)]
+        if not files:
+            what = "does not exist" if literal and not Path(name).exists() else "holds no result file"
+            raise FileNotFoundError(f"{name} {what}; python evaluate.py runs=RUN makes one.")
+        for file in files:
+            found.setdefault(file.resolve(), file)
+    return list(found.values())
+
+
+def _results_in(place: Path, literal: bool) -> list[Path]:
+    if place.is_file():
+        return [place]
+    if place.is_symlink() and not literal:  # a wildcard meets a run under its own name
+        return []
+    return sorted((place / "evaluation").glob("*.json")) or sorted(place.glob("step-*.json"))
 
 
 def same_part(result: dict, head: dict) -> bool:
@@ -59,7 +94,7 @@ def result_path(folder: Path, step_name: str, head: dict, own_text: bool, whole:
         return plain
     if not whole:
         return hashed
-    plain.replace(_path(folder, step_name, there, True))
+    plain.replace(_path(folder, step_name, {"scorer": "full", **there}, True))
     return plain
 
 
@@ -67,7 +102,8 @@ def _path(folder: Path, step_name: str, head: dict, hashed: bool) -> Path:
     data = head["data"]
     name = f"{data['name']}-{data['sha256'][:8]}" if hashed else data["name"]
     precision = "" if head["precision"] == "fp32" else f"-{head['precision']}"
-    return folder / f"{step_name}-{name}-{data['split']}-{head['protocol']['name']}{precision}.json"
+    scorer = "" if head["scorer"] == "full" else f"-{head['scorer']}"
+    return folder / f"{step_name}-{name}-{data['split']}-{head['protocol']['name']}{precision}{scorer}.json"
 
 
 def earlier_rows(path: Path, head: dict) -> dict[int, dict]:
@@ -78,16 +114,60 @@ def earlier_rows(path: Path, head: dict) -> dict[int, dict]:
     return {row["length"]: row for row in there["rows"]}
 
 
-def write_result(path: Path, head: dict, rows: dict[int, dict]) -> None:
-    """Write `rows`, shortest length first, under `head`.
+def same_targets(path: Path) -> dict[Path, dict]:
+    """The results beside `path`, itself included, of the same weights, targets, precision and scorer."""
+
+    def asked(result: dict) -> tuple:
+        return result["checkpoint"]["sha256"], result["precision"], result.get("scorer", "full")
+
+    mine, found = read_result(path), {}
+    for other in sorted(path.parent.glob("*.json")):
+        with suppress(ValueError):  # a damaged file is named when it is asked for
+            result = read_result(other)
+            if asked(result) == asked(mine) and same_part(result, mine):
+                found[other] = result
+    return found
+
+
+def write_result(path: Path, head: dict, rows: Iterable[dict], within_percent: float) -> None:
+    """Write `rows`, shortest length first, under `head`, with what follows from them and a checksum.
 
     Raises:
         ValueError: a number that JSON cannot hold; such a row should carry an error instead.
     """
-    for row in rows.values():
+    rows = sorted(rows, key=lambda row: row["length"])
+    for row in rows:
         for name, value in row.items():
             if isinstance(value, float) and not math.isfinite(value):
                 raise ValueError(f"row {row['length']}: {name} is {value}, which JSON cannot hold.")
+    reach = how_far(_perplexities(rows), head["checkpoint"]["seq_len"], within_percent)
+    content = {**head, "how_far": reach, "rows": rows}
+    content["sha256"] = content_sha256(content)
     path.parent.mkdir(parents=True, exist_ok=True)
-    content = {**head, "rows": [rows[length] for length in sorted(rows)]}
-    write_atomically(path, json.dumps(content, indent=1, allow_nan=False) + "\n")
+    write_atomically(path, _json(content))
+
+
+def content_sha256(content: dict) -> str:
+    """Of all that a result file says but its own hash."""
+    rest = {name: value for name, value in content.items() if name != "sha256"}
+    text = json.dumps(rest, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _has_own_sha256(result: dict) -> bool:
+    try:
+        return result["sha256"] == content_sha256(result)
+    except ValueError:  # NaN or infinity, which write_result never writes
+        return False
+
+
+def _perplexities(rows: list[dict]) -> dict[int, float]:
+    """By length; one that overflowed is infinite, one that was never finished is left out."""
+    overflowed = {row["length"]: math.inf for row in rows if row.get("error", "").startswith("overflow")}
+    return overflowed | {row["length"]: row["perplexity"] for row in rows if "error" not in row}
+
+
+def _json(content: dict) -> str:
+    """Indented, with a list of numbers on one line."""
+    text = json.dumps(content, indent=1, allow_nan=False)
+    return re.sub(r"\[\s+[-\d][^\[\]{}\"]*\]", lambda found: " ".join(found[0].split()), text) + "\n"

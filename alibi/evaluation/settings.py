@@ -1,5 +1,6 @@
 """What `evaluate.py` can be told."""
 
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,6 +15,8 @@ class EvaluationSettings:
         split: validation or test.
         max_tokens: cut the split at the last whole line within so many tokens.
         batch_tokens: inputs scored at once, where several windows fit.
+        cached: score through the key/value cache, token by token, as decoding would.
+        within_percent: how far a run reaches is the longest length whose perplexity stays within so many per cent.
         reuse: keep rows that an earlier evaluation of the same checkpoint, text, protocol and precision left.
         figure_dir: where the figure goes; None means the run's own evaluation folder, or, for several
             runs, the folder that holds them.
@@ -24,6 +27,8 @@ class EvaluationSettings:
     split: str = "validation"
     max_tokens: int | None = None
     batch_tokens: int = 8192
+    cached: bool = False
+    within_percent: float = 2.0
     reuse: bool = False
     figure_dir: str | None = None
 
@@ -45,6 +50,8 @@ class EvaluationSettings:
                 )
         if self.split not in ("validation", "test"):
             raise ValueError(f"eval.split ({self.split}) must be validation or test.")
+        if not 0 <= self.within_percent < math.inf:
+            raise ValueError(f"eval.within_percent ({self.within_percent}) must be at least 0, and finite.")
         for name in ("batch_tokens", "max_tokens"):
             value = getattr(self, name)
             if value is not None and value < 1:

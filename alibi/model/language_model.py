@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from alibi.model.attention import KeyValueCache
+from alibi.model.cache import KeyValueCache
 from alibi.model.config import ModelConfig
 from alibi.model.embeddings import TokenEmbedding
 from alibi.model.initialise import draw_seed, initialise
@@ -84,6 +84,15 @@ class LanguageModel(nn.Module):
             (B, S) nats, float32 or wider.
         """
         return self.output.nll(self.hidden(input_ids, first_query=first_scored), target_ids)
+
+    def flops_per_token(self, context: float) -> float:
+        """Operations of the matrix products of one forward pass, a multiply and an add counted as two.
+
+        Args:
+            context: mean number of keys that a query sees, (L + 1) / 2 in a causal window of L.
+        """
+        weights = self.count_parameters().rest + self.output.weight.numel()
+        return 2 * weights + 4 * self.config.num_layers * self.config.d_model * context
 
     def count_parameters(self) -> ParameterCount:
         def count(*modules: nn.Module) -> int:

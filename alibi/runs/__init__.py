@@ -10,6 +10,7 @@ folder may be moved.
 from alibi.runs.checkpoint import CONFIG, Checkpoint, DamagedCheckpoint, load_weights, typed
 from alibi.runs.files import file_sha256, point, write_atomically
 from alibi.runs.folder import RunFolder, checkpoint_of, load_model, resolve_runs, step_name
+from alibi.runs.identity import differences, run_name, weight_settings
 
 __all__ = [
     "CONFIG",
@@ -17,12 +18,15 @@ __all__ = [
     "DamagedCheckpoint",
     "RunFolder",
     "checkpoint_of",
+    "differences",
     "file_sha256",
     "load_model",
     "load_weights",
     "point",
     "resolve_runs",
+    "run_name",
     "step_name",
     "typed",
+    "weight_settings",
     "write_atomically",
 ]

@@ -8,8 +8,7 @@ from pathlib import Path
 import yaml
 from filelock import FileLock, Timeout
 
-from alibi.runs import CONFIG, Checkpoint, DamagedCheckpoint, RunFolder, checkpoint_of, step_name
-from alibi.training.identity import differences
+from alibi.runs import CONFIG, Checkpoint, DamagedCheckpoint, RunFolder, checkpoint_of, differences, step_name
 from alibi.training.settings import RunConfig
 
 LOCK = ".lock"

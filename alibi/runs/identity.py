@@ -3,9 +3,6 @@
 import hashlib
 import json
 import re
-from dataclasses import asdict
-
-from alibi.training.settings import RunConfig
 
 # How a run is carried out, watched and stored. Everything else changes the weights.
 NOT_WEIGHTS = {
@@ -43,12 +40,12 @@ def weight_settings(config: dict) -> dict[str, object]:
     return flat
 
 
-def run_name(config: RunConfig) -> str:
+def run_name(config: dict) -> str:
     """<model>-<size>-<data>-L<seq_len>-seed<seed>-<8 hex of the settings that change the weights>."""
-    settings = json.dumps(weight_settings(asdict(config)), sort_keys=True)
+    settings = json.dumps(weight_settings(config), sort_keys=True)
     digest = hashlib.sha256(settings.encode()).hexdigest()[:8]
-    method = config.model.position["name"]
-    name = f"{method}-{config.model.size}-{config.data.name}-L{config.train.seq_len}-seed{config.seed}-{digest}"
+    model, data, seq_len = config["model"], config["data"]["name"], config["train"]["seq_len"]
+    name = f"{model['position']['name']}-{model['size']}-{data}-L{seq_len}-seed{config['seed']}-{digest}"
     return re.sub(r"[^A-Za-z0-9._-]", "_", name)
 
 

@@ -1,33 +1,33 @@
 import re
 from dataclasses import asdict
 
-from alibi.training.identity import differences, run_name
+from alibi.runs import differences, run_name
 
 
 def test_the_name_follows_the_contract(small_run):
-    assert re.fullmatch(r"alibi-custom-wikitext2-L16-seed0-[0-9a-f]{8}", run_name(small_run()))
+    assert re.fullmatch(r"alibi-custom-wikitext2-L16-seed0-[0-9a-f]{8}", run_name(asdict(small_run())))
 
 
 def test_only_what_changes_the_weights_changes_the_name(small_run):
-    base = run_name(small_run())
+    base = run_name(asdict(small_run()))
     for other in (
         small_run(micro_batch_tokens=64),
         small_run(eval_every=1, eval_lengths=[32], log_every=3, keep_last=1, checkpoint_every=1),
         small_run(resume=False, compile=True),
     ):
-        assert run_name(other) == base
+        assert run_name(asdict(other)) == base
     moved = small_run()
     moved.data.path, moved.device, moved.paths.outputs, moved.tracking.wandb = "/elsewhere", "cuda", "o", "online"
-    assert run_name(moved) == base
+    assert run_name(asdict(moved)) == base
     for other in (small_run(max_steps=7), small_run(dropout=0.2), small_run(seed=1), small_run(batch_tokens=128)):
-        assert run_name(other) != base
+        assert run_name(asdict(other)) != base
 
 
 def test_a_folder_of_text_is_known_by_its_path(small_run):
     one, other = small_run(), small_run()
     for config, path in ((one, "/a"), (other, "/b")):
         config.data.name, config.data.path = "text", path
-    assert run_name(one) != run_name(other)
+    assert run_name(asdict(one)) != run_name(asdict(other))
 
 
 def test_differences_name_setting_and_both_values(small_run):
@@ -39,4 +39,4 @@ def test_differences_name_setting_and_both_values(small_run):
 def test_names_hold_only_safe_characters(small_run):
     config = small_run()
     config.model.size = "../x y"
-    assert re.fullmatch(r"[A-Za-z0-9._-]+", run_name(config))
+    assert re.fullmatch(r"[A-Za-z0-9._-]+", run_name(asdict(config)))

@@ -1,0 +1,234 @@
+"""Results of several runs set beside each other: which may be, and how sure their differences are.
+
+Two results are compared where they score the same text by the same protocol in the same precision.
+Per-token numbers of different tokenizers are not compared; per word and per byte they are. The
+outcome is one dictionary, which is JSON, and which is all that reporting knows of it.
+"""
+
+import math
+from collections import Counter
+from collections.abc import Mapping
+from itertools import combinations
+from pathlib import Path
+
+import numpy as np
+
+from alibi.evaluation.reach import crossings
+from alibi.evaluation.statistics import ABOUT_INTERVALS, interval, over_seeds, resampled_sums
+
+SCHEMA = 1
+# What two results must share, in the words of a refusal.
+SHARED = ("split", "text or part of it (sha256)", "protocol", "precision", "scorer")
+COUNTS = {"perplexity": "tokens", "word_perplexity": "words", "bits_per_byte": "bytes"}
+
+
+def compare(results: Mapping[Path, dict]) -> dict:
+    """Compare result files with each other.
+
+    Args:
+        results: contents by path.
+
+    Returns:
+        {"schema", "intervals", "sets", "changes", "refused"}: a set holds the results that may be
+        compared, a refusal names two sets and the reason why they may not.
+    """
+    sets: dict[tuple, dict[Path, dict]] = {}
+    for path, result in results.items():
+        sets.setdefault(_measured(result), {})[path] = result
+    labels = _labels(results)
+    return {
+        "schema": SCHEMA,
+        "intervals": ABOUT_INTERVALS,
+        "sets": [ComparableSet(members, labels).to_dict() for members in sets.values()],
+        "changes": [
+            {"run": labels[path], "path": str(path), **result["change"]}
+            for path, result in results.items()
+            if "change" in result
+        ],
+        "refused": [_refusal((a, sets[a]), (b, sets[b])) for a, b in combinations(sets, 2)],
+    }
+
+
+def _measured(result: dict) -> tuple:
+    data = result["data"]
+    return data["split"], data["sha256"][:16], result["protocol"]["name"], result["precision"], result.get("scorer", "full")
+
+
+def _refusal(one: tuple[tuple, dict], other: tuple[tuple, dict]) -> str:
+    (a, a_files), (b, b_files) = one, other
+    reasons = [f"other {what}: {x} and {y}" for what, x, y in zip(SHARED, a, b, strict=True) if x != y]
+
+    def name(files: dict[Path, dict]) -> str:
+        first = next(iter(files)).as_posix()
+        return first if len(files) == 1 else f"{first} and {len(files) - 1} more"
+
+    return f"{name(a_files)} with {name(b_files)}: {'; '.join(reasons)}"
+
+
+def _labels(results: Mapping[Path, dict]) -> dict[Path, str]:
+    """alibi L=128 seed 0; with the step and the run's name where that is not enough to tell runs apart."""
+
+    def name(path: Path, result: dict, more: int) -> str:
+        checkpoint = result["checkpoint"]
+        parts = [_line_label(result), f"seed {checkpoint['seed']}", f"step {checkpoint['step']}", f"({_run(path)})"]
+        return " ".join(parts[: 2 + more])
+
+    def weights(result: dict) -> str:
+        return result["checkpoint"]["sha256"]
+
+    for more in range(3):
+        labels = {path: name(path, result, more) for path, result in results.items()}
+        named = Counter({(labels[path], weights(result)): 1 for path, result in results.items()}.keys())
+        if max(Counter(label for label, _ in named).values(), default=0) < 2:
+            break
+    return labels
+
+
+def _run(path: Path) -> str:
+    return path.absolute().parent.parent.name
+
+
+def _line_label(result: dict) -> str:
+    return f"{result['checkpoint']['model']} L={result['checkpoint']['seq_len']}"
+
+
+def _but_for_the_seed(result: dict) -> tuple:
+    """What runs share that differ in nothing but their seed."""
+    checkpoint = result["checkpoint"]
+    settings = {name: value for name, value in checkpoint.get("settings", {}).items() if name != "seed"}
+    same = (checkpoint["model"], checkpoint["seq_len"], checkpoint["step"], checkpoint.get("parameters"))
+    return *same, repr(sorted(settings.items())), result["data"].get("tokenizer", {}).get("name")
+
+
+class ComparableSet:
+    """Results on one text by one protocol, and all that follows from setting them beside each other."""
+
+    def __init__(self, members: dict[Path, dict], labels: dict[Path, str]) -> None:
+        self.results = {f"r{number}": result for number, result in enumerate(members.values())}
+        self.paths = {f"r{number}": path for number, path in enumerate(members)}
+        self.labels = {key: labels[path] for key, path in self.paths.items()}
+        self.rows = {
+            key: {row["length"]: row for row in result["rows"] if "error" not in row}
+            for key, result in self.results.items()
+        }
+        tokenizers = {str(result["data"].get("tokenizer", {}).get("sha256")) for result in self.results.values()}
+        self.metrics = [name for name in COUNTS if name != "perplexity" or len(tokenizers) == 1]
+        self.draws = self._draws()
+
+    def to_dict(self) -> dict:
+        first = next(iter(self.results.values()))
+        lines = self._lines()
+        return {
+            "data": {name: first["data"].get(name) for name in ("name", "split", "sha256", "words", "bytes", "form")},
+            "protocol": first["protocol"]["name"],
+            "precision": first["precision"],
+            "scorer": first.get("scorer", "full"),
+            "metrics": self.metrics,
+            "note": self._note(),
+            "runs": [self._run(key, lines) for key in self.results],
+            "lines": [self._line(label, keys) for label, keys in lines.items()],
+            "pairs": [{"a": a, "b": b, "lengths": self._pair(a, b)} for a, b in combinations(self.results, 2)],
+            "crossings": [
+                {"a": a, "b": b, "at": crossings(self._curve(lines[a]), self._curve(lines[b]))}
+                for a, b in combinations(lines, 2)
+            ],
+            "how_far": [
+                {"run": key, **result["how_far"], "evaluated_to": max(self.rows[key], default=None)}
+                for key, result in self.results.items()
+                if "how_far" in result
+            ],
+        }
+
+    def _note(self) -> str | None:
+        if len(self.results) == 1:
+            return "one run only: there is nothing to compare it with"
+        if "perplexity" not in self.metrics:
+            return "the runs have different tokenizers, so perplexities per token are not compared; see words and bytes"
+        return None
+
+    def _run(self, key: str, lines: dict[str, list[str]]) -> dict:
+        checkpoint = self.results[key]["checkpoint"]
+        return {
+            "key": key,
+            "label": self.labels[key],
+            "path": str(self.paths[key]),
+            "line": next(label for label, keys in lines.items() if key in keys),
+            "method": checkpoint["model"],
+            "seq_len": checkpoint["seq_len"],
+            "seed": checkpoint["seed"],
+            "step": checkpoint["step"],
+        }
+
+    def _lines(self) -> dict[str, list[str]]:
+        """Runs that differ in their seed alone, by a label of their own."""
+        alike: dict[tuple, list[str]] = {}
+        for key, result in self.results.items():
+            alike.setdefault(_but_for_the_seed(result), []).append(key)
+        named = Counter(_line_label(self.results[keys[0]]) for keys in alike.values())
+        lines = {}
+        for keys in alike.values():
+            label = _line_label(self.results[keys[0]])
+            lines[label if named[label] == 1 else f"{label} ({_run(self.paths[keys[0]])})"] = keys
+        return lines
+
+    def _line(self, label: str, keys: list[str]) -> dict:
+        first = self.results[keys[0]]["checkpoint"]
+        shared = sorted(set.intersection(*(set(self.rows[key]) for key in keys)))
+        lengths = [
+            {"length": n} | {m: over_seeds([self.rows[key][n][m] for key in keys]) for m in self.metrics}
+            for n in shared
+        ]
+        return {
+            "label": label,
+            "method": first["model"],
+            "seq_len": first["seq_len"],
+            "runs": keys,
+            "lengths": lengths,
+        }
+
+    def _curve(self, keys: list[str]) -> dict[int, float]:
+        """Nats of the whole text by length, the mean over seeds."""
+        shared = set.intersection(*(set(self.rows[key]) for key in keys))
+        return {n: float(np.mean([self.rows[key][n]["nll_nats"] for key in keys])) for n in sorted(shared)}
+
+    def _draws(self) -> dict[tuple[str, object], np.ndarray]:
+        """Resampled sums: of the nats of each run and length, and of the counts of each run."""
+        columns: dict[tuple[str, object], list[float]] = {}
+        first = next((r["groups"] for r in self.results.values() if "groups" in r), None)
+        for key, result in self.results.items():
+            groups = result.get("groups")
+            if groups is None or any(groups[unit] != first[unit] for unit in ("words", "bytes")):
+                continue
+            columns |= {(key, unit): groups[unit] for unit in ("tokens", "words", "bytes")}
+            columns |= {(key, n): row["group_nats"] for n, row in self.rows[key].items() if "group_nats" in row}
+        self.num_groups = len(first["words"]) if first else 0
+        if not columns:
+            return {}
+        sums = resampled_sums(np.column_stack([np.array(column, np.float64) for column in columns.values()]))
+        return dict(zip(columns, sums.T, strict=True))
+
+    def _pair(self, a: str, b: str) -> list[dict]:
+        return [
+            {"length": n} | {metric: self._difference(a, b, n, metric) for metric in self.metrics}
+            for n in sorted(self.rows[a].keys() & self.rows[b].keys())
+        ]
+
+    def _difference(self, a: str, b: str, length: int, metric: str) -> dict:
+        """Perplexity of a over that of b, or bits per byte of a less those of b, on the same resamples."""
+        unit = COUNTS[metric]
+
+        def mean(key: str) -> float:
+            return self.rows[key][length]["nll_nats"] / self.results[key]["data"][unit]
+
+        def drawn(key: str) -> np.ndarray:
+            return self.draws[key, length] / self.draws[key, unit]
+
+        sure = (a, length) in self.draws and (b, length) in self.draws
+        bounds = interval(drawn(a) - drawn(b), self.num_groups) if sure else None
+        gap = mean(a) - mean(b)
+        if metric == "bits_per_byte":
+            return {
+                "difference": gap / math.log(2),
+                "interval": bounds and [bound / math.log(2) for bound in bounds],
+            }
+        return {"ratio": math.exp(gap), "interval": bounds and [math.exp(bound) for bound in bounds]}

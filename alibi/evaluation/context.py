@@ -1,0 +1,45 @@
+"""Nats against context: how well a target is predicted with so many tokens before it.
+
+The context of a target is the number of input tokens that its prediction can see, itself not counted:
+1 for the first target of a window, the length for the last.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from torch import Tensor
+
+from alibi.data import Window
+
+EXACT_TO = 64
+BINS_PER_OCTAVE = 4
+
+
+def context_bins(length: int) -> np.ndarray:
+    """Upper ends of the bins, the last one `length`: 1, 2, ... 64, then four to an octave.
+
+    Powers of two are ends, so that curves of different lengths share all their bins.
+    """
+    octaves = np.arange(1, BINS_PER_OCTAVE * 64)
+    ends = np.concatenate([np.arange(1, EXACT_TO + 1), np.ceil(EXACT_TO * 2 ** (octaves / BINS_PER_OCTAVE))])
+    return np.append(ends[ends < length], length).astype(np.int64)
+
+
+class ContextSums:
+    """Accumulator: number of targets and their nats, by context, for windows of at most `length` inputs."""
+
+    def __init__(self, length: int) -> None:
+        self.up_to = context_bins(length)
+        self.targets = np.zeros(len(self.up_to), np.int64)
+        self.nats = np.zeros(len(self.up_to))
+
+    def add(self, windows: Sequence[Window], nats_BS: Tensor) -> None:
+        inputs, unscored = windows[0].shape  # one shape a batch
+        bins = np.searchsorted(self.up_to, np.arange(unscored + 1, inputs + 1))
+        self.targets += len(windows) * np.bincount(bins, minlength=len(self.up_to))
+        self.nats += np.bincount(bins, nats_BS.double().sum(0).cpu().numpy(), len(self.up_to))
+
+    def to_dict(self) -> dict:
+        """Bin i holds contexts above up_to[i - 1], or 0, and at most up_to[i]."""
+        columns = {"up_to": self.up_to, "targets": self.targets, "nll_nats": self.nats}
+        return {name: column.tolist() for name, column in columns.items()}

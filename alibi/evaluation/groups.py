@@ -1,0 +1,77 @@
+"""The pieces of a text that are resampled: its documents, or, where it has too few, stretches of whole lines.
+
+What one article says hangs together, so that neighbouring targets are no independent draws; the
+article is the unit that is. The cuts depend on the lines of the text alone: they are the same at
+every length, for every run and for every tokenizer.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from torch import Tensor
+
+from alibi.data import TokenFile, Window
+
+# Fewer documents than this say too little about their spread.
+MIN_DOCUMENTS = 10
+# More say no more, and each is a number in every row of a result file: neighbours are taken together.
+MAX_GROUPS = 1000
+# Of a block, where documents are too few. A word is a target at least, whatever the tokenizer.
+BLOCK_WORDS = 4096
+
+
+@dataclass(frozen=True)
+class Groups:
+    """
+    Attributes:
+        kind: documents or blocks.
+        sizes: (G, 3) int64: tokens, words and bytes of each group, in the order of the text.
+    """
+
+    kind: str
+    sizes: np.ndarray
+
+    @property
+    def ends(self) -> np.ndarray:
+        """(G,): the target after the last one of each group."""
+        return np.cumsum(self.sizes[:, 0])
+
+    def to_dict(self) -> dict:
+        tokens, words, num_bytes = self.sizes.T.tolist()
+        return {"kind": self.kind, "tokens": tokens, "words": words, "bytes": num_bytes}
+
+
+def text_groups(tokens: TokenFile) -> Groups:
+    """The groups of the part of a text that is in use."""
+    sizes, starts = tokens.line_sizes(), tokens.document_lines()
+    kind = "documents" if len(starts) >= MIN_DOCUMENTS else "blocks"
+    if kind == "blocks":
+        starts = _block_starts(sizes[:, 1])
+    starts = starts[:: -(-len(starts) // MAX_GROUPS)].copy()
+    starts[0] = 0  # lines before the first heading belong to the first document
+    return Groups(kind, np.add.reduceat(sizes, starts, axis=0, dtype=np.int64))
+
+
+def _block_starts(words: np.ndarray) -> np.ndarray:
+    """First lines of blocks of at least BLOCK_WORDS words; a shorter rest belongs to the block before it."""
+    before = np.concatenate([[0], np.cumsum(words, dtype=np.int64)])
+    starts = [0]
+    while True:
+        start = int(np.searchsorted(before, before[starts[-1]] + BLOCK_WORDS))
+        if start >= len(before) or before[-1] - before[start] < BLOCK_WORDS:
+            return np.array(starts)
+        starts.append(start)
+
+
+class GroupSums:
+    """Accumulator: nats of each group."""
+
+    def __init__(self, groups: Groups) -> None:
+        self.ends = groups.ends
+        self.nats = np.zeros(len(self.ends))
+
+    def add(self, windows: Sequence[Window], nats_BS: Tensor) -> None:
+        targets = np.concatenate([np.arange(w.first, w.stop) for w in windows])
+        group = np.searchsorted(self.ends, targets, side="right")
+        self.nats += np.bincount(group, nats_BS.double().cpu().numpy().ravel(), len(self.nats))

@@ -1,0 +1,50 @@
+"""How far a curve of perplexity against length holds, and where two curves cross."""
+
+import math
+from collections.abc import Mapping
+from itertools import pairwise
+
+
+def how_far(perplexities: Mapping[int, float], seq_len: int, within_percent: float) -> dict:
+    """The longest evaluated length up to which perplexity stays within a margin above that at the training length.
+
+    Falling is staying. A length beyond one that broke the margin does not count, even if it is back
+    within it.
+
+    Args:
+        perplexities: by evaluated length; infinite where a length overflowed.
+        seq_len: the training length L.
+        within_percent: the margin, per cent of the perplexity at L.
+
+    Returns:
+        {"within_percent", "training_length", "length", "breaks_at"}: `breaks_at` is the first length
+        above the margin, or None; without an evaluation at L, `length` is None and `reason` says so.
+    """
+    result = {"within_percent": within_percent, "training_length": seq_len, "length": None, "breaks_at": None}
+    if not math.isfinite(perplexities.get(seq_len, math.inf)):
+        return result | {"reason": f"length {seq_len}, the training length, was not evaluated"}
+    limit = perplexities[seq_len] * (1 + within_percent / 100)
+    for length in sorted(n for n in perplexities if n >= seq_len):
+        if perplexities[length] > limit:
+            return result | {"breaks_at": length}
+        result["length"] = length
+    return result
+
+
+def crossings(a: Mapping[int, float], b: Mapping[int, float]) -> list[dict]:
+    """Where two curves of mean nats against length change places.
+
+    Between two lengths both curves are taken as straight in the logarithm of the length.
+
+    Returns:
+        {"after", "before", "about"} for each crossing: the evaluated lengths around it, and the length
+        at which the lines meet. Curves that only touch do not cross.
+    """
+    gaps = [(n, a[n] - b[n]) for n in sorted(a.keys() & b.keys()) if a[n] != b[n]]
+    found = []
+    for (after, gap), (before, next_gap) in pairwise(gaps):
+        if gap * next_gap < 0:
+            share = gap / (gap - next_gap)
+            about = after * (before / after) ** share
+            found.append({"after": after, "before": before, "about": round(about, 1)})
+    return found

@@ -1,0 +1,66 @@
+"""One row of a result file: a length scored, with its sums by group and by context."""
+
+import time
+
+import torch
+
+from alibi.data import TokenFile, window_batches
+from alibi.environment import peak_memory_mib, reset_peak_memory
+from alibi.evaluation.context import ContextSums
+from alibi.evaluation.groups import Groups, GroupSums
+from alibi.evaluation.score import Scorer, score, score_batch
+from alibi.evaluation.statistics import row_intervals
+from alibi.evaluation.sums import NatsSum, bits_per_byte, perplexity
+from alibi.tracking import progress_bar
+
+OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "cannot allocate memory")
+
+
+def score_length(
+    tokens: TokenFile,
+    groups: Groups,
+    length: int,
+    stride: int,
+    scorer: Scorer,
+    device: torch.device,
+    batch_tokens: int,
+) -> dict:
+    """The row of one length and stride, or, where it cannot be done, a row with the reason as `error`."""
+    row, total = {"length": length, "stride": stride}, NatsSum()
+    by_group, by_context = GroupSums(groups), ContextSums(min(length, len(tokens)))
+    reset_peak_memory(device)
+    begun = time.perf_counter()
+    try:
+        with progress_bar(len(tokens), "tok", title=f"length {length}", leave=False) as bar:
+            sums = [total, by_group, by_context]
+            for scored in score(tokens, length, stride, scorer, sums, device, batch_tokens):
+                bar.update(scored)
+        seconds = time.perf_counter() - begun
+        return row | {
+            "scored_tokens": total.tokens,
+            "nll_nats": total.nats,
+            "perplexity": perplexity(total.nats, total.tokens),
+            "word_perplexity": perplexity(total.nats, tokens.num_words),
+            "bits_per_byte": bits_per_byte(total.nats, tokens.num_bytes),
+            "interval": row_intervals(by_group.nats, groups),
+            "tokens_per_sec": total.tokens / seconds,
+            "peak_memory_mib": peak_memory_mib(device),
+            "context": by_context.to_dict(),
+            "group_nats": by_group.nats.tolist(),
+        }
+    except OverflowError as error:
+        return row | {"error": f"overflow: {error}"}
+    except (MemoryError, RuntimeError) as error:
+        first_line = str(error).splitlines()[0] if str(error) else type(error).__name__
+        if not isinstance(error, MemoryError) and not any(sign in str(error).lower() for sign in OUT_OF_MEMORY):
+            raise
+        if device.type == "cuda":
+            torch.cuda.empty_cache()
+        return row | {"error": f"out of memory: {first_line}"}
+
+
+def warm_up(tokens: TokenFile, length: int, scorer: Scorer, device: torch.device, batch_tokens: int) -> None:
+    """One batch outside the clock: the first call of a kernel costs more than the others."""
+    length = min(length, batch_tokens)
+    with torch.inference_mode():
+        score_batch(tokens, next(window_batches(len(tokens), length, length, batch_tokens)), scorer, device)

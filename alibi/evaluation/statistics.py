@@ -1,0 +1,80 @@
+"""How sure: intervals by resampling the groups of a text.
+
+A resample draws as many groups as there are, with replacement. All quantities of one text are
+resampled together, so that two lengths or two runs are compared on equal text, and what the text
+alone does to both cancels in their difference. An interval of this kind holds for these weights: it
+says how the number moves with the text, and nothing of how it moves with the seed of training.
+
+Source: the expanded percentile interval of Hesterberg, "What Teachers Should Know About the
+Bootstrap", The American Statistician 69 (2015), section 5.2: the plain percentile interval is too
+short where groups are few.
+"""
+
+import math
+from functools import lru_cache
+from statistics import NormalDist
+
+import numpy as np
+from scipy import stats
+
+from alibi.evaluation.groups import Groups
+
+LEVEL = 0.95
+RESAMPLES = 10_000
+# Fewer groups give intervals that are not worth the name.
+MIN_GROUPS = 10
+
+ABOUT_INTERVALS = {
+    "level": LEVEL,
+    "resamples": RESAMPLES,
+    "method": "paired bootstrap over the groups of the text, expanded percentile interval",
+    "holds_for": "these weights, over texts of this kind; another seed of training moves the numbers too",
+}
+
+
+@lru_cache(maxsize=2)
+def _draws(num_groups: int) -> np.ndarray:
+    """(RESAMPLES, G): how often each group is drawn. The same for every call, which is what pairs the resamples."""
+    even = np.full(num_groups, 1 / num_groups)
+    return np.random.default_rng(0).multinomial(num_groups, even, RESAMPLES).astype(np.uint16)
+
+
+def resampled_sums(sums_GK: np.ndarray) -> np.ndarray:
+    """Sum of each column over the groups of each resample: (G, K) to (RESAMPLES, K)."""
+    parts = np.array_split(_draws(len(sums_GK)), 10)
+    return np.concatenate([part.astype(np.float64) @ sums_GK for part in parts])
+
+
+def interval(values: np.ndarray, num_groups: int) -> list[float] | None:
+    """[low, high] at LEVEL of a statistic, given its value in each resample.
+
+    Returns:
+        None with fewer than MIN_GROUPS groups, or where a value is not finite.
+    """
+    if num_groups < MIN_GROUPS or not np.isfinite(values).all():
+        return None
+    tail = (1 - LEVEL) / 2
+    wider = NormalDist().cdf(-math.sqrt(num_groups / (num_groups - 1)) * stats.t.ppf(1 - tail, num_groups - 1))
+    return np.quantile(values, [wider, 1 - wider]).tolist()
+
+
+def row_intervals(group_nats: np.ndarray, groups: Groups) -> dict[str, list[float] | None]:
+    """Intervals of the perplexities of one row, by the names of the row's own numbers."""
+    sums = resampled_sums(np.column_stack([group_nats, groups.sizes]))
+    nats, tokens, words, num_bytes = sums.T
+    with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
+        values = {
+            "perplexity": np.exp(nats / tokens),
+            "word_perplexity": np.exp(nats / words),
+            "bits_per_byte": nats / num_bytes / math.log(2),
+        }
+    return {name: interval(value, len(groups.sizes)) for name, value in values.items()}
+
+
+def over_seeds(values: list[float]) -> dict:
+    """Every value, the mean, and from three on an interval (Student's t: seeds are independent draws)."""
+    mean, number = float(np.mean(values)), len(values)
+    if number < 3:
+        return {"values": values, "mean": mean, "interval": None}
+    half = float(stats.t.ppf((1 + LEVEL) / 2, number - 1) * np.std(values, ddof=1) / math.sqrt(number))
+    return {"values": values, "mean": mean, "interval": [mean - half, mean + half]}

@@ -1,0 +1,47 @@
+"""The text that a checkpoint is evaluated on: its own, or another, encoded by the run's own tokenizer."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from alibi.data import DataConfig, TokenFile, open_text, prepare_tokens
+from alibi.data.text import Text
+from alibi.runs import Checkpoint
+
+
+@dataclass(frozen=True)
+class EvaluationText:
+    """A text in tokens, and whether it is the one that the run validates on (or its sibling, test)."""
+
+    tokens: TokenFile
+    sha256: str  # of the part in use
+    own: bool
+    whole: bool  # not cut
+
+
+def open_evaluation_text(
+    checkpoint: Checkpoint, data: DataConfig, split: str, max_tokens: int | None, cache: Path
+) -> EvaluationText:
+    """The split, encoded by the checkpoint's own tokenizer and cut at `max_tokens`.
+
+    Raises:
+        ValueError, FileNotFoundError, ConnectionError: as open_text and prepare_tokens.
+    """
+    tokenizer = checkpoint.load_tokenizer()
+    words = tokenizer.name == "word"
+    text = open_text(data, split, words, cache)
+    whole = prepare_tokens(text, tokenizer, cache)
+    tokens = whole if max_tokens is None else whole.cut(max_tokens)
+    is_whole = len(tokens) == len(whole)
+    sha256 = text.sha256 if is_whole else text.sha256_of(tokens.num_lines)
+    return EvaluationText(tokens, sha256, _is_own(checkpoint, data, text, words, cache), is_whole)
+
+
+def _is_own(checkpoint: Checkpoint, data: DataConfig, text: Text, words: bool, cache: Path) -> bool:
+    if data.name != checkpoint.data_config.name:
+        return False
+    # A run reads no test split; its text is known by the validation split beside it.
+    try:
+        validation = text if text.split == "validation" else open_text(data, "validation", words, cache)
+    except FileNotFoundError:
+        return False
+    return validation.sha256 == checkpoint.texts["validation"]

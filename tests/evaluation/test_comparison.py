@@ -1,0 +1,179 @@
+import json
+import math
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from alibi.evaluation import compare_results
+from alibi.evaluation.results import find_results
+
+GROUPS = 40
+TOKENS = np.random.default_rng(0).integers(50, 500, GROUPS)
+
+
+def result(method="alibi", curve=None, seed=0, seq_len=64, spread=0.0, tokens=TOKENS, tokenizer="bpe", **over):
+    """A result with the mean nats of `curve` by length; `spread` moves each article by itself."""
+    curve = {64: 3.0, 128: 2.9} if curve is None else curve
+    shift = 1 + spread * np.random.default_rng(seed + 1).normal(size=GROUPS)
+    words = TOKENS // 2 + 1
+    sizes = {"tokens": tokens.tolist(), "words": words.tolist(), "bytes": (4 * TOKENS).tolist()}
+
+    def row(length, mean):
+        nats = TOKENS * mean * shift
+        return {
+            "length": length,
+            "nll_nats": float(nats.sum()),
+            "perplexity": math.exp(nats.sum() / tokens.sum()),
+            "word_perplexity": math.exp(nats.sum() / words.sum()),
+            "bits_per_byte": float(nats.sum() / (4 * TOKENS.sum()) / math.log(2)),
+            "group_nats": nats.tolist(),
+        }
+
+    return {
+        "schema": 1,
+        "checkpoint": {
+            "sha256": f"{method}{seed}{seq_len}{tokenizer}", "step": 9, "model": method, "seq_len": seq_len,
+            "seed": seed, "parameters": 7, "settings": {"seed": seed, "optimizer.lr": 1e-3},
+        },
+        "data": {
+            "name": "toy", "split": over.pop("split", "validation"), "sha256": over.pop("text", "1" * 64),
+            "tokens": int(tokens.sum()), "words": int(words.sum()), "bytes": int(4 * TOKENS.sum()),
+            "tokenizer": {"name": tokenizer, "sha256": tokenizer},
+        },
+        "protocol": {"name": over.pop("protocol", "nonoverlapping")},
+        "precision": "fp32",
+        "groups": {"kind": "documents", **sizes},
+        "how_far": {"within_percent": 2.0, "training_length": seq_len, "length": 128, "breaks_at": None},
+        "rows": [row(*item) for item in curve.items()],
+        **over,
+    }  # fmt: skip
+
+
+def compared(*results):
+    return compare_results({Path(f"runs/run{i}/evaluation/x{i}.json"): r for i, r in enumerate(results)})
+
+
+def test_a_pair_is_compared_on_equal_text():
+    comparison = compared(result(spread=0.2), result("rotary", {64: 2.95, 128: 3.4}, spread=0.2))
+    [part] = comparison["sets"]
+    assert part["metrics"] == ["perplexity", "word_perplexity", "bits_per_byte"]
+    [pair] = part["pairs"]
+    assert (pair["a"], pair["b"]) == ("r0", "r1")
+    at64, at128 = pair["lengths"]
+    a, b = ({row["length"]: row["perplexity"] for row in result(m, c, spread=0.2)["rows"]} for m, c in (
+        ("alibi", None), ("rotary", {64: 2.95, 128: 3.4})))  # fmt: skip
+    assert at64["perplexity"]["ratio"] == pytest.approx(a[64] / b[64], rel=1e-12)
+    low, high = at128["perplexity"]["interval"]
+    assert low < at128["perplexity"]["ratio"] < high < 1, "ALiBi is below rotary at 128, surely"
+    assert at128["word_perplexity"]["ratio"] < at128["perplexity"]["ratio"], "a word has more nats than a token"
+    assert at128["bits_per_byte"]["difference"] < 0
+    assert at128["bits_per_byte"]["interval"][1] < 0
+    assert part["crossings"] == [
+        {"a": "alibi L=64", "b": "rotary L=64", "at": [{"after": 64, "before": 128, "about": 68.2}]}
+    ]
+    assert part["how_far"][0] == {
+        "run": "r0", "within_percent": 2.0, "training_length": 64, "length": 128, "breaks_at": None,
+        "evaluated_to": 128,
+    }  # fmt: skip
+    json.dumps(comparison, allow_nan=False)
+
+
+def test_seeds_are_one_line_with_an_interval_from_three_on():
+    two = compared(result(seed=0), result(seed=1, curve={64: 3.1, 128: 3.0}))["sets"][0]
+    [line] = two["lines"]
+    assert (line["label"], line["runs"]) == ("alibi L=64", ["r0", "r1"])
+    told = line["lengths"][0]["perplexity"]
+    assert told["values"] == pytest.approx([math.exp(3.0), math.exp(3.1)])
+    assert told["mean"] == pytest.approx(np.mean(told["values"]))
+    assert told["interval"] is None
+    three = compared(*(result(seed=s, curve={64: 3.0 + s / 10}) for s in range(3)))["sets"][0]
+    low, high = three["lines"][0]["lengths"][0]["perplexity"]["interval"]
+    assert low < three["lines"][0]["lengths"][0]["perplexity"]["mean"] < high
+    assert [run["label"] for run in three["runs"]] == [f"alibi L=64 seed {s}" for s in range(3)]
+
+
+def test_other_settings_are_another_line():
+    other = result(seed=1)
+    other["checkpoint"]["settings"]["optimizer.lr"] = 5e-3
+    labels = [line["label"] for line in compared(result(), other)["sets"][0]["lines"]]
+    assert labels == ["alibi L=64 (run0)", "alibi L=64 (run1)"]
+
+
+def test_runs_that_look_alike_have_labels_of_their_own():
+    other = result()
+    other["checkpoint"]["sha256"] = "other weights"
+    labels = [run["label"] for run in compared(result(), other)["sets"][0]["runs"]]
+    assert labels == ["alibi L=64 seed 0 step 9 (run0)", "alibi L=64 seed 0 step 9 (run1)"]
+
+
+@pytest.mark.parametrize(
+    ("over", "reason"),
+    [
+        ({"text": "2" * 64}, r"other text or part of it \(sha256\): 1{16} and 2{16}"),
+        ({"split": "test"}, "other split: validation and test"),
+        ({"protocol": "stride-8"}, "other protocol: nonoverlapping and stride-8"),
+        ({"precision": "bf16"}, "other precision: fp32 and bf16"),
+        ({"scorer": "cached"}, "other scorer: full and cached"),
+    ],
+)
+def test_what_is_not_comparable_is_refused_with_the_reason(over, reason):
+    comparison = compared(result(), result("rotary", **over))
+    assert len(comparison["sets"]) == 2
+    assert not any(part["pairs"] for part in comparison["sets"])
+    [refusal] = comparison["refused"]
+    assert re.search(reason, refusal)
+    assert "run0" in refusal
+    assert "run1" in refusal
+
+
+def test_other_tokenizers_are_compared_per_word_and_per_byte_only():
+    [part] = compared(result(), result("alibi", {64: 2.8, 128: 2.7}, tokens=2 * TOKENS, tokenizer="byte"))["sets"]
+    assert part["metrics"] == ["word_perplexity", "bits_per_byte"]
+    assert "different tokenizers" in part["note"]
+    [pair] = part["pairs"]
+    assert "perplexity" not in pair["lengths"][0]
+    assert pair["lengths"][0]["word_perplexity"]["ratio"] > 1
+    assert pair["lengths"][0]["word_perplexity"]["interval"] is not None
+    assert len(part["lines"]) == 2, "another tokenizer is another line"
+
+
+def test_one_run_only_says_so():
+    [part] = compared(result())["sets"]
+    assert "one run only" in part["note"]
+    assert part["pairs"] == []
+
+
+def test_results_without_sums_by_article_are_compared_without_intervals():
+    old = result("rotary")
+    del old["groups"]
+    for row in old["rows"]:
+        del row["group_nats"]
+    [pair] = compared(result(), old)["sets"][0]["pairs"]
+    assert pair["lengths"][0]["perplexity"]["ratio"] == pytest.approx(1)
+    assert pair["lengths"][0]["perplexity"]["interval"] is None
+
+
+def test_a_length_that_failed_is_left_out_of_every_comparison():
+    broken = result("t5")
+    broken["rows"][1] = {"length": 128, "stride": 128, "error": "out of memory: no"}
+    part = compared(result(), broken)["sets"][0]
+    assert [entry["length"] for entry in part["pairs"][0]["lengths"]] == [64]
+    assert [entry["length"] for entry in part["lines"][1]["lengths"]] == [64]
+
+
+def test_results_are_found_by_file_run_folder_and_glob(tmp_path):
+    files = []
+    for run in ("a", "b"):
+        (tmp_path / run / "evaluation").mkdir(parents=True)
+        files.append(tmp_path / run / "evaluation" / "step-00000001-x.json")
+        files[-1].write_text("{}")
+    (tmp_path / "latest").symlink_to("b")
+    assert find_results([str(tmp_path / "a")]) == files[:1]
+    assert find_results([str(tmp_path / "*"), str(files[0])]) == files, "the pointer is met under its own name"
+    assert find_results([str(tmp_path / "latest")]) == [tmp_path / "latest" / "evaluation" / files[1].name]
+    assert find_results([str(tmp_path / "*" / "evaluation" / "*.json")])[:2] == files
+    for nothing, reason in (("none*", "holds no result file"), ("none", "does not exist")):
+        with pytest.raises(FileNotFoundError, match=rf"{reason}; python evaluate.py"):
+            find_results([str(tmp_path / nothing)])

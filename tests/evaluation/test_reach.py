@@ -1,0 +1,45 @@
+import math
+
+import pytest
+
+from alibi.evaluation.reach import crossings, how_far
+
+
+def test_how_far_is_the_longest_length_within_the_margin():
+    curve = {32: 50.0, 64: 20.0, 128: 19.0, 256: 20.3, 512: 20.41, 1024: 19.0}
+    assert how_far(curve, 64, 2.0) == {
+        "within_percent": 2.0, "training_length": 64, "length": 256, "breaks_at": 512,
+    }  # fmt: skip
+    assert how_far(curve, 64, 3.0)["length"] == 1024
+    assert how_far(curve, 64, 3.0)["breaks_at"] is None
+    assert how_far(curve, 64, 0.0)["length"] == 128, "falling is staying"
+
+
+def test_a_length_that_overflowed_breaks():
+    assert how_far({64: 20.0, 128: math.inf}, 64, 2.0)["breaks_at"] == 128
+
+
+def test_without_the_training_length_there_is_no_answer():
+    found = how_far({128: 20.0}, 64, 2.0)
+    assert found["length"] is None
+    assert "length 64, the training length, was not evaluated" in found["reason"]
+
+
+def test_two_curves_cross_between_lengths_on_a_logarithmic_axis():
+    a, b = {64: 3.0, 256: 3.0, 1024: 3.0}, {64: 2.0, 256: 4.0, 1024: 5.0}
+    [crossing] = crossings(a, b)
+    assert crossing == {"after": 64, "before": 256, "about": 128.0}
+    assert crossings(b, a) == [crossing]
+
+
+@pytest.mark.parametrize(
+    ("gaps", "number"), [([1, 2, 3], 0), ([1, -1, 1], 2), ([1, 0, 1], 0), ([1, 0, -1], 1), ([0, 0, 0], 0), ([1], 0)]
+)
+def test_touching_is_not_crossing(gaps, number):
+    lengths = [64, 128, 256][: len(gaps)]
+    curve = {n: 3.0 + gap for n, gap in zip(lengths, gaps, strict=True)}
+    assert len(crossings(curve, dict.fromkeys(lengths, 3.0))) == number
+
+
+def test_only_lengths_that_both_have_count():
+    assert crossings({64: 1.0, 100: 9.0, 128: 1.0}, {64: 2.0, 128: 2.0}) == []
