@@ -1,17 +1,24 @@
-"""What `evaluate.py` does, from the parts: runs resolved, checkpoints scored, results shown.
+"""What `evaluate.py` and the scripts beside it do, from the parts: checkpoints scored, results compared and shown.
 
 Training is one room and needs no such page; here evaluation, reporting and tracking, which do not
 know each other, meet.
 """
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from alibi.data import DataConfig
 from alibi.environment import pick_device
-from alibi.evaluation import EvaluationSettings, evaluate_checkpoint, open_evaluation_text
-from alibi.reporting import Result, draw_perplexity, load_results, results_table
+from alibi.evaluation import (
+    EvaluationSettings,
+    compare_results,
+    evaluate_checkpoint,
+    find_results,
+    open_evaluation_text,
+)
+from alibi.reporting import Result, draw_perplexity, findings_text, load_results, results_table
 from alibi.runs import Checkpoint, resolve_runs
 from alibi.tracking import TrackingConfig, Wandb
 from alibi.training.settings import PathsConfig
@@ -81,6 +88,7 @@ def show(command: EvaluateCommand, files: dict[Path, list[Path]]) -> list[Path]:
     """
     lengths, figures = sorted(set(command.eval.lengths)), []
     results = load_results([path for of_checkpoint in files.values() for path in of_checkpoint])
+    comparison = compare_results({result.path: result.content for result in results})
     for measured in dict.fromkeys(result.measured for result in results):
         group = [result for result in results if result.measured == measured]
         print(f"\n{results_table(group, lengths)}")
@@ -88,6 +96,7 @@ def show(command: EvaluateCommand, files: dict[Path, list[Path]]) -> list[Path]:
         figures += drawn
         for path in (*(result.path for result in group), *drawn):
             print(f"{'figure ' if path in drawn else 'results'}    {path}")
+    print(f"\n{findings_text(results, comparison)}")
     return figures
 
 
@@ -103,18 +112,55 @@ def figure_folder(command: EvaluateCommand, results: list[Result]) -> Path:
 
 
 def track(tracking: TrackingConfig, checkpoint: Checkpoint, files: list[Path], figures: list[Path]) -> None:
-    """The rows of a checkpoint to its wandb run, with the length as x axis, and the figures."""
+    """The rows of a checkpoint to its wandb run, as curves over the length and as a table, and the figures."""
     if tracking.wandb == "disabled":
         return
-    run_id = checkpoint.load_state()["wandb_id"]
-    group = checkpoint.config["model"]["position"]["name"]
-    wandb = Wandb(tracking, checkpoint.run, run_id, checkpoint.config, group)
-    for result in load_results(files):
-        for row in result.rows.values():
-            if "error" not in row:
-                numbers = {f"eval/{result.protocol}/{name}": value for name, value in row.items() if name != "length"}
-                wandb.log({"eval/length": row["length"], **numbers})
+    own = checkpoint.config["tracking"]
+    # The run stays where training put it, unless another place is asked for.
+    project = own["project"] if tracking.project == TrackingConfig.project else tracking.project
+    tracking = replace(tracking, project=project, group=tracking.group or own["group"])
+    run_id, method = checkpoint.load_state()["wandb_id"], checkpoint.config["model"]["position"]["name"]
+    results, last_step = load_results(files), checkpoint.config["train"]["max_steps"]
+    wandb = Wandb(tracking, checkpoint.run, run_id, checkpoint.config, method)
+    wandb.log_rows(
+        {r.protocol if r.step == last_step else f"{r.protocol}-step-{r.step}": list(r.rows.values()) for r in results}
+    )
+    rows = [_tracked_row(result, row) for result in results for row in result.rows.values()]
+    wandb.log_table("evaluation_table", list(rows[0]), [list(row.values()) for row in rows])
     for path in figures:
         if path.suffix == ".png":
             wandb.log_image(f"figures/{path.stem}", path)
     wandb.close()
+
+
+def _tracked_row(result: Result, row: dict) -> dict:
+    low, high = (row.get("interval") or {}).get("perplexity") or (None, None)
+    return {
+        "run": result.run,
+        "method": result.method,
+        "training length": result.seq_len,
+        "protocol": result.content["protocol"]["name"],
+        "split": result.content["data"]["split"],
+        **{name: row.get(name) for name in ("length", "perplexity", "word_perplexity", "bits_per_byte")},
+        "perplexity low": low,
+        "perplexity high": high,
+    }
+
+
+def compare(wanted: Sequence[str]) -> tuple[list[Result], dict]:
+    """Result files set beside each other.
+
+    Args:
+        wanted: result files, run folders, or globs of these.
+
+    Raises:
+        FileNotFoundError: nothing there.
+        ValueError: a file that is no sound result; or several files, of which no two may be compared.
+    """
+    results = load_results(find_results(wanted))
+    comparison = compare_results({result.path: result.content for result in results})
+    runs = {result.content["checkpoint"]["sha256"] for result in results}
+    if len(runs) > 1 and not any(part["pairs"] for part in comparison["sets"]):
+        reasons = "\n".join(comparison["refused"])
+        raise ValueError(f"no two of these {len(runs)} runs may be compared:\n{reasons}")
+    return results, comparison

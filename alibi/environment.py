@@ -110,5 +110,6 @@ def resolve_precision(name: str, device: torch.device) -> str:
 
 
 def autocast(device: torch.device, precision: str) -> torch.autocast:
-    """Products in bf16 where `precision` says so; weights, sums and losses stay in fp32."""
-    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
+    """Products in bf16 or fp16 where `precision` says so; weights, sums and losses stay in fp32."""
+    narrow = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(precision)
+    return torch.autocast(device.type, narrow or torch.bfloat16, enabled=narrow is not None)

@@ -4,17 +4,24 @@ A leaf: imports nothing of this project.
 """
 
 import json
+import math
 import os
 import secrets
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from tqdm import tqdm
 
 MODES = ("offline", "online", "disabled")
+TOKENS, LENGTH = "train/tokens", "eval/length"
+# wandb's pattern is a prefix: eval/* holds eval/wikitext2-test-stride-256/perplexity as well.
+X_AXES = {"train/*": TOKENS, "val/*": TOKENS, "perf/*": TOKENS, "eval/*": LENGTH}
+NO_CURVE = {"length", "stride", "scored_tokens"}  # the axis, and what is the same in every row
+ROWS_SENT = "rows-sent.json"
 
 
 @dataclass
@@ -51,10 +58,14 @@ class MetricsFile:
     Args:
         path: of the file.
         last_step: lines of later steps, and a line cut short, are dropped: the run goes on from there.
+
+    Attributes:
+        earlier: all lines that were there, the dropped ones too.
     """
 
     def __init__(self, path: Path, last_step: int) -> None:
-        kept = [line for line in read_metrics(path) if line["step"] <= last_step]
+        self.earlier = read_metrics(path)
+        kept = [line for line in self.earlier if line["step"] <= last_step]
         beside = path.with_name(f".{path.name}.{os.getpid()}")
         beside.write_text("".join(json.dumps(line) + "\n" for line in kept))
         os.replace(beside, path)
@@ -90,16 +101,26 @@ def read_metrics(path: Path) -> list[dict]:
 class Wandb:
     """A wandb run that gives up, once and with a warning, at its first failure.
 
+    Nothing that was sent can be taken back, and a chart wants an x axis that does not go back. So a run
+    that goes on does not send again what an earlier process sent.
+
     Args:
         config: tracking settings.
         folder: the run folder; wandb's own files go to its folder `wandb`.
         run_id: of a run to go on with, or None for a new one.
-        run_config: the run's whole configuration.
+        run_config: the run's whole configuration, and facts beside it.
         group: of the run where the settings name none.
+        earlier: lines of metrics that earlier processes of this wandb run logged.
     """
 
-    def __init__(self, config: TrackingConfig, folder: Path, run_id: str | None, run_config: dict, group: str) -> None:
-        self.run, self.id = None, run_id
+    def __init__(
+        self, config: TrackingConfig, folder: Path, run_id: str | None, run_config: dict, group: str, earlier: list = ()
+    ) -> None:
+        self.run, self.id, self.folder = None, run_id, folder / "wandb"
+        self.sent_tokens, self.lowest = 0, {}
+        for line in earlier if run_id else ():
+            self.sent_tokens = max(self.sent_tokens, line["tokens"])
+            self._note_lowest(line)
         if config.wandb == "disabled":
             return
 
@@ -118,15 +139,72 @@ class Wandb:
                 config=run_config,
                 settings=wandb.Settings(silent=True, console="off", init_timeout=30),
             )
-            for pattern, x_axis in (("train/*", "train/tokens"), ("val/*", "train/tokens"), ("perf/*", "train/tokens")):
-                self.run.define_metric(pattern, step_metric=x_axis)
-            self.run.define_metric("eval/*", step_metric="eval/length")
+            for axis in (TOKENS, LENGTH):
+                self.run.define_metric(axis, hidden=True)  # else a chart of the axis over itself
+            for pattern, axis in X_AXES.items():
+                # The lowest validation is set in log_step: wandb's own minimum begins anew in each process.
+                summary = "none" if pattern == "val/*" else None
+                self.run.define_metric(pattern, step_metric=axis, summary=summary)
 
         self._try(begin)
 
     def log(self, metrics: dict) -> None:
         """Values by name; their x axis is one of them (train/tokens, eval/length)."""
         self._try(lambda: self.run.log(metrics))
+
+    def log_step(self, line: dict) -> None:
+        """A line of metrics.jsonl, over train/tokens; in the summary, val/* is the lowest of the run so far."""
+        if line["tokens"] <= self.sent_tokens:
+            return
+        self.sent_tokens = line["tokens"]
+        self.log({TOKENS if name == "tokens" else name: value for name, value in line.items() if name != "step"})
+        if lowest := self._note_lowest(line):
+            self._try(lambda: self.run.summary.update(lowest))
+
+    def log_rows(self, results: Mapping[str, Sequence[dict]]) -> None:
+        """Rows of result files as curves over eval/length: eval/<what was measured>/<name of the number>.
+
+        One point of the axis a length, shortest first, for all that was measured; rows with an error and
+        what is no finite number are left out, and rows that an earlier process of this run sent. The
+        summary has the perplexity at each length, perplexity_512, for columns in the table of runs.
+
+        Args:
+            results: by what was measured (wikitext2-test-stride-256), rows with `length` and numbers.
+        """
+        self._try(lambda: self._send_rows(results))
+
+    def _send_rows(self, results: Mapping[str, Sequence[dict]]) -> None:
+        sent, points, summary = [], {}, {}
+        with suppress(OSError, ValueError, TypeError):  # none yet; a damaged file costs points drawn twice
+            sent = list(json.loads((self.folder / ROWS_SENT).read_text()))
+        for measured, rows in results.items():
+            for row in rows:
+                key = [self.id, measured, row["length"], row.get("nll_nats")]
+                if "error" in row or key in sent:
+                    continue
+                sent.append(key)
+                values = {f"eval/{measured}/{name}": value for name, value in curve_values(row).items()}
+                points.setdefault(row["length"], {}).update(values)
+                if "perplexity" in row:
+                    summary[f"eval/{measured}/perplexity_{row['length']}"] = row["perplexity"]
+        for length, values in sorted(points.items()):
+            for name in values:
+                self.run.define_metric(name, step_metric=LENGTH)
+            self.run.log({LENGTH: length, **values})
+        if points:
+            self.run.summary.update(summary)
+            (self.folder / ROWS_SENT).write_text(json.dumps(sent))
+
+    def log_table(self, name: str, columns: Sequence[str], rows: Iterable[Sequence]) -> None:
+        """A table of strings, numbers and None; what is NaN or infinite is empty in it."""
+
+        def send() -> None:
+            import wandb
+
+            data = [[None if _no_number(value) else value for value in row] for row in rows]
+            self.run.log({name: wandb.Table(columns=list(columns), data=data)})
+
+        self._try(send)
 
     def log_image(self, name: str, path: Path) -> None:
         def send() -> None:
@@ -140,7 +218,13 @@ class Wandb:
         self._try(lambda: self.run.finish())
         self.run = None
 
-    def _try(self, action: Callable[[], None]) -> None:
+    def _note_lowest(self, line: dict) -> dict[str, float]:
+        """The lowest so far of each val/ value that the line has."""
+        values = {name: value for name, value in line.items() if name.startswith("val/")}
+        self.lowest |= {name: min(value, self.lowest.get(name, value)) for name, value in values.items()}
+        return {name: self.lowest[name] for name in values}
+
+    def _try(self, action: Callable[[], object]) -> None:
         starting = action.__name__ == "begin"
         if self.run is None and not starting:
             return
@@ -153,3 +237,13 @@ class Wandb:
                 f"wandb failed and is left out from here on ({type(error).__name__}: {reason}); metrics.jsonl goes on.",
                 stacklevel=2,
             )
+
+
+def curve_values(row: dict) -> dict[str, float]:
+    """The finite numbers of a row of results that can change with the length; lists and texts are no curves."""
+    numbers = {name: value for name, value in row.items() if type(value) in (int, float) and not _no_number(value)}
+    return {name: value for name, value in numbers.items() if name not in NO_CURVE}
+
+
+def _no_number(value: object) -> bool:
+    return isinstance(value, float) and not math.isfinite(value)

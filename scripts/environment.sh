@@ -16,3 +16,17 @@ install() {
     fi
     export PATH="$PWD/.venv/bin:$PATH"
 }
+
+# Chromium and its driver, which the tests of the report's page drive; without them these tests are skipped.
+install_browser() {
+    if command -v chromium chromedriver > /dev/null; then
+        return
+    fi
+    if command -v apt-get > /dev/null && [ "$(id -u)" = 0 ]; then
+        echo "installing chromium"
+        { apt-get update && apt-get install --yes --no-install-recommends chromium chromium-driver; } > /dev/null 2>&1 ||
+            echo "chromium could not be installed: the tests of the report's page are skipped" >&2
+    else
+        echo "no chromium and chromedriver here: the tests of the report's page are skipped" >&2
+    fi
+}

@@ -4,6 +4,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 source scripts/environment.sh
 install requirements-dev.txt
+install_browser
 ruff check .
 ruff format --check .
 python -m pytest "$@"

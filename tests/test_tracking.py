@@ -32,9 +32,9 @@ def test_a_line_that_is_no_metrics_is_named(tmp_path, line):
 
 class FakeRun:
     def __init__(self):
-        self.logged, self.metrics, self.finished = [], [], False
+        self.logged, self.metrics, self.finished, self.summary = [], [], False, {}
 
-    def define_metric(self, name, step_metric=None):
+    def define_metric(self, name, step_metric=None, summary=None, hidden=None):
         self.metrics.append((name, step_metric))
 
     def log(self, values):
@@ -49,7 +49,9 @@ class FakeRun:
 @pytest.fixture
 def fake(monkeypatch):
     run, calls = FakeRun(), []
-    module = SimpleNamespace(init=lambda **kw: calls.append(kw) or run, Settings=lambda **kw: kw, Image=str)
+    module = SimpleNamespace(
+        init=lambda **kw: calls.append(kw) or run, Settings=lambda **kw: kw, Image=str, Table=lambda **kw: kw
+    )
     monkeypatch.setitem(sys.modules, "wandb", module)
     return SimpleNamespace(run=run, calls=calls, module=module)
 
@@ -74,6 +76,68 @@ def test_a_wandb_failure_is_said_once_and_stops_nothing(fake, tmp_path):
     wandb.log({"train/loss": 2.0})
     wandb.close()
     assert fake.run.logged == []
+
+
+def line(step, **values):
+    return {"step": step, "tokens": 10 * step, **{name.replace("_", "/", 1): v for name, v in values.items()}}
+
+
+def test_what_an_earlier_process_sent_is_not_sent_again(fake, tmp_path):
+    earlier = [line(1, train_loss=5.0, val_loss=4.0), line(2, train_loss=4.0, val_loss=3.0)]
+    wandb = Wandb(TrackingConfig(), tmp_path, "abc", {}, "alibi", earlier)
+    wandb.log_step(line(2, train_loss=4.0))
+    assert fake.run.logged == []
+    wandb.log_step(line(3, train_loss=3.5, val_loss=3.5))
+    assert fake.run.logged == [{"train/tokens": 30, "train/loss": 3.5, "val/loss": 3.5}]
+    assert fake.run.summary == {"val/loss": 3.0}, "the lowest was in the earlier process"
+
+
+def test_a_new_run_sends_all(fake, tmp_path):
+    wandb = Wandb(TrackingConfig(), tmp_path, None, {}, "alibi", [line(1, val_loss=1.0)])
+    wandb.log_step(line(1, val_loss=2.0))
+    assert fake.run.logged == [{"train/tokens": 10, "val/loss": 2.0}]
+    assert fake.run.summary == {"val/loss": 2.0}
+
+
+def row(length, **values):
+    return {"length": length, "stride": length, "nll_nats": 10.0 * length, "perplexity": length / 2, **values}
+
+
+def test_rows_are_curves_shortest_length_first_and_sent_once(fake, tmp_path):
+    (tmp_path / "wandb").mkdir()
+    rows = [row(64, bits_per_byte=float("nan"), group_nats=[1.0, 2.0], ok=True), row(32), {"length": 9, "error": "oom"}]
+    wandb = Wandb(TrackingConfig(), tmp_path, "abc", {}, "alibi")
+    wandb.log_rows({"text-test-a": rows, "text-test-b": [row(32)]})
+    assert fake.run.logged == [
+        {
+            "eval/length": 32,
+            "eval/text-test-a/nll_nats": 320.0, "eval/text-test-a/perplexity": 16.0,
+            "eval/text-test-b/nll_nats": 320.0, "eval/text-test-b/perplexity": 16.0,
+        },
+        {"eval/length": 64, "eval/text-test-a/nll_nats": 640.0, "eval/text-test-a/perplexity": 32.0},
+    ]  # fmt: skip
+    assert fake.run.summary["eval/text-test-a/perplexity_64"] == 32.0
+    assert ("eval/text-test-b/perplexity", "eval/length") in fake.run.metrics
+    fake.run.logged.clear()
+    again = Wandb(TrackingConfig(), tmp_path, "abc", {}, "alibi")
+    again.log_rows({"text-test-a": [*rows, row(128)]})
+    assert [values["eval/length"] for values in fake.run.logged] == [128]
+    Wandb(TrackingConfig(), tmp_path, "other", {}, "alibi").log_rows({"text-test-a": [row(32)]})
+    assert fake.run.logged[-1]["eval/length"] == 32, "another wandb run has none of them"
+
+
+@pytest.mark.parametrize("content", ["{}", "1", "[[", ""])
+def test_a_damaged_memory_of_rows_stops_nothing(fake, tmp_path, content):
+    (tmp_path / "wandb").mkdir()
+    (tmp_path / "wandb" / "rows-sent.json").write_text(content)
+    wandb = Wandb(TrackingConfig(), tmp_path, "abc", {}, "alibi")
+    wandb.log_rows({"text-test-a": [row(32)]})
+    assert [values["eval/length"] for values in fake.run.logged] == [32]
+
+
+def test_a_table_has_no_nan(fake, tmp_path):
+    Wandb(TrackingConfig(), tmp_path, "abc", {}, "alibi").log_table("t", ("a", "b"), [("x", float("nan")), ("y", 1.5)])
+    assert fake.run.logged == [{"t": {"columns": ["a", "b"], "data": [["x", None], ["y", 1.5]]}}]
 
 
 def test_wandb_that_cannot_begin(fake, tmp_path, monkeypatch):

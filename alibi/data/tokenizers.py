@@ -5,6 +5,7 @@ depend on how the text was cut for streaming.
 """
 
 import hashlib
+import io
 import json
 from abc import ABC, abstractmethod
 from collections import Counter
@@ -63,6 +64,10 @@ class Tokenizer(ABC):
     @abstractmethod
     def encode(self, lines: list[str]) -> list[list[int]]:
         """Ids of each line, its line end included."""
+
+    def encode_prompt(self, text: str) -> list[int]:
+        """Ids of a text that is to be continued: its last line goes on where it has no line end."""
+        return [token for line in self.encode(io.StringIO(text, newline="\n").readlines()) for token in line]
 
     @abstractmethod
     def decode(self, ids: list[int]) -> str: ...
@@ -140,6 +145,10 @@ class WordTokenizer(Tokenizer):
     def encode(self, lines: list[str]) -> list[list[int]]:
         get, unknown, end = self.ids.get, self.unknown, self.end_of_text
         return [[*(get(word, unknown) for word in line.split()), end] for line in lines]
+
+    def encode_prompt(self, text: str) -> list[int]:
+        ids = super().encode_prompt(text)
+        return ids if text.endswith("\n") else ids[:-1]  # `encode` closes every line
 
     def decode(self, ids: list[int]) -> str:
         return " ".join("\n" if i == self.end_of_text else self.words[i] for i in ids)

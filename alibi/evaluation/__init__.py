@@ -1,9 +1,12 @@
 """Evaluation: windows scored into sums, statistics on sums, result files. Imports data, model and runs."""
 
-from alibi.evaluation.evaluate import EvaluationText, evaluate_checkpoint, open_evaluation_text
+from alibi.evaluation.comparison import compare as compare_results
+from alibi.evaluation.evaluate import evaluate_checkpoint
+from alibi.evaluation.results import find_results
 from alibi.evaluation.score import Scorer, model_scorer, score
 from alibi.evaluation.settings import EvaluationSettings, in_order
 from alibi.evaluation.sums import Accumulator, NatsSum, bits_per_byte, perplexity
+from alibi.evaluation.text import EvaluationText, open_evaluation_text
 
 __all__ = [
     "Accumulator",
@@ -12,7 +15,9 @@ __all__ = [
     "NatsSum",
     "Scorer",
     "bits_per_byte",
+    "compare_results",
     "evaluate_checkpoint",
+    "find_results",
     "in_order",
     "model_scorer",
     "open_evaluation_text",

@@ -50,8 +50,8 @@ def compare(results: Mapping[Path, dict]) -> dict:
 
 
 def _measured(result: dict) -> tuple:
-    data = result["data"]
-    return data["split"], data["sha256"][:16], result["protocol"]["name"], result["precision"], result.get("scorer", "full")
+    data, protocol = result["data"], result["protocol"]["name"]
+    return data["split"], data["sha256"][:16], protocol, result["precision"], result.get("scorer", "full")
 
 
 def _refusal(one: tuple[tuple, dict], other: tuple[tuple, dict]) -> str:

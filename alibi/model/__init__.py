@@ -1,7 +1,7 @@
 """The model: everything around a position method. Imports `positions`, never `data`."""
 
 from alibi.model.alibi_transformer import ALiBiConfig, ALiBiTransformer
-from alibi.model.attention import KeyValueCache
+from alibi.model.cache import KeyValueCache
 from alibi.model.config import ModelConfig
 from alibi.model.language_model import LanguageModel, ParameterCount
 

@@ -7,48 +7,16 @@ Legend: B batch, L queries, N new keys, M keys, D d_model, H heads, K head_dim.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 
+from alibi.model.cache import KeyValueCache
 from alibi.model.config import ModelConfig
 from alibi.model.scores import ScoreBias
 from alibi.positions import Turn
-
-
-@dataclass
-class KeyValueCache:
-    """Keys (already turned) and values of every block, for decoding; filled by the stack.
-
-    Attributes:
-        keys: a tensor (B, H, M, K) per block.
-        values: likewise.
-        positions: of the keys, (M,) or (B, M).
-        padding_BM: True where a key is padding, or None.
-        consecutive: whether all positions so far counted up by one.
-    """
-
-    keys: list[Tensor] = field(default_factory=list)
-    values: list[Tensor] = field(default_factory=list)
-    positions: Tensor | None = None
-    padding_BM: Tensor | None = None
-    consecutive: bool = True
-
-    def __len__(self) -> int:
-        """Number of keys held."""
-        return 0 if self.positions is None else self.positions.shape[-1]
-
-    def extend(self, block: int, key_BHNK: Tensor, value_BHNK: Tensor) -> tuple[Tensor, Tensor]:
-        """Append what one block computed for the new tokens; returns all its keys and values."""
-        if block == len(self.keys):
-            self.keys.append(key_BHNK)
-            self.values.append(value_BHNK)
-        else:
-            self.keys[block] = torch.cat([self.keys[block], key_BHNK], dim=2)
-            self.values[block] = torch.cat([self.values[block], value_BHNK], dim=2)
-        return self.keys[block], self.values[block]
 
 
 @dataclass(frozen=True)

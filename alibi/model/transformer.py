@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from alibi.model.attention import Attention, KeyValueCache, Turns
+from alibi.model.attention import Attention, Turns
+from alibi.model.cache import KeyValueCache
 from alibi.model.config import ModelConfig
 from alibi.model.scores import ScoreBias
 from alibi.positions import Position, build_position
@@ -86,7 +87,8 @@ class Transformer(nn.Module):
             (B, N - first_query, D).
 
         Raises:
-            ValueError: wrong width, shape or type, a cache with an encoder, or first_query out of range.
+            ValueError: wrong width, shape or type, a cache with an encoder or of another batch, or
+                first_query out of range.
         """
         self._check(x, positions, padding_mask, cache, first_query)
         N, past = x.shape[1], 0 if cache is None else len(cache)
@@ -95,7 +97,10 @@ class Transformer(nn.Module):
             positions = torch.arange(N, device=x.device)
             if past:
                 positions = cache.positions[..., -1:] + 1 + positions
-        keys, padding, consecutive = _remember(cache, positions, padding_mask, consecutive, x.shape[0])
+        keys, padding = positions, padding_mask
+        if cache is not None:
+            cache.remember(positions, padding_mask, consecutive, x.shape[0])
+            keys, padding, consecutive = cache.positions, cache.padding_mask, cache.consecutive
 
         def scores_from(first: int) -> ScoreBias:
             return ScoreBias(
@@ -135,25 +140,5 @@ class Transformer(nn.Module):
             raise ValueError(
                 "a key/value cache needs a causal model, and this one has causal=False; leave the cache out."
             )
-
-
-def _remember(
-    cache: KeyValueCache | None, positions: Tensor, padding: Tensor | None, consecutive: bool, batch: int
-) -> tuple[Tensor, Tensor | None, bool]:
-    """Positions and padding of all keys, the cached ones first, and whether all are consecutive."""
-    if cache is None:
-        return positions, padding, consecutive
-    past = len(cache)
-    if past and (padding is not None or cache.padding_BM is not None):
-        none = torch.zeros(batch, 1, dtype=torch.bool, device=positions.device)
-        before = none.expand(-1, past) if cache.padding_BM is None else cache.padding_BM
-        now = none.expand(-1, positions.shape[-1]) if padding is None else padding
-        padding = torch.cat([before, now], dim=1)
-    if past:
-        before = cache.positions
-        if before.dim() != positions.dim():
-            before, positions = (p.expand(batch, -1) for p in (before, positions))
-        positions = torch.cat([before, positions], dim=-1)
-    cache.positions, cache.padding_BM = positions, padding
-    cache.consecutive = cache.consecutive and consecutive
-    return positions, padding, cache.consecutive
+        if cache is not None and cache.batch_size not in (None, B):
+            raise ValueError(f"x has {B} rows and the cache holds {cache.batch_size}; a cache serves one batch.")

@@ -1,7 +1,19 @@
-"""Result files into tables and figures. Imports nothing of the project: result files are the interface."""
+"""Result files into tables, figures and a page. Imports nothing of the project: result files are the interface."""
 
 from alibi.reporting.figure import draw_perplexity
+from alibi.reporting.report import write_report
 from alibi.reporting.results import Result, load_results
 from alibi.reporting.table import results_table
+from alibi.reporting.terminal import comparison_text, findings_text
+from alibi.reporting.write import write_tables
 
-__all__ = ["Result", "draw_perplexity", "load_results", "results_table"]
+__all__ = [
+    "Result",
+    "comparison_text",
+    "draw_perplexity",
+    "findings_text",
+    "load_results",
+    "results_table",
+    "write_report",
+    "write_tables",
+]

@@ -1,88 +1,71 @@
-"""Perplexity against length: log2 x axis, one line a run, coloured by method, the training length marked."""
+"""Perplexity against length: log2 x axis, one line a method and training length, its training length marked."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
-import matplotlib
-from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter
-
-from alibi.reporting.results import Result, told_apart
-
-# Okabe and Ito's colours, which the colour-blind tell apart; a method keeps its own in every figure.
-COLOURS = {"alibi": "#0072B2", "sinusoidal": "#D55E00", "rotary": "#009E73", "t5": "#CC79A7", "none": "#555555"}
-MORE_COLOURS = ("#E69F00", "#56B4E9", "#000000")
-MARKERS = "osD^vPX*"
-# Beyond this ratio of largest to smallest perplexity a linear axis hides the small ones.
-LOG_AXIS_FROM = 3.0
+from alibi.reporting import canvas
+from alibi.reporting.lines import Line, lines_of
+from alibi.reporting.results import Result
+from alibi.reporting.table import METRICS, second_metric
 
 
 def draw_perplexity(results: Sequence[Result], folder: Path) -> list[Path]:
-    """Write perplexity-<protocol>.png and .svg into `folder`; returns their paths, none if no row has a number."""
-    curves = [(r, [(n, row["perplexity"]) for n, row in r.rows.items() if "error" not in row]) for r in results]
-    curves = [(r, points) for r, points in curves if points]
-    if not curves:
+    """Write perplexity-<protocol>.png, .svg and .pdf into `folder`; returns their paths, none if no row has a number.
+
+    Runs of different tokenizers are drawn by what they share, words or bytes.
+    """
+    results = [r for r in results if r.numbers]
+    if not results:
         return []
-    figure = Figure(figsize=(6.4, 4.2), dpi=200, layout="constrained")
+    same_tokenizer = len({r.tokenizer for r in results}) == 1
+    metric = "perplexity" if same_tokenizer else second_metric(results)
+    return draw_metric(lines_of(results), metric, folder / f"perplexity-{results[0].protocol}")
+
+
+def draw_metric(lines: Sequence[Line], metric: str, stem: Path) -> list[Path]:
+    """The figure of one metric; runs without any number of it are left out.
+
+    Args:
+        metric: perplexity, word_perplexity or bits_per_byte.
+        stem: of the three files.
+    """
+    drawn = [(line, [_points(result, metric) for result in line.results]) for line in lines]
+    drawn = [(line, [curve for curve in curves if curve]) for line, curves in drawn]
+    drawn = [(line, curves) for line, curves in drawn if curves]
+    if not drawn:
+        return []
+    figure = canvas.new_figure(canvas.COLUMN, 2.8)
     axes = figure.add_subplot()
-    methods = list(dict.fromkeys(r.method for r, _ in curves))
-    spare = iter(MORE_COLOURS * len(methods))
-    colours = {method: COLOURS.get(method) or next(spare) for method in methods}
-    drawn: dict[str, int] = {}
-    for result, points in curves:
-        marker = MARKERS[drawn.get(result.method, 0) % len(MARKERS)]
-        drawn[result.method] = drawn.get(result.method, 0) + 1
-        label = _label(result, [r for r, _ in curves])
-        axes.plot(*zip(*points, strict=True), marker=marker, ms=4, lw=1.6, color=colours[result.method], label=label)
-    for seq_len in sorted({r.seq_len for r, _ in curves}):
-        axes.axvline(seq_len, color="0.6", lw=1, ls="--", zorder=0)
-        note = axes.annotate(
-            f"trained at {seq_len}", (seq_len, 0.98), (4, 0), ("data", "axes fraction"), "offset points",
-            rotation=90, va="top", fontsize=7, color="0.4",
-        )  # fmt: skip
-        note.set_in_layout(False)
-    _set_axes(axes, curves)
-    axes.legend(frameon=False, fontsize=8)
-    return _save(figure, folder / f"perplexity-{curves[0][0].protocol}")
-
-
-def _label(result: Result, results: Sequence[Result]) -> str:
-    """The method, and what else tells this run from the others."""
-    parts = [told_apart(results)[result.path]]
-    for name, value in (("L", result.seq_len), ("seed", result.seed), ("step", result.step)):
-        if len({{"L": r.seq_len, "seed": r.seed, "step": r.step}[name] for r in results}) > 1:
-            parts.append(f"{name} {value}")
-    return ", ".join(parts)
-
-
-def _set_axes(axes, curves: list[tuple[Result, list[tuple[int, float]]]]) -> None:
-    lengths = sorted({length for _, points in curves for length, _ in points})
-    values = [value for _, points in curves for _, value in points]
-    axes.set_xscale("log", base=2)
-    axes.xaxis.set_major_locator(FixedLocator(lengths))
-    axes.xaxis.set_minor_locator(FixedLocator([]))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:.0f}"))
-    if len(lengths) > 8:
-        axes.tick_params(axis="x", rotation=45)
-    if max(values) / min(values) > LOG_AXIS_FROM:
-        axes.set_yscale("log")
-        axes.yaxis.set_major_locator(LogLocator(base=10, subs=(1, 2, 5)))
-        axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:g}"))
-        axes.yaxis.set_minor_formatter(NullFormatter())
-    data = curves[0][0].content["data"]
-    protocol = curves[0][0].content["protocol"]["name"]
+    has_bands = False
+    for line, curves in drawn:
+        canvas.draw_line(axes, line, curves, line.mean(metric) if len(curves) > 1 else curves[0])
+        has_bands |= _draw_bands(axes, line, metric)
+    canvas.mark_training_lengths(axes, [line for line, _ in drawn])
+    points = [point for _, curves in drawn for curve in curves for point in curve]
+    canvas.log_lengths(axes, sorted({length for length, _ in points}))
+    canvas.log_values(axes, [value for _, value in points])
+    first = drawn[0][0].results[0].content
     axes.set_xlabel("length of evaluation (tokens)")
-    axes.set_ylabel("perplexity per token")
-    axes.set_title(f"{data['name']} {data['split']}, {protocol}", fontsize=9)
-    axes.grid(alpha=0.25)
-    axes.spines[["top", "right"]].set_visible(False)
+    axes.set_ylabel(METRICS[metric])
+    interval = ", 95 % intervals" if has_bands else ""
+    axes.set_title(f"{first['data']['name']} {first['data']['split']}, {first['protocol']['name']}{interval}")
+    canvas.plain(axes)
+    canvas.legend(figure, axes)
+    return canvas.save(figure, stem)
 
 
-def _save(figure: Figure, stem: Path) -> list[Path]:
-    stem.parent.mkdir(parents=True, exist_ok=True)
-    paths = [stem.with_name(f"{stem.name}.{ending}") for ending in ("png", "svg")]
-    # Text stays text, and the same data gives the same file.
-    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": stem.name}):
-        for path in paths:
-            figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None)
-    return paths
+def _points(result: Result, metric: str) -> list[tuple[int, float]]:
+    return [(n, row[metric]) for n, row in result.numbers.items() if row.get(metric) is not None]
+
+
+def _draw_bands(axes, line: Line, metric: str) -> bool:
+    """Each run's interval as a band; says whether there was one."""
+    drew = False
+    for result in line.results:
+        pairs = {n: (row.get("interval") or {}).get(metric) for n, row in result.numbers.items()}
+        rows = [(n, pair) for n, pair in pairs.items() if pair]
+        if rows:
+            lengths, edges = zip(*rows, strict=True)
+            axes.fill_between(lengths, *zip(*edges, strict=True), color=line.look.colour[0], alpha=0.15, lw=0)
+            drew = True
+    return drew

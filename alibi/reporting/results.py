@@ -1,26 +1,43 @@
-"""Result files, read. Reporting knows nothing else of the project."""
+"""Result files, read and verified. Reporting knows nothing else of the project."""
 
+import hashlib
 import json
+import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from alibi.reporting.fields import check_fields
+
 SCHEMA = 1
+# A file of ten runs' worth of rows and groups is some MiB; what is larger than this is something else.
+LARGEST_BYTES = 256 * 2**20
+REMEDY = "Evaluate again, or move the file away."
 
 
 @dataclass(frozen=True)
 class Result:
-    """One result file: a checkpoint's rows on one text, by one protocol, in one precision."""
+    """One result file: a checkpoint's rows on one text, by one protocol, in one precision.
+
+    Attributes:
+        checked: the file holds a checksum, and its content fits it. Older files hold none.
+    """
 
     path: Path
     content: dict
+    checked: bool = False
 
     @property
     def rows(self) -> dict[int, dict]:
         """By length, shortest first. A row has the numbers, or an `error`."""
-        return {row["length"]: row for row in self.content["rows"]}
+        return {row["length"]: row for row in sorted(self.content["rows"], key=lambda row: row["length"])}
+
+    @property
+    def numbers(self) -> dict[int, dict]:
+        """The rows that have numbers."""
+        return {length: row for length, row in self.rows.items() if "error" not in row}
 
     @property
     def method(self) -> str:
@@ -40,9 +57,13 @@ class Result:
         return self.content["checkpoint"]["step"]
 
     @property
+    def folder(self) -> Path:
+        """The run folder, which holds evaluation/, which holds the file."""
+        return self.path.absolute().parents[1]
+
+    @property
     def run(self) -> str:
-        """Name of the run folder, which holds evaluation/, which holds the file."""
-        return self.path.absolute().parents[1].name
+        return self.folder.name
 
     @property
     def protocol(self) -> str:
@@ -54,6 +75,18 @@ class Result:
         """What two results must share to stand in one table: the text, the part of it, and the protocol."""
         data, protocol = self.content["data"], self.content["protocol"]
         return data["name"], data["split"], data["sha256"], protocol["name"], self.content["precision"]
+
+    @property
+    def tokenizer(self) -> str:
+        """What two results must share for their numbers per token to be comparable.
+
+        Older files do not name the tokenizer; on the same text another number of tokens is another tokenizer.
+        """
+        data = self.content["data"]
+        told = data.get("tokenizer")
+        if told:
+            return f"{told['name']} of {told['vocab_size']:,} ({told['sha256'][:8]})"
+        return f"one that makes {data['tokens']:,} tokens"
 
 
 def told_apart(results: Sequence[Result]) -> dict[Path, str]:
@@ -70,16 +103,67 @@ def load_results(paths: Iterable[Path]) -> list[Result]:
     """Result files, in the order given.
 
     Raises:
-        ValueError: a file that is no result file, or of another schema.
+        ValueError: a file that is no whole result file, is of another schema, lacks a field or has one of another
+            kind, or does not fit its own checksum.
     """
-    results = []
-    for path in paths:
-        try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-            schema = content["schema"]
-        except (ValueError, KeyError, TypeError) as error:
-            raise ValueError(f"{path} is no result file ({type(error).__name__}: {error}).") from error
-        if schema != SCHEMA:
-            raise ValueError(f"{path} has schema {schema}; this version reads {SCHEMA}.")
-        results.append(Result(path, content))
-    return results
+    return [load_result(Path(path)) for path in paths]
+
+
+def load_result(path: Path) -> Result:
+    """One result file. Rows with a number that is none (NaN) become rows with an `error`."""
+    try:
+        if path.stat().st_size > LARGEST_BYTES:
+            raise ValueError(f"larger than {LARGEST_BYTES // 2**20} MiB")
+        content = json.loads(path.read_text(encoding="utf-8"))
+        # Lone surrogates are JSON, and no text that anyone can print.
+        json.dumps(content, ensure_ascii=False).encode()
+        schema = content["schema"]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise ValueError(f"{path} is no result file ({type(error).__name__}: {error}). {REMEDY}") from error
+    if isinstance(schema, bool) or schema != SCHEMA:
+        raise ValueError(f"{path} has schema {schema}; this version reads {SCHEMA}. {REMEDY}")
+    checked = "sha256" in content
+    if checked and content["sha256"] != checksum(content):
+        raise ValueError(f"{path} does not fit its own sha256: it was changed after it was written. {REMEDY}")
+    wrong = check_fields(content) or _broken_outside_rows(content)
+    if wrong:
+        raise ValueError(f"{path} is no result file of schema {SCHEMA}: {wrong}. {REMEDY}")
+    return Result(path, content | {"rows": [_without_nan(row) for row in content["rows"]]}, checked)
+
+
+def checksum(content: dict) -> str | None:
+    """What `sha256` must be; None where the content can have no checksum (NaN is no JSON)."""
+    rest = {name: value for name, value in content.items() if name != "sha256"}
+    try:
+        text = json.dumps(rest, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    except ValueError:
+        return None
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _broken_outside_rows(content: dict) -> str | None:
+    for name, value in content.items():
+        if name != "rows" and (at := _not_finite(value, name)):
+            return f"{at[0]} is {at[1]}, not a number"
+    return None
+
+
+def _without_nan(row: dict) -> dict:
+    at = _not_finite(row, "")
+    if at is None:
+        return row
+    kept = {"length": row["length"], **({"stride": row["stride"]} if "stride" in row else {})}
+    return kept | {"error": row.get("error") or f"not a number: {at[0]} is {at[1]}"}
+
+
+def _not_finite(value: object, name: str) -> tuple[str, float] | None:
+    """Where a NaN or an infinity stands, as (name, value)."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return name, value
+    if isinstance(value, dict):
+        items = [(f"{name}.{key}" if name else str(key), inner) for key, inner in value.items()]
+    elif isinstance(value, list):
+        items = [(name, inner) for inner in value]
+    else:
+        return None
+    return next((found for key, inner in items if (found := _not_finite(inner, key))), None)

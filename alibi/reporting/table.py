@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from tabulate import tabulate
 
+from alibi.reporting import words
 from alibi.reporting.results import Result, told_apart
 
 METRICS = {
@@ -14,28 +15,47 @@ METRICS = {
 
 
 def results_table(results: Sequence[Result], lengths: Sequence[int], style: str = "simple") -> str:
-    """A table for each metric, with what was measured above them.
+    """A table for each metric, with what was measured above them. An interval stands under its number.
+
+    Numbers per token of different tokenizers never stand in one table.
 
     Args:
         results: of one protocol.
         style: of the `tabulate` library; `github` gives Markdown.
     """
     parts, names = [_title(results)], told_apart(results)
-    for metric in ("perplexity", _second_metric(results)):
-        header = ["method", "trained at", "seed", "step", *map(str, lengths)]
-        rows = [
-            [names[r.path], r.seq_len, r.seed, r.step, *(_cell(r, length, metric) for length in lengths)]
-            for r in results
-        ]
-        table = tabulate(rows, header, style, disable_numparse=True, colalign=("left", *["right"] * (len(header) - 1)))
-        parts.append(f"{METRICS[metric]}, at length (* is the training length)\n{table}")
+    tokenizers = list(dict.fromkeys(r.tokenizer for r in results))
+    for tokenizer in tokenizers:
+        which = f" of tokenizer {tokenizer}" if len(tokenizers) > 1 else ""
+        same = [r for r in results if r.tokenizer == tokenizer]
+        parts.append(_table(same, names, lengths, "perplexity", which, style))
+    parts.append(_table(results, names, lengths, second_metric(results), "", style))
     return "\n\n".join([*parts, *_reasons(results, lengths)])
 
 
-def _second_metric(results: Sequence[Result]) -> str:
+def second_metric(results: Sequence[Result]) -> str:
     """What tokenizers share: words for WikiText, bytes for files such as sources, which have no words."""
     forms = {r.content["data"].get("form") for r in results}
     return "bits_per_byte" if "files" in forms else "word_perplexity"
+
+
+def has_interval(results: Sequence[Result], lengths: Sequence[int], metric: str) -> bool:
+    """Whether any of the rows has an interval of the metric."""
+    return any(_interval(r.numbers.get(length, {}), metric) for r in results for length in lengths)
+
+
+def _table(results: Sequence[Result], names: dict, lengths: Sequence[int], metric: str, which: str, style: str) -> str:
+    header = ["method", "trained at", "seed", "step", *map(str, lengths)]
+    # tabulate knows cells of two lines in its plain styles; Markdown has a tag for it.
+    new_line = "<br>" if style in ("github", "pipe") else "\n"
+    rows = [
+        [names[r.path], r.seq_len, r.seed, r.step, *(_cell(r, length, metric, new_line) for length in lengths)]
+        for r in results
+    ]
+    table = tabulate(rows, header, style, disable_numparse=True, colalign=("left", *["right"] * (len(header) - 1)))
+    level = max((r.content.get("intervals") or {}).get("level") or 0.95 for r in results)
+    below = f"; under a number its {100 * level:g} % interval" if has_interval(results, lengths, metric) else ""
+    return f"{METRICS[metric]}{which}, at length (* is the training length{below})\n{table}"
 
 
 def _title(results: Sequence[Result]) -> str:
@@ -49,24 +69,21 @@ def _title(results: Sequence[Result]) -> str:
     return f"{what}: {', '.join(counts)}, every token scored once at every length"
 
 
-def _cell(result: Result, length: int, metric: str) -> str:
+def _cell(result: Result, length: int, metric: str, new_line: str) -> str:
     row = result.rows.get(length)
     if row is None:
         return ""
     mark = "*" if length == result.seq_len else ""
-    return f"{_short(row['error']) if 'error' in row else _number(row[metric])}{mark}"
+    if "error" in row:
+        return f"{words.short(row['error'])}{mark}"
+    if row.get(metric) is None:
+        return ""
+    pair = _interval(row, metric)
+    return f"{words.number(row[metric])}{mark}{new_line + words.interval(*pair) if pair else ''}"
 
 
-def _number(value: float) -> str:
-    """Four digits or more: 1.234, 41.30, 1.23e+06."""
-    if value < 10:
-        return f"{value:.3f}"
-    return f"{value:.2f}" if value < 10000 else f"{value:.3g}"
-
-
-def _short(error: str) -> str:
-    """`out of memory: tried to allocate ...` as `out of memory`."""
-    return error.partition(":")[0]
+def _interval(row: dict, metric: str) -> list[float] | None:
+    return (row.get("interval") or {}).get(metric)
 
 
 def _reasons(results: Sequence[Result], lengths: Sequence[int]) -> list[str]:

@@ -147,9 +147,24 @@ class Run:
         write_atomically(self.folder.path / CONFIG, self.yaml)
         _point_latest(self.config, self.folder, self.procs)
         self.metrics = MetricsFile(self.folder.path / "metrics.jsonl", self.state.step)
-        config, method = asdict(self.config), self.config.model.position["name"]
-        self.wandb = Wandb(self.config.tracking, self.folder.path, self.state.wandb_id, config, group=method)
+        method, told = self.config.model.position["name"], asdict(self.config) | {"facts": self._facts()}
+        tracking, run_id = self.config.tracking, self.state.wandb_id
+        self.wandb = Wandb(tracking, self.folder.path, run_id, told, method, self.metrics.earlier)
         self.state.wandb_id = self.wandb.id
+
+    def _facts(self) -> dict:
+        """What the settings imply, for whoever compares runs: parameters by use, the sizes of text and batch."""
+        texts, count = self.texts, self.model.count_parameters()
+        return {
+            "parameters": {"total": count.total, **asdict(count)},
+            "vocab_size": texts.tokenizer.vocab_size,
+            "train_tokens": len(texts.train),
+            "validation_tokens": len(texts.validation),
+            "text_sha256": dict(texts.sha256),
+            "micro_batch_tokens": self.state.micro_batch_tokens,
+            "processes": self.procs.number,
+            "device": str(self.model.device),
+        }
 
     def _step(self, updater: Updater) -> dict:
         """One update and all that is due after it; returns the line of metrics."""
@@ -183,7 +198,7 @@ class Run:
         improved = validated and state.saw_validation(line["val/loss"])
         if self.procs.is_main and (validated or state.step % train.log_every == 0):
             self.metrics.log(line)
-            self.wandb.log({"train/tokens" if name == "tokens" else name: value for name, value in line.items()})
+            self.wandb.log_step(line)
         if last or improved or state.step % train.checkpoint_every == 0:
             if not updater.is_sound():
                 raise self._not_finite(f"step {state.step}: the loss after this update is not finite")

@@ -118,6 +118,19 @@ def test_unseen_words_are_unknown_and_every_line_ends() -> None:
     assert tokenizer.unknown == 3
 
 
+@pytest.mark.parametrize("name", TOKENIZERS)
+def test_a_prompt_goes_on_where_it_ends(trained: dict[str, Tokenizer], name: str) -> None:
+    tokenizer = trained[name]
+    whole = [i for line in tokenizer.encode([" the lobster \n", " was found \n"]) for i in line]
+    assert tokenizer.encode_prompt(" the lobster \n was found \n") == whole
+    begun = tokenizer.encode_prompt(" the lobster \n was found")
+    assert begun == whole[: len(begun)]
+    assert tokenizer.end_of_text != begun[-1], "no line end that nobody typed"
+    assert tokenizer.encode_prompt("") == []
+    (line,) = tokenizer.encode(["one\rline\u2028only"])
+    assert tokenizer.encode_prompt("one\rline\u2028only") == (line[:-1] if name == "word" else line)
+
+
 def test_a_word_vocabulary_keeps_the_commonest() -> None:
     lines = ["a a a b b c\n"]
     tokenizer = WordTokenizer.train(lines, 6)

@@ -59,6 +59,7 @@ def test_validation_while_training_is_the_same_number(run, checkpoint, cache):
 def test_a_later_evaluation_adds_lengths_and_replaces_the_same(checkpoint, cache):
     [(path, first)], _ = evaluated(checkpoint, cache, lengths=[16, 64])
     first["rows"][0]["perplexity"] = 1.0
+    del first["sha256"]  # as in a file of an earlier version
     path.write_text(json.dumps(first))
     [(_, second)], _ = evaluated(checkpoint, cache, lengths=[16, 32])
     assert [row["length"] for row in second["rows"]] == [16, 32, 64]
@@ -66,6 +67,79 @@ def test_a_later_evaluation_adds_lengths_and_replaces_the_same(checkpoint, cache
     [(_, kept)], told = evaluated(checkpoint, cache, lengths=[16, 32], reuse=True)
     assert kept["rows"] == second["rows"]
     assert "lengths [16, 32] are there already" in " ".join(told)
+
+
+def test_rows_say_where_the_nats_are(checkpoint, cache):
+    """By article or block, and by context: both add up to the row's sum, and the text's counts stand beside them."""
+    files, _ = evaluated(checkpoint, cache, lengths=[16, 64], stride=[None, 2])
+    for _, result in files:
+        groups, data = result["groups"], result["data"]
+        assert groups["kind"] == "blocks"
+        assert [sum(groups[unit]) for unit in ("tokens", "words", "bytes")] == [
+            data["tokens"],
+            data["words"],
+            data["bytes"],
+        ]
+        assert "these weights" in result["intervals"]["holds_for"]
+        for row in result["rows"]:
+            assert sum(row["group_nats"]) == pytest.approx(row["nll_nats"], rel=1e-12)
+            assert sum(row["context"]["nll_nats"]) == pytest.approx(row["nll_nats"], rel=1e-12)
+            assert sum(row["context"]["targets"]) == row["scored_tokens"]
+            assert row["context"]["up_to"][-1] == row["length"]
+            assert row["interval"].keys() == {"perplexity", "word_perplexity", "bits_per_byte"}
+        assert result["how_far"]["training_length"] == 16
+
+
+def test_the_change_with_length_is_split_where_both_protocols_are_there(checkpoint, cache):
+    [(_, plain), (path, sliding)], _ = evaluated(checkpoint, cache, stride=[None, 2])
+    assert "change" not in plain
+    change = sliding["change"]
+    assert (change["against"], change["stride"]) == (16, 2)
+    n, s = ({row["length"]: row["nll_nats"] / row["scored_tokens"] for row in r["rows"]} for r in (plain, sliding))
+    at_training_length, further = change["lengths"]
+    assert at_training_length["whole"] == at_training_length["longer_context"] == 0
+    assert further["whole"] == pytest.approx(n[64] - n[16], rel=1e-9)
+    assert further["longer_context"] == pytest.approx(s[64] - s[16], rel=1e-9)
+    assert further["early_tokens"] == pytest.approx((n[64] - s[64]) - (n[16] - s[16]), rel=1e-9)
+    # Later lengths, one protocol at a time: the split follows as soon as both are there.
+    [(_, alone)], _ = evaluated(checkpoint, cache, lengths=[32], stride=[2])
+    assert "change" in alone
+    assert [part["length"] for part in alone["change"]["lengths"]] == [16, 64]
+    evaluated(checkpoint, cache, lengths=[32])
+    assert [part["length"] for part in json.loads(path.read_text())["change"]["lengths"]] == [16, 32, 64]
+
+
+def test_a_change_that_cannot_be_split_says_why(checkpoint, cache):
+    files, told = evaluated(checkpoint, cache, stride=[None, 4])
+    assert "change" not in files[1][1]
+    assert any("stride 4 is above an eighth of the training length 16; use eval.stride=[null,2]" in t for t in told)
+    _, told = evaluated(checkpoint, cache, lengths=[32], stride=[None, 1])
+    assert any("the training length 16 was not evaluated by both protocols" in t for t in told)
+
+
+def test_evaluation_through_the_cache_has_a_file_of_its_own_and_the_same_numbers(checkpoint, cache):
+    [(_, full)], _ = evaluated(checkpoint, cache, lengths=[16, 40], max_tokens=600)
+    [(path, cached)], _ = evaluated(checkpoint, cache, lengths=[16, 40], max_tokens=600, cached=True)
+    assert path.name == "step-00000002-wikitext2-validation-nonoverlapping-cached.json"
+    assert (full["scorer"], cached["scorer"]) == ("full", "cached")
+    for one, other in zip(full["rows"], cached["rows"], strict=True):
+        assert other["nll_nats"] == pytest.approx(one["nll_nats"], rel=1e-6)
+
+
+def test_how_far_is_told_with_the_margin_asked_for(checkpoint, cache):
+    evaluated(checkpoint, cache)
+    [(_, result)], _ = evaluated(checkpoint, cache, within_percent=1000.0, reuse=True)
+    assert result["how_far"] == {
+        "within_percent": 1000.0, "training_length": 16, "length": 64, "breaks_at": None,
+    }  # fmt: skip
+    [(_, result)], _ = evaluated(checkpoint, cache, lengths=[64], max_tokens=600)
+    assert "was not evaluated" in result["how_far"]["reason"]
+
+
+def test_a_list_of_numbers_is_one_line_of_the_file(checkpoint, cache):
+    [(path, result)], _ = evaluated(checkpoint, cache)
+    assert any('"up_to": [ 1, 2, 3,' in line for line in path.read_text().splitlines())
+    assert json.loads(path.read_text()) == result
 
 
 def test_strides_have_a_file_each(checkpoint, cache):
@@ -157,6 +231,16 @@ def test_a_bug_is_not_an_entry(checkpoint, cache, monkeypatch):
         evaluated(checkpoint, cache, lengths=[32])
 
 
+def test_a_result_changed_by_hand_is_refused(checkpoint, cache):
+    [(path, result)], _ = evaluated(checkpoint, cache)
+    result["rows"][0]["perplexity"] -= 1
+    for text in (json.dumps(result), json.dumps(result).replace(str(result["rows"][1]["perplexity"]), "NaN")):
+        path.write_text(text)
+        with pytest.raises(ValueError, match="was changed by hand"):
+            evaluated(checkpoint, cache)
+        assert path.read_text() == text
+
+
 @pytest.mark.parametrize("content", ["{", "[]", '{"schema": 99}', '{"schema": 1}'])
 def test_a_damaged_result_file_is_not_overwritten(checkpoint, cache, content):
     [(path, _)], _ = evaluated(checkpoint, cache)
@@ -177,6 +261,7 @@ def test_a_damaged_result_file_is_not_overwritten(checkpoint, cache, content):
         ({"stride": []}, r"eval.stride is an empty list"),
         ({"split": "train"}, r"eval.split \(train\)"),
         ({"max_tokens": 0}, r"eval.max_tokens \(0\)"),
+        ({"within_percent": -1.0}, r"eval.within_percent \(-1.0\)"),
     ],
 )
 def test_bad_settings_are_named(values, message):

@@ -2,14 +2,22 @@
 
 import pytest
 import torch
-from dense_reference import random_model, stack_of
+from dense_reference import in_float64, random_model, stack_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from stack_inputs import METHODS, left_padding, positions_of, tokens
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from alibi.model import KeyValueCache
 
 PREFILL_THEN_SINGLE = [24, *range(25, 81)]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def without_gradients():
+    """As one decodes; only then are the cache's buffers written in place."""
+    with torch.no_grad():
+        yield
 
 
 def decode(stack, x, cuts: list[int], cache: KeyValueCache, positions=None, padding=None) -> torch.Tensor:
@@ -131,3 +139,90 @@ def test_an_encoder_takes_no_cache():
     stack = stack_of(random_model("alibi", causal=False))
     with pytest.raises(ValueError, match=r"cache needs a causal model.*causal=False; leave the cache out"):
         stack(torch.zeros(2, 5, 24), cache=KeyValueCache())
+
+
+def test_a_cache_serves_one_batch():
+    stack, cache = stack_of(random_model("none")), KeyValueCache()
+    stack(torch.zeros(3, 5, 24), cache=cache)
+    with pytest.raises(ValueError, match="x has 1 rows and the cache holds 3"):
+        stack(torch.zeros(1, 5, 24), cache=cache)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_buffers_give_the_bits_of_joining_anew(method):
+    """Where gradients may be recorded, or a buffer may not be written to, all keys are joined anew."""
+    stack = stack_of(random_model(method)).requires_grad_(False)
+    padding = left_padding([24, 7, 1], 24)
+    x = tokens(stack, 80)
+
+    def decoded(cache: KeyValueCache, at: int = 24) -> torch.Tensor:
+        prefill = stack(x[:, :at], positions_of(padding), padding, cache)
+        return torch.cat([prefill, decode_from(stack, x, at, cache)], dim=1)
+
+    in_place, joined, mixed = KeyValueCache(), KeyValueCache(), KeyValueCache()
+    out = decoded(in_place)
+    with torch.enable_grad():
+        assert torch.equal(decoded(joined), out)
+    with torch.inference_mode():
+        prefill = [stack(x[:, :24], positions_of(padding), padding, mixed)]
+        prefill.append(decode_from(stack, x[:, :30], 24, mixed))
+    rest = decode_from(stack, x, 30, mixed)
+    assert torch.equal(torch.cat([*(p.clone() for p in prefill), rest], dim=1), out)
+    for cache in (joined, mixed):
+        assert torch.equal(cache.positions, in_place.positions)
+        assert torch.equal(cache.padding_mask, in_place.padding_mask)
+        assert all(torch.equal(a, b) for a, b in zip(cache.keys, in_place.keys, strict=True))
+        assert all(torch.equal(a, b) for a, b in zip(cache.values, in_place.values, strict=True))
+
+
+def test_gradients_go_through_the_cache():
+    stack = in_float64(stack_of(random_model("rotary")))
+    x, weights = tokens(stack, 20).double(), tokens(stack, 20, seed=1).double()
+    with torch.enable_grad():
+        (decode(stack, x, [8, 9, 10, 20], KeyValueCache()) * weights).sum().backward()
+        through_cache = [p.grad.clone() for p in stack.parameters()]
+        stack.zero_grad()
+        (stack(x) * weights).sum().backward()
+    assert all((a - p.grad).abs().max() < 1e-10 for a, p in zip(through_cache, stack.parameters(), strict=True))
+
+
+def test_what_the_cache_was_given_is_never_written_to():
+    stack, cache = stack_of(random_model("sinusoidal")), KeyValueCache()
+    positions, padding = torch.arange(8).expand(3, -1).contiguous(), left_padding([8, 3, 1], 8)
+    before = positions.clone(), padding.clone()
+    x = tokens(stack, 30)
+    stack(x[:, :8], positions, padding, cache)
+    first = cache.keys[0]
+    kept = first.clone()
+    decode_from(stack, x, 8, cache)
+    assert torch.equal(positions, before[0])
+    assert torch.equal(padding, before[1])
+    assert torch.equal(first, kept)
+
+
+class Copied(TorchDispatchMode):
+    """Counts the numbers that joins and copies write."""
+
+    elements = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        result = func(*args, **(kwargs or {}))
+        if func.overloadpacket in (torch.ops.aten.cat, torch.ops.aten.copy_):
+            self.elements += result.numel()
+        return result
+
+
+def test_a_token_costs_no_copy_of_the_cache():
+    """Numbers copied while decoding grow in step with the tokens: 8 times the tokens, at most 9 times the copies."""
+    new = torch.zeros(1, 2, 1, 4)
+
+    def copied(tokens: int) -> int:
+        cache = KeyValueCache()
+        with Copied() as count:
+            for _ in range(tokens):
+                cache.extend(0, new, new)
+        return count.elements
+
+    assert copied(512) < 9 * copied(64) < 9 * 64 * 3 * 2 * new.numel()
+    with torch.enable_grad():  # control: joined anew at each token
+        assert copied(512) > 50 * copied(64)

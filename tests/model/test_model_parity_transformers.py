@@ -9,8 +9,9 @@ authors, in their order.
 import pytest
 import torch
 from dense_reference import in_float64
-from transformers import MptConfig, MptForCausalLM
+from transformers import MptForCausalLM
 
+from alibi.interop import to_mpt
 from alibi.model import LanguageModel, ModelConfig
 from alibi.positions import LinearBias
 
@@ -38,35 +39,7 @@ def make_ours(num_heads: int, num_layers: int = 2) -> LanguageModel:
 
 
 def make_mpt(ours: LanguageModel) -> MptForCausalLM:
-    config = MptConfig(
-        d_model=ours.config.d_model,
-        n_heads=ours.config.num_heads,
-        n_layers=ours.config.num_layers,
-        max_seq_len=TRAINED,
-        vocab_size=VOCAB,
-        tie_word_embeddings=False,
-        layer_norm_epsilon=1e-5,
-    )
-    mpt = MptForCausalLM(config).eval()
-    weights = {
-        "transformer.wte.weight": ours.embedding.weight * ours.config.d_model**0.5,
-        "transformer.norm_f.weight": ours.transformer.final_norm.weight,
-        "lm_head.weight": ours.output.weight,
-    }
-    for number, block in enumerate(ours.transformer.blocks):
-        attention, feed = block.attention, block.feed_forward
-        joined = torch.cat([attention.query.weight, attention.key.weight, attention.value.weight])
-        own = {
-            "norm_1.weight": block.attention_norm.weight,
-            "attn.Wqkv.weight": joined,
-            "attn.out_proj.weight": attention.output.weight,
-            "norm_2.weight": block.feed_forward_norm.weight,
-            "ffn.up_proj.weight": feed.up.weight,
-            "ffn.down_proj.weight": feed.down.weight,
-        }
-        weights |= {f"transformer.blocks.{number}.{name}": weight for name, weight in own.items()}
-    mpt.load_state_dict(weights, strict=True)
-    return mpt.requires_grad_(False)
+    return to_mpt(ours, TRAINED)
 
 
 def mpt_logits(mpt: MptForCausalLM, input_ids: torch.Tensor) -> torch.Tensor:

@@ -1,6 +1,13 @@
-import pytest
+import copy
+import json
 
-from alibi.reporting import load_results
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from studies import make_file, with_checksum
+
+from alibi.reporting import load_results, results_table
+from alibi.reporting import results as results_module
 
 
 def test_a_result_file_is_read(make_result):
@@ -9,15 +16,132 @@ def test_a_result_file_is_read(make_result):
     assert result.rows[64]["perplexity"] == 3.5
     assert result.run == "t5-L64-seed2"
     assert result.protocol == "toy-validation-nonoverlapping"
+    assert not result.checked, "an older file, without a checksum"
 
 
-@pytest.mark.parametrize("text", ["", "{", "[1]", '{"rows": []}'])
+@pytest.mark.parametrize(
+    "text", ["", "{", "[1]", '{"rows": []}', "1", "null", "[" * 100_000, '{"schema": 1, "x": "\\ud800"}']
+)
 def test_what_is_no_result_file_is_named(tmp_path, text):
     (tmp_path / "x.json").write_text(text)
     with pytest.raises(ValueError, match=r"x\.json is no result file"):
         load_results([tmp_path / "x.json"])
 
 
+def test_a_missing_file_a_folder_and_bytes_are_named(tmp_path):
+    (tmp_path / "b.json").write_bytes(b"\xff\xfe\x00")
+    for path in (tmp_path / "none.json", tmp_path, tmp_path / "b.json"):
+        with pytest.raises(ValueError, match="is no result file"):
+            load_results([path])
+
+
+def test_a_file_cut_in_half_is_refused(tmp_path):
+    path = make_file(tmp_path, "alibi", 0)
+    path.write_text(path.read_text()[: path.stat().st_size // 2])
+    with pytest.raises(ValueError, match="Evaluate again, or move the file away"):
+        load_results([path])
+
+
 def test_another_schema_is_refused(make_result):
     with pytest.raises(ValueError, match="has schema 2; this version reads 1"):
         load_results([make_result(schema=2)])
+
+
+def test_a_file_too_large_is_not_read(make_result, monkeypatch):
+    monkeypatch.setattr(results_module, "LARGEST_BYTES", 100)
+    with pytest.raises(ValueError, match="larger than"):
+        load_results([make_result()])
+
+
+def test_the_checksum_holds_and_a_hand_edited_file_is_refused(tmp_path):
+    path = make_file(tmp_path, "alibi", 0)
+    [result] = load_results([path])
+    assert result.checked
+    content = json.loads(path.read_text())
+    content["rows"][0]["perplexity"] -= 1e-9
+    path.write_text(json.dumps(content))
+    with pytest.raises(ValueError, match="does not fit its own sha256: it was changed"):
+        load_results([path])
+    path.write_text(json.dumps(content, indent=8))
+    content.pop("sha256")
+    path.write_text(json.dumps(with_checksum(content), indent=1))
+    assert load_results([path])[0].checked, "spaces are no change"
+
+
+def test_rows_with_nan_become_errors_and_can_have_no_checksum(make_result, tmp_path):
+    [result] = load_results([make_result(curve={64: float("nan"), 128: float("inf"), 256: 3.0})])
+    assert result.rows[64]["error"] == "not a number: perplexity is nan"
+    assert result.rows[128]["error"] == "not a number: perplexity is inf"
+    assert list(result.numbers) == [256]
+    path = make_file(tmp_path, "alibi", 0)
+    content = json.loads(path.read_text())
+    content["rows"][0]["perplexity"] = float("nan")
+    path.write_text(json.dumps(content))
+    with pytest.raises(ValueError, match="does not fit its own sha256"):
+        load_results([path])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda c: c["checkpoint"].pop("model"), "checkpoint.model is missing"),
+        (lambda c: c["checkpoint"].update(seq_len="128"), "checkpoint.seq_len is '128', and must be a whole number"),
+        (lambda c: c["checkpoint"].update(seed=True), "checkpoint.seed is True"),
+        (lambda c: c.update(data=[]), "data is .., and must be an object"),
+        (lambda c: c.update(rows={}), "rows is .., and must be a list"),
+        (lambda c: c["rows"].append(3), r"rows\[2\] is 3, and must be an object"),
+        (lambda c: c["rows"][0].update(perplexity=-1), r"rows\[0\].perplexity is -1, and must be a number above 0"),
+        (lambda c: c["rows"][0].update(perplexity=10**400), r"rows\[0\].perplexity is 1000.*\.\.\., and must be"),
+        (lambda c: c["rows"][1].update(length=64), "length 64 stands in two rows"),
+        (lambda c: c["rows"][0].update(interval={"perplexity": [1]}), "must be a pair"),
+        (lambda c: c["rows"][0].update(context={"up_to": [1], "targets": [], "nll_nats": [2]}), "different lengths"),
+        (lambda c: c.update(how_far={"within_percent": float("nan")}), "how_far.within_percent is nan, not a number"),
+        (lambda c: c["data"].update(tokenizer={"name": "bpe"}), "data.tokenizer.vocab_size is missing"),
+    ],
+)
+def test_fields_that_lack_or_are_of_another_kind(make_result, change, message):
+    path = make_result()
+    content = json.loads(path.read_text())
+    change(content)
+    path.write_text(json.dumps(content))
+    with pytest.raises(ValueError, match=message):
+        load_results([path])
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=5,
+)
+
+
+def places(value, path=()):
+    yield path
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, inner in items:
+        yield from places(inner, (*path, key))
+
+
+@settings(
+    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], derandomize=True
+)
+@given(data=st.data())
+def test_any_value_anywhere_is_read_or_refused(make_result, data):
+    path = make_result(intervals={"level": 0.95}, how_far={"length": 64}, scorer="full")
+    content = json.loads(path.read_text())
+    content["rows"][0] |= {"interval": {"perplexity": [1.0, 2.0]}, "bits_per_byte": 1.0}
+    content = copy.deepcopy(content)
+    at = data.draw(st.sampled_from([p for p in places(content) if p]))
+    value = data.draw(JSON)
+    inner = content
+    for key in at[:-1]:
+        inner = inner[key]
+    inner[at[-1]] = value
+    path.write_text(json.dumps(content))
+    try:
+        results = load_results([path])
+    except ValueError as error:
+        named = str(path) in str(error)
+    else:
+        named = bool(results_table(results, [64, 128]))
+    assert named

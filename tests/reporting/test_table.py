@@ -48,3 +48,39 @@ def test_runs_that_look_alike_are_named(make_result, tmp_path):
     assert "alibi (alibi-L64-seed0)" in text
     assert "alibi (another-run)" in text
     assert "none (" not in text
+
+
+def with_tokenizer(name):
+    data = {"name": "toy", "split": "validation", "tokens": 12345, "words": 6000, "bytes": 54321, "sha256": "1"}
+    return data | {"tokenizer": {"name": name, "vocab_size": 4096, "sha256": name * 8}}
+
+
+def test_an_interval_stands_under_its_number(make_result):
+    interval = {"perplexity": [38.812, 40.571], "word_perplexity": None}
+    row = {"length": 64, "stride": 64, "perplexity": 39.68, "word_perplexity": 80.0, "interval": interval}
+    text = results_table(load_results([make_result(rows=[row])]), [64, 128])
+    lines = text.splitlines()
+    at = next(i for i, line in enumerate(lines) if line.startswith("alibi"))
+    assert lines[at].split()[-1] == "39.68*"
+    assert lines[at + 1].split() == ["38.81–40.57"]
+    assert "under a number its 95 % interval" in text
+    assert text.count("95 %") == 1, "none where the metric has no interval"
+    assert "39.68*<br>38.81–40.57" in results_table(load_results([make_result(rows=[row])]), [64], style="github")
+
+
+def test_six_lengths_with_intervals_fit_120_columns(whole_study):
+    results = [r for r in load_results(whole_study[0]) if r.content["protocol"]["name"] == "nonoverlapping"]
+    text = results_table(results, [128, 256, 512, 1024, 2048, 4096])
+    assert max(len(line) for line in text.splitlines() if line.startswith(("alibi", "sin", " "))) <= 120
+
+
+def test_numbers_per_token_of_different_tokenizers_stand_apart(make_result):
+    paths = [make_result("alibi", data=with_tokenizer("bpe")), make_result("t5", data=with_tokenizer("byte"))]
+    text = results_table(load_results(paths), [64])
+    per_token = [part for part in text.split("\n\n") if part.startswith("perplexity per token")]
+    assert ["alibi" in part for part in per_token] == [True, False]
+    assert ["t5" in part for part in per_token] == [False, True]
+    assert "of tokenizer bpe of 4,096 (bpebpebp)" in per_token[0]
+    [per_word] = [part for part in text.split("\n\n") if part.startswith("perplexity per word")]
+    assert "alibi" in per_word
+    assert "t5" in per_word

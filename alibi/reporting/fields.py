@@ -1,0 +1,141 @@
+"""Which fields a result file must have, and of what kind: every reader below may lean on them."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+# Integers beyond this are no longer exact in a browser, and no honest count.
+LARGEST = 2**53
+
+
+def _is_number(value: Any) -> bool:
+    """Finite or not; NaN is told apart later. Integers that no float can hold are refused here."""
+    return isinstance(value, float) or (isinstance(value, int) and not isinstance(value, bool) and abs(value) < 10**300)
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < LARGEST
+
+
+def _is_length(value: Any) -> bool:
+    return _is_count(value) and value > 0
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _is_perplexity(value: Any) -> bool:
+    return _is_number(value) and (value > 0 or math.isnan(value))
+
+
+def _is_numbers(value: Any) -> bool:
+    return isinstance(value, list) and all(_is_number(v) for v in value)
+
+
+def _is_pair(value: Any) -> bool:
+    return _is_numbers(value) and len(value) == 2
+
+
+def _is_settings(value: Any) -> bool:
+    return isinstance(value, dict)
+
+
+Kind = tuple[str, Callable[[Any], bool]]
+NUMBER: Kind = ("a number", _is_number)
+COUNT: Kind = ("a whole number from 0", _is_count)
+INTEGER: Kind = ("a whole number", lambda v: _is_count(v) or (isinstance(v, int) and _is_count(-v)))
+LENGTH: Kind = ("a whole number from 1", _is_length)
+TEXT: Kind = ("text", _is_text)
+PERPLEXITY: Kind = ("a number above 0", _is_perplexity)
+NUMBERS: Kind = ("a list of numbers", _is_numbers)
+PAIR: Kind = ("a pair of numbers", _is_pair)
+FLAT: Kind = ("an object", _is_settings)
+
+# name: kind, or a dict of the fields inside. A name that begins with "?" may be missing or null.
+CONTENT = {
+    "checkpoint": {
+        "model": TEXT, "seq_len": LENGTH, "seed": INTEGER, "step": COUNT, "?parameters": COUNT, "?run": TEXT,
+        "?settings": FLAT, "?parameters_in": FLAT, "?training": {"?tokens": NUMBER, "?flops": NUMBER},
+    },
+    "data": {
+        "name": TEXT, "split": TEXT, "sha256": TEXT, "tokens": COUNT, "words": COUNT, "bytes": COUNT, "?form": TEXT,
+        "?tokenizer": {"name": TEXT, "vocab_size": COUNT, "sha256": TEXT},
+    },
+    "protocol": {"name": TEXT, "?first_input": TEXT},
+    "precision": TEXT,
+    "?scorer": TEXT,
+    "?intervals": {"?level": NUMBER, "?resamples": COUNT, "?units": COUNT, "?method": TEXT, "?holds_for": TEXT},
+    "?how_far": {"?within_percent": NUMBER, "?length": LENGTH, "?breaks_at": LENGTH, "?reason": TEXT},
+    "?change": FLAT,
+    "?made_with": FLAT,
+    "?groups": FLAT,
+    "?sha256": TEXT,
+}  # fmt: skip
+ROW = {
+    "length": LENGTH, "?stride": LENGTH, "perplexity": PERPLEXITY, "?word_perplexity": PERPLEXITY,
+    "?bits_per_byte": NUMBER, "?nll_nats": NUMBER, "?scored_tokens": COUNT, "?tokens_per_sec": NUMBER,
+    "?peak_memory_mib": NUMBER, "?group_nats": NUMBERS,
+    "?context": {"up_to": NUMBERS, "targets": NUMBERS, "nll_nats": NUMBERS},
+    "?interval": {"?perplexity": PAIR, "?word_perplexity": PAIR, "?bits_per_byte": PAIR},
+}  # fmt: skip
+ROW_WITH_ERROR = {"length": LENGTH, "?stride": LENGTH, "error": TEXT}
+
+
+def check_fields(content: dict) -> str | None:
+    """What is wrong with a result file's content, in words; None where nothing is."""
+    wrong = _check(content, CONTENT, "")
+    if wrong:
+        return wrong
+    rows = content.get("rows")
+    if not isinstance(rows, list):
+        return f"rows is {_shown(rows)}, and must be a list"
+    lengths = set()
+    for number, row in enumerate(rows):
+        wrong = _check_row(row, f"rows[{number}]")
+        if wrong:
+            return wrong
+        if row["length"] in lengths:
+            return f"length {row['length']} stands in two rows"
+        lengths.add(row["length"])
+    return None
+
+
+def _check_row(row: object, name: str) -> str | None:
+    if not isinstance(row, dict):
+        return f"{name} is {_shown(row)}, and must be an object"
+    wrong = _check(row, ROW_WITH_ERROR if "error" in row else ROW, f"{name}.")
+    if wrong or "error" in row or not row.get("context"):
+        return wrong
+    sizes = {part: len(row["context"][part]) for part in ("up_to", "targets", "nll_nats")}
+    if len(set(sizes.values())) > 1:
+        return f"{name}.context has lists of different lengths ({sizes})"
+    return None
+
+
+def _check(value: dict, fields: dict, prefix: str) -> str | None:
+    for key, kind in fields.items():
+        name, may_miss = key.removeprefix("?"), key.startswith("?")
+        inner = value.get(name)
+        if inner is None:
+            if may_miss:
+                continue
+            return f"{prefix}{name} is missing"
+        if isinstance(kind, dict):
+            if not isinstance(inner, dict):
+                return f"{prefix}{name} is {_shown(inner)}, and must be an object"
+            wrong = _check(inner, kind, f"{prefix}{name}.")
+            if wrong:
+                return wrong
+        elif not kind[1](inner):
+            return f"{prefix}{name} is {_shown(inner)}, and must be {kind[0]}"
+    return None
+
+
+def _shown(value: object) -> str:
+    """A value in an error message: not a page of it, and integers of any size."""
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):
+        text = f"a very large {type(value).__name__}"
+    return text if len(text) <= 60 else f"{text[:57]}..."

@@ -1,0 +1,86 @@
+"""A line of a chart: runs that differ by their seed alone. They share a colour; a method keeps its own everywhere."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from alibi.reporting.results import Result, told_apart
+
+# Okabe and Ito's colours, which the colour-blind tell apart; beside each a lighter one for dark pages.
+COLOURS = {
+    "alibi": ("#0072B2", "#56B4E9"),
+    "sinusoidal": ("#D55E00", "#F28E4E"),
+    "rotary": ("#009E73", "#2FC79B"),
+    "t5": ("#CC79A7", "#E6A3C8"),
+    "none": ("#555555", "#B5B5B5"),
+}
+MORE_COLOURS = (("#E69F00", "#F2B84B"), ("#56B4E9", "#9AD4F5"), ("#000000", "#FFFFFF"))
+# Lines of one method (other training lengths) differ by marker and dash: matplotlib's and plotly's words for them.
+MARKERS = (("o", "circle"), ("s", "square"), ("D", "diamond"), ("^", "triangle-up"), ("v", "triangle-down"))
+DASHES = (("-", "solid"), ("--", "dash"), (":", "dot"), ("-.", "dashdot"))
+
+
+@dataclass(frozen=True)
+class Look:
+    """How a line is drawn: (light, dark) colour, and (matplotlib, plotly) names."""
+
+    colour: tuple[str, str]
+    marker: tuple[str, str]
+    dash: tuple[str, str]
+
+
+@dataclass(frozen=True)
+class Line:
+    """Runs of one method and training length, one a seed, in one set of results."""
+
+    label: str
+    method: str
+    seq_len: int
+    results: tuple[Result, ...]
+    look: Look
+
+    def mean(self, metric: str) -> list[tuple[int, float]]:
+        """(length, mean over the seeds) where every seed has a number."""
+        every = [r.numbers for r in self.results]
+        return [
+            (length, sum(rows[length][metric] for rows in every) / len(every))
+            for length in every[0]
+            if all(rows.get(length, {}).get(metric) is not None for rows in every)
+        ]
+
+
+def looks(names: Sequence[tuple[str, str]]) -> list[Look]:
+    """A look for each (line, method): colour by method, marker and dash by the line's place among its method's."""
+    methods = list(dict.fromkeys(method for _, method in names))
+    spare = iter(MORE_COLOURS * len(methods))
+    colours = {method: COLOURS.get(method) or next(spare) for method in methods}
+    seen: dict[str, int] = {}
+    result = []
+    for _, method in names:
+        place = seen[method] = seen.get(method, -1) + 1
+        result.append(Look(colours[method], MARKERS[place % len(MARKERS)], DASHES[place % len(DASHES)]))
+    return result
+
+
+def lines_of(results: Sequence[Result]) -> list[Line]:
+    """Results of one set as lines, in the order in which they come."""
+    names = told_apart(results)
+    found: dict[tuple, list[Result]] = {}
+    for result in results:
+        found.setdefault((names[result.path], result.seq_len, result.step), []).append(result)
+    groups = list(found.values())
+    labels = [_label(group, results, names[group[0].path]) for group in groups]
+    methods = [group[0].method for group in groups]
+    every = zip(labels, groups, looks(list(zip(labels, methods, strict=True))), strict=True)
+    return [Line(label, group[0].method, group[0].seq_len, tuple(group), look) for label, group, look in every]
+
+
+def _label(group: Sequence[Result], results: Sequence[Result], name: str) -> str:
+    """The method, and what else tells this line from the others."""
+    parts = [name]
+    for word, get in (("L", lambda r: r.seq_len), ("seed", lambda r: r.seed), ("step", lambda r: r.step)):
+        own = {get(r) for r in group}
+        if len(own) == 1 and len({get(r) for r in results}) > 1:
+            parts.append(f"{word} {own.pop()}")
+    if len(group) > 1:
+        parts.append(f"{len(group)} seeds")
+    return ", ".join(parts)

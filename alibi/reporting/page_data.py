@@ -1,0 +1,161 @@
+"""What the page's charts draw, as plain data for JSON: rounded and thinned, so that the page stays small."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from alibi.reporting.figure_more import FEWEST_TARGETS, PARTS, context_curve
+from alibi.reporting.lines import COLOURS, Look, looks
+from alibi.reporting.metrics import read_training
+from alibi.reporting.published import PUBLISHED, UNIT, WARNING
+from alibi.reporting.study import ResultSet, Run, Study
+from alibi.reporting.table import METRICS
+
+# Okabe and Ito's, as in the figures; the lighter one on dark pages.
+PART_COLOURS = {
+    "longer_context": ("#0072B2", "#56B4E9"),
+    "early_tokens": ("#E69F00", "#F2B84B"),
+    "whole": ("#555555", "#B5B5B5"),
+}
+
+
+@dataclass(frozen=True)
+class Detail:
+    """How much of the data the page holds."""
+
+    training_points: int = 300
+    every_context_length: bool = True
+
+
+def page_data(study: Study, detail: Detail) -> dict:
+    """Everything that the page's script reads."""
+    return {
+        "metrics": METRICS,
+        "fewest": FEWEST_TARGETS,
+        "lines": [{"label": label, **_look(look)} for label, look in study.looks.items()],
+        "runs": [{"label": r.label, "line": r.line, "seed": r.result.seed} for r in study.runs],
+        "sets": [_set(part, detail) for part in study.sets],
+        "parts": {name: {"name": PARTS[name][0], "colour": PART_COLOURS[name]} for name in PARTS},
+        "changes": [_change(study, change) for runs in study.changes().values() for change in runs],
+        "training": _training(study, detail.training_points),
+        "published": {"unit": UNIT, "warning": WARNING, "groups": [_published(g) for g in PUBLISHED]},
+    }
+
+
+def _look(look: Look) -> dict:
+    return {"colour": look.colour, "marker": look.marker[1], "dash": look.dash[1]}
+
+
+def _set(part: ResultSet, detail: Detail) -> dict:
+    names = {run.key: run.label for run in part.runs}
+    return {
+        "title": part.title,
+        "sliding": part.content["protocol"] != "nonoverlapping",
+        "metrics": part.metrics,
+        "lengths": part.lengths,
+        "runs": [_run(run, detail) for run in part.runs],
+        "means": {
+            line.label: {
+                metric: [
+                    [length, rounded(mean)]
+                    for length in part.lengths
+                    if (mean := part.mean(line.label, length, metric).get("mean")) is not None
+                ]
+                for metric in part.metrics
+            }
+            for line in part.lines
+        },
+        "pairs": [
+            {"a": names[pair["a"]], "b": names[pair["b"]], "lengths": [_pair(e) for e in pair["lengths"]]}
+            for pair in part.content["pairs"]
+        ],
+    }
+
+
+def _pair(entry: Mapping) -> dict:
+    """{length, metric: [value, low, high]}; a ratio of perplexities, a difference of bits."""
+    told: dict = {"length": entry["length"]}
+    for metric in METRICS:
+        if entry.get(metric):
+            value = entry[metric].get("ratio", entry[metric].get("difference"))
+            told[metric] = [rounded(value), *map(rounded, entry[metric].get("interval") or ())]
+    return told
+
+
+def _run(run: Run, detail: Detail) -> dict:
+    rows, curves = [], {}
+    for length, row in run.result.rows.items():
+        told: dict = {"length": length}
+        if "error" in row:
+            rows.append(told | {"error": row["error"]})
+            continue
+        for metric in METRICS:
+            if row.get(metric) is not None:
+                pair = (row.get("interval") or {}).get(metric) or ()
+                told[metric] = [rounded(v) for v in (row[metric], *pair)]
+        speeds = {name: rounded(row[name]) for name in ("tokens_per_sec", "peak_memory_mib") if row.get(name)}
+        rows.append(told | speeds)
+        if curve := context_curve(row):
+            curves[length] = [[x for x, _, _ in curve], [rounded(y, 5) for _, y, _ in curve], [n for *_, n in curve]]
+    if not detail.every_context_length:
+        curves = {length: curves[length] for length in sorted(curves)[-1:]}
+    about = {"label": run.label, "line": run.line, "seqLen": run.result.seq_len}
+    return about | {"rows": rows, "context": curves}
+
+
+def _change(study: Study, change: Mapping) -> dict:
+    """One run's split, with what turns nats per token into nats per word and bits per byte of the same text."""
+    every = [run for part in study.sets for run in part.runs if run.label == change["run"]]
+    # The sliding file itself where it is among the results, else another of the same run.
+    runs = [run for run in every if str(run.result.path) == change.get("path")] or every
+    factors = {"perplexity": 1.0}
+    if runs:
+        data = runs[0].result.content["data"]
+        if data["words"]:
+            factors["word_perplexity"] = rounded(data["tokens"] / data["words"])
+        if data["bytes"]:
+            factors["bits_per_byte"] = rounded(data["tokens"] / data["bytes"] / math.log(2))
+    lengths = []
+    for entry in change["lengths"]:
+        pairs = entry.get("interval") or {}
+        parts = {part: [rounded(v) for v in (entry[part], *(pairs.get(part) or ()))] for part in PARTS}
+        lengths.append({"length": entry["length"]} | parts)
+    line = runs[0].line if runs else change["run"]
+    return {"label": change["run"], "line": line, "factors": factors, "lengths": lengths}
+
+
+def _training(study: Study, points: int) -> list[dict]:
+    """Each run folder's curves once, though several checkpoints of it were evaluated."""
+    found = {}
+    for run in study.runs:
+        folder = run.result.folder
+        if folder not in found and (curves := read_training(folder, points)):
+            told = {"label": run.label, "line": run.line}
+            both = {"train": curves.train, "val": curves.val}
+            found[folder] = told | {name: [[rounded(x), rounded(y)] for x, y in c] for name, c in both.items()}
+    return list(found.values())
+
+
+def _published(group: Mapping) -> dict:
+    """Colours by method, as the runs have them; dashes by the place among the method's curves."""
+    curves = group["curves"]
+    every = looks([(str(i), curve["method"]) for i, curve in enumerate(curves)])
+    return {
+        "name": group["name"],
+        "sliding": group["protocol"] == "sliding",
+        "curves": [
+            {
+                "label": f"{c['method']}, L {c['seq_len'] or '= length'} (published)",
+                "seqLen": c["seq_len"],
+                "points": c["points"],
+                "colour": COLOURS[c["method"]],
+                "marker": look.marker[1] + "-open",
+            }
+            for c, look in zip(curves, every, strict=True)
+        ],
+    }
+
+
+def rounded(value: float, digits: int = 6) -> float:
+    """So many digits as anyone can read off; NaN cannot come here."""
+    return float(f"{value:.{digits}g}")

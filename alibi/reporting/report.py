@@ -1,0 +1,45 @@
+"""A whole report: page, figures and tables in one folder."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from alibi.reporting.figure import draw_metric
+from alibi.reporting.figure_more import context_lengths, draw_context, draw_cost, draw_split, draw_training
+from alibi.reporting.page import render_page
+from alibi.reporting.results import Result
+from alibi.reporting.study import Study, join
+from alibi.reporting.write import write_tables
+
+
+def write_report(results: Sequence[Result], comparison: Mapping, folder: Path) -> list[Path]:
+    """Write index.html, figures/ and tables/ into `folder`; returns their paths, the page first.
+
+    Args:
+        results: the files that the comparison names; more may be given.
+        comparison: sets of comparable runs, their pairs, and what was refused.
+
+    Raises:
+        ValueError: the comparison is of another schema or names a file that is not given, or the page grows too large.
+    """
+    study = join(results, comparison)
+    page = render_page(study)
+    folder.mkdir(parents=True, exist_ok=True)
+    index = folder / "index.html"
+    index.write_text(page, encoding="utf-8")
+    return [index, *draw_figures(study, folder / "figures"), *write_tables(results, comparison, folder / "tables")]
+
+
+def draw_figures(study: Study, folder: Path) -> list[Path]:
+    """The figures of every set, the splits and the training curves; what has no data is not drawn."""
+    paths: list[Path] = []
+    for part in study.sets:
+        # Per token, and per word or byte: the third says the same again.
+        for metric in part.metrics[:2]:
+            paths += draw_metric(part.lines, metric, folder / f"{metric.replace('_', '-')}-{part.slug}")
+        for length in context_lengths([run.result for run in part.runs])[-1:]:
+            paths += draw_context(part.lines, length, folder / f"context-{part.slug}-{length}")
+        paths += draw_cost(part.lines, folder / f"cost-{part.slug}")
+    paths += draw_split(study.changes(), folder / "two-part-split")
+    # One line a label: the same run may stand in several sets.
+    lines = {line.label: line for part in reversed(study.sets) for line in part.lines}
+    return paths + draw_training([lines[label] for label in study.looks], folder / "training")

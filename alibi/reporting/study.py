@@ -1,0 +1,132 @@
+"""A comparison joined with its result files: sets of runs that may be compared, each run with its rows."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from alibi.reporting.lines import Line, Look, looks
+from alibi.reporting.results import Result
+from alibi.reporting.table import METRICS
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class Run:
+    """One result file in a set. `label` names the run for people, in every set alike."""
+
+    key: str
+    label: str
+    line: str
+    result: Result
+
+
+@dataclass(frozen=True)
+class ResultSet:
+    """Results on one text by one protocol: what may stand in one table.
+
+    Attributes:
+        slug: a name for files, no two sets alike.
+        content: the set as the comparison has it.
+    """
+
+    slug: str
+    title: str
+    content: Mapping
+    runs: list[Run]
+    lines: list[Line]
+
+    @property
+    def metrics(self) -> list[str]:
+        return [m for m in METRICS if m in self.content["metrics"] and any(
+            row.get(m) is not None for run in self.runs for row in run.result.numbers.values())]  # fmt: skip
+
+    @property
+    def lengths(self) -> list[int]:
+        return sorted({n for run in self.runs for n in run.result.rows})
+
+    def mean(self, line: str, length: int, metric: str) -> Mapping:
+        """The comparison's {values, mean, interval} of a line; empty where it has none."""
+        for told in self.content["lines"]:
+            for entry in told["lengths"]:
+                if told["label"] == line and entry["length"] == length:
+                    return entry.get(metric) or {}
+        return {}
+
+
+@dataclass(frozen=True)
+class Study:
+    """All that a report is made of."""
+
+    comparison: Mapping
+    sets: list[ResultSet]
+    looks: dict[str, Look]
+
+    @property
+    def runs(self) -> list[Run]:
+        """Each run once, though it stands in several sets."""
+        return list({run.label: run for part in reversed(self.sets) for run in reversed(part.runs)}.values())[::-1]
+
+    def changes(self) -> dict[str, list[Mapping]]:
+        """The two-part splits by line; a split whose run stands in no set is a line of its own."""
+        lines = {run.label: run.line for run in self.runs}
+        found: dict[str, list[Mapping]] = {}
+        for change in self.comparison.get("changes") or []:
+            found.setdefault(lines.get(change["run"], change["run"]), []).append(change)
+        return found
+
+
+def join(results: Sequence[Result], comparison: Mapping) -> Study:
+    """The comparison's sets with the rows of their files.
+
+    Raises:
+        ValueError: the comparison is of another schema, or names a file that `results` lacks.
+    """
+    if comparison.get("schema") != SCHEMA:
+        raise ValueError(f"the comparison has schema {comparison.get('schema')}; this version reads {SCHEMA}.")
+    files = {_key(result.path): result for result in results}
+    named = [(line["label"], line["method"]) for part in comparison["sets"] for line in part["lines"]]
+    named = list(dict(named).items())
+    by_label = dict(zip((label for label, _ in named), looks(named), strict=True))
+    sets: list[ResultSet] = []
+    for part in comparison["sets"]:
+        runs = [Run(run["key"], run["label"], run["line"], _find(files, run["path"])) for run in part["runs"]]
+        slug = _free(re.sub(r"[^A-Za-z0-9._-]+", "-", runs[0].result.protocol), [s.slug for s in sets])
+        sets.append(ResultSet(slug, _title(part), part, runs, _lines(part, runs, by_label)))
+    return Study(comparison, sets, by_label)
+
+
+def _lines(part: Mapping, runs: Sequence[Run], by_label: Mapping[str, Look]) -> list[Line]:
+    by_key = {run.key: run.result for run in runs}
+    return [
+        Line(told["label"], told["method"], told["seq_len"], tuple(by_key[key] for key in told["runs"]), look)
+        for told in part["lines"]
+        for look in [by_label[told["label"]]]
+    ]
+
+
+def _title(part: Mapping) -> str:
+    """wikitext2 validation, nonoverlapping; precision and scorer where they are not the usual ones."""
+    extra = [part["precision"]] if part["precision"] != "fp32" else []
+    if part.get("scorer", "full") != "full":
+        extra.append(f"scored through the {part['scorer']} model")
+    return ", ".join([f"{part['data']['name']} {part['data']['split']}", part["protocol"], *extra])
+
+
+def _key(path: str | Path) -> Path:
+    return Path(path).absolute()
+
+
+def _find(files: Mapping[Path, Result], path: str) -> Result:
+    if _key(path) not in files:
+        raise ValueError(f"the comparison names {path}, which is not among the result files given; load it too.")
+    return files[_key(path)]
+
+
+def _free(name: str, taken: Sequence[str]) -> str:
+    """The name, with a number behind it where another set has it."""
+    free, number = name, 2
+    while free in taken:
+        free, number = f"{name}-{number}", number + 1
+    return free

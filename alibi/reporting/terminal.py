@@ -1,0 +1,95 @@
+"""A comparison as text for a terminal."""
+
+from collections.abc import Mapping, Sequence
+
+from tabulate import tabulate
+
+from alibi.reporting import words
+from alibi.reporting.results import Result
+from alibi.reporting.study import ResultSet, join
+from alibi.reporting.table import METRICS
+from alibi.reporting.tables import Table, change_rows, difference, far_rows, result_rows, run_rows
+
+
+def comparison_text(results: Sequence[Result], comparison: Mapping) -> str:
+    """Everything that a comparison found, set by set: numbers, differences, how far, crossings, splits, refusals.
+
+    Raises:
+        ValueError: the comparison is of another schema, or names a file that `results` lacks.
+    """
+    study = join(results, comparison)
+    parts = [plain(run_rows(study))]
+    for part in study.sets:
+        for metric in part.metrics:
+            parts.append(plain(result_rows(part, metric)))
+        if part.content["note"]:
+            parts.append(f"Note: {part.content['note']}.")
+        if len(part.runs) > 1:
+            parts.append(plain(against_best(part, part.metrics[0])))
+    told = comparison["intervals"]
+    parts.append(
+        f"Intervals: {100 * told['level']:g} %, {told['method']}, {told['resamples']:,} resamples. They hold for "
+        f"{told['holds_for']}."
+    )
+    return "\n\n".join([*parts, findings_text(results, comparison)])
+
+
+def findings_text(results: Sequence[Result], comparison: Mapping) -> str:
+    """What follows from the numbers: how far each run holds, where methods cross, why perplexity changed."""
+    study, parts = join(results, comparison), []
+    for part in study.sets:
+        if part.content["how_far"]:
+            parts.append(plain(far_rows(part)))
+        if part.content["crossings"]:
+            parts.append(f"Where methods cross, {part.title}\n{crossings_text(part)}")
+    if study.changes():
+        parts.append(plain(change_rows(study)))
+    if comparison["refused"]:
+        parts.append("\n".join(["Not compared", *(f"  {reason}" for reason in comparison["refused"])]))
+    return "\n\n".join(parts)
+
+
+def plain(table: Table) -> str:
+    rows = [[f"{main}\n{small}" if small else main for main, small in row] for row in table.rows]
+    sides = ["left", *["right"] * (len(table.header) - 1)]
+    text = tabulate(rows, table.header, "simple", disable_numparse=True, colalign=sides)
+    return "\n".join([table.title, text, *([table.note] if table.note else [])])
+
+
+def against_best(part: ResultSet, metric: str) -> Table:
+    """Each run against the one that is best at the longest length that all have."""
+    shared = set.intersection(*(set(run.result.numbers) for run in part.runs))
+    at = max(shared or part.lengths)
+    best = min(part.runs, key=lambda run: run.result.numbers.get(at, {}).get(metric, float("inf")))
+    others = {run.key: {} for run in part.runs if run is not best}
+    for pair in part.content["pairs"]:
+        if best.key in (pair["a"], pair["b"]):
+            key = pair["b"] if pair["a"] == best.key else pair["a"]
+            others[key] = {e["length"]: _turned(e[metric], pair["a"] == best.key) for e in pair["lengths"]}
+    names = {run.key: run.label for run in part.runs}
+    rows = [
+        [(names[key], ""), *(difference(cells.get(length)) for length in part.lengths)] for key, cells in others.items()
+    ]
+    title = f"Against {best.label}, the best at {at}: {METRICS[metric]}, {part.title}"
+    note = "Paired, on the same text. Above zero: worse than the best run; an interval that holds zero says nothing."
+    return Table("against-best", title, ["run", *map(str, part.lengths)], rows, note)
+
+
+def _turned(entry: Mapping, turn: bool) -> Mapping:
+    """A pair's entry seen from its second run."""
+    if not turn:
+        return entry
+    pair = entry["interval"]
+    if "ratio" in entry:
+        return {"ratio": 1 / entry["ratio"], "interval": pair and [1 / pair[1], 1 / pair[0]]}
+    return {"difference": -entry["difference"], "interval": pair and [-pair[1], -pair[0]]}
+
+
+def crossings_text(part: ResultSet) -> str:
+    lines = [
+        f"  {pair['a']} and {pair['b']}: "
+        + ", ".join(f"about {words.number(c['about'])} (between {c['after']} and {c['before']})" for c in pair["at"])
+        for pair in part.content["crossings"]
+        if pair["at"]
+    ]
+    return "\n".join(lines) if lines else "  no two of them within the lengths evaluated"

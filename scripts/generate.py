@@ -1,0 +1,73 @@
+"""Continue a prompt with a trained model.
+
+    python scripts/generate.py outputs/latest --prompt "In 1921 the" --tokens 100 --temperature 0.8 --top-k 50 --seed 0
+
+The text begins with the end-of-text token, as in evaluation, then comes the prompt. Prompt and
+continuation are printed, and nothing else goes to stdout.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+import torch
+
+from alibi.environment import pick_device
+from alibi.generation import generate
+from alibi.runs import Checkpoint, resolve_runs
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", help="a run folder, a checkpoint folder, or latest")
+    parser.add_argument("--prompt", default="", help="text to continue; - reads it from stdin; none: the model begins")
+    parser.add_argument("--tokens", type=int, default=100, help="how many to add (100)")
+    parser.add_argument("--temperature", type=float, default=1.0, help="0 is greedy (1.0)")
+    parser.add_argument("--top-k", type=int, help="draw from so many likeliest tokens")
+    parser.add_argument("--top-p", type=float, help="draw from the likeliest tokens that sum to this probability")
+    parser.add_argument("--seed", type=int, help="of the draws; without it they differ each time")
+    parser.add_argument("--stop", action="store_true", help="end at end-of-text (with words as tokens: at a line end)")
+    parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
+    return parser.parse_args()
+
+
+def continued(options: argparse.Namespace) -> str:
+    """Prompt and continuation.
+
+    Raises:
+        ValueError, FileNotFoundError: options out of range, no run, a damaged checkpoint.
+    """
+    if options.seed is not None and options.temperature == 0:
+        raise ValueError("--seed would be ignored: --temperature 0 is greedy; leave --seed out.")
+    device = pick_device(options.device)
+    paths = resolve_runs(options.run, Path("outputs"))
+    if len(paths) > 1:
+        raise ValueError(f"{options.run} means {len(paths)} checkpoints; name one of them.")
+    checkpoint = Checkpoint(paths[0])
+    tokenizer, model = checkpoint.load_tokenizer(), checkpoint.load_model(device)
+    text = sys.stdin.read() if options.prompt == "-" else options.prompt
+    prompt = [tokenizer.end_of_text, *tokenizer.encode_prompt(text)]
+    ids = generate(
+        model,
+        torch.tensor([prompt], device=device),
+        options.tokens,
+        temperature=options.temperature,
+        top_k=options.top_k,
+        top_p=options.top_p,
+        generator=None if options.seed is None else torch.Generator().manual_seed(options.seed),
+        stop_id=tokenizer.end_of_text if options.stop else None,
+    )[0].tolist()
+    trained = checkpoint.config["train"]["seq_len"]
+    if len(ids) > trained:
+        print(f"note: {len(ids)} tokens go past the training length ({trained})", file=sys.stderr)
+    added = ids[len(prompt) :]
+    if options.stop and tokenizer.end_of_text in added:
+        added = added[: added.index(tokenizer.end_of_text)]
+    return tokenizer.decode(prompt[1:] + added)
+
+
+if __name__ == "__main__":
+    try:
+        print(continued(parse()))
+    except (ValueError, FileNotFoundError) as error:
+        sys.exit(f"error: {' '.join(str(error).split())}")

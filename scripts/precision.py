@@ -1,0 +1,75 @@
+"""What fp32, bf16 and (on CUDA) fp16 cost against float64: perplexity, and nats of single tokens.
+
+    python scripts/precision.py outputs/latest --lengths 512 2048 --tokens 4096 [--out FILE.json]
+
+A sample from the beginning of the split is scored in whole windows without overlap, the same
+targets at each length. Precision is as in training and evaluation: products are narrow, weights
+and sums are not.
+"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from alibi.environment import environment, pick_device
+from alibi.evaluation import open_evaluation_text
+from alibi.evaluation.precision import compare_precisions, precision_table, precisions_of, sample_of
+from alibi.runs import Checkpoint, resolve_runs, write_atomically
+from alibi.training.settings import PathsConfig
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", help="a run folder, a checkpoint folder, or latest")
+    parser.add_argument("--lengths", type=int, nargs="+", default=[512, 2048], help="inputs of one pass (512 2048)")
+    parser.add_argument("--tokens", type=int, default=4096, help="size of the sample (4096)")
+    parser.add_argument("--split", choices=("validation", "test"), default="validation")
+    parser.add_argument("--batch-tokens", type=int, default=8192, help="inputs scored at once (8192)")
+    parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
+    parser.add_argument("--out", type=Path, help="write the rows to this JSON file too")
+    return parser.parse_args()
+
+
+def compare(options: argparse.Namespace) -> dict:
+    """All that the file holds.
+
+    Raises:
+        ValueError, FileNotFoundError, ConnectionError: options out of range, no run, no text.
+    """
+    device = pick_device(options.device)
+    if options.batch_tokens < 1:
+        raise ValueError(f"--batch-tokens ({options.batch_tokens}) must be at least 1.")
+    paths = resolve_runs(options.run, Path("outputs"))
+    if len(paths) > 1:
+        raise ValueError(f"{options.run} means {len(paths)} checkpoints; name one of them.")
+    checkpoint = Checkpoint(paths[0])
+    text = open_evaluation_text(checkpoint, checkpoint.data_config, options.split, None, Path(PathsConfig().cache))
+    sample = sample_of(text.tokens, options.tokens, options.lengths)
+    model = checkpoint.load_model(device)
+    rows = compare_precisions(
+        model, sample, options.lengths, precisions_of(device), device, batch_tokens=options.batch_tokens
+    )
+    return {
+        "kind": "precision",
+        "checkpoint": {
+            "path": checkpoint.path.relative_to(checkpoint.run.parent).as_posix(),
+            "sha256": checkpoint.sha256,
+            "step": checkpoint.step,
+        },
+        "data": {"name": sample.text["name"], "split": options.split, "tokens": len(sample)},
+        "made_with": environment(device),
+        "rows": rows,
+    }
+
+
+if __name__ == "__main__":
+    try:
+        options = parse()
+        report = compare(options)
+        print(precision_table(report["rows"]))
+        if options.out:
+            options.out.parent.mkdir(parents=True, exist_ok=True)
+            write_atomically(options.out, json.dumps(report, indent=1, allow_nan=False) + "\n")
+    except (ValueError, FileNotFoundError, ConnectionError) as error:
+        sys.exit(f"error: {' '.join(str(error).split())}")

@@ -1,0 +1,34 @@
+import json
+
+from alibi.reporting.metrics import read_training, smooth, thin
+
+
+def test_curves_of_a_run(tmp_path):
+    rows = [{"step": i, "tokens": 10 * i, "train/loss": 5.0 - i / 100} for i in range(1, 101)]
+    rows[49]["val/loss"] = 4.0
+    text = "\n".join(json.dumps(row) for row in rows)
+    # A resumed run wrote step 100 again; a kill cut the last line; NaN and lists are no points.
+    again = {"step": 100, "tokens": 1000, "train/loss": 3.5}
+    broken = '{"tokens": 1, "train/loss": NaN}\n[1]\n{"tokens": "x", "train/loss": 1}\n{"step": 101, "tok'
+    (tmp_path / "metrics.jsonl").write_text(f"{text}\n{json.dumps(again)}\n{broken}")
+    curves = read_training(tmp_path)
+    assert len(curves.train) == 100
+    assert curves.train[-1] == (1000, 3.5)
+    assert curves.val == [(500, 4.0)]
+
+
+def test_without_a_file_or_a_number_there_are_no_curves(tmp_path):
+    assert read_training(tmp_path) is None
+    (tmp_path / "metrics.jsonl").write_text('{"step": 1}\n')
+    assert read_training(tmp_path) is None
+
+
+def test_smoothing_keeps_means_and_thinning_keeps_the_last_point():
+    curve = [(float(i), float(i % 2)) for i in range(1000)]
+    smoothed = smooth(curve, 300)
+    assert len(smoothed) == 100
+    assert all(y == 0.5 for _, y in smoothed)
+    assert len(smooth(curve, 30)) <= 30
+    assert thin(curve, 30)[-1] == curve[-1]
+    assert len(thin(curve, 30)) <= 31
+    assert thin([], 30) == smooth([], 30) == []

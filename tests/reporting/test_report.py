@@ -1,0 +1,153 @@
+"""The folder that write_report makes, and the page as a file; test_browser.py looks at it in a browser."""
+
+import itertools
+import json
+import re
+
+import pytest
+from comparisons import compare, make_study
+from PIL import Image
+
+from alibi.reporting import load_results, write_report
+from alibi.reporting import page as page_module
+from alibi.reporting.page import render_page, script_json
+from alibi.reporting.settings import setting_rows
+from alibi.reporting.study import join
+from alibi.reporting.tables import is_apart
+
+
+def rendered(study):
+    paths, comparison = study
+    return render_page(join(load_results(paths), comparison))
+
+
+def own_part(page):
+    """The page without the chart library."""
+    return re.sub(r"<script>/\*\*\n\* plotly\.js.*?</script>", "", page, flags=re.DOTALL)
+
+
+def page_json(page):
+    return json.loads(re.search(r'<script type="application/json" id="data">(.*?)</script>', page, re.DOTALL).group(1))
+
+
+def test_a_report_is_a_page_figures_and_tables(small_study, tmp_path):
+    paths, comparison = small_study
+    written = write_report(load_results(paths), comparison, tmp_path / "report")
+    assert written[0] == tmp_path / "report" / "index.html"
+    assert all(path.stat().st_size > 0 for path in written)
+    figures = {path.name for path in written if path.parent.name == "figures"}
+    stems = ("perplexity-wikitext2-validation-stride-16", "word-perplexity-wikitext2-validation-nonoverlapping")
+    stems += ("context-wikitext2-validation-nonoverlapping-512", "cost-wikitext2-validation-nonoverlapping")
+    for stem in (*stems, "two-part-split", "training"):
+        assert {f"{stem}.{ending}" for ending in ("png", "svg", "pdf")} <= figures
+    for path in written:
+        if path.suffix == ".png":
+            with Image.open(path) as image:
+                assert image.size[0] >= 1000
+                assert len(set(image.convert("L").tobytes())) > 20, "a blank picture"
+
+
+def test_the_page_is_one_small_file_and_names_no_other(whole_study):
+    page = rendered(whole_study)
+    assert len(page.encode()) <= 6_000_000
+    assert page.count("plotly.js v") == 1, "one copy"
+    own = own_part(page)
+    assert not re.findall(r"""(?:src|href|url)\s*[=(]\s*["']?(?!#|data:)[a-z/.]""", own), "nothing is fetched"
+    assert "default-src 'none'" in own
+    assert own.index("<h1>") < own.index("<h2>Results")
+    # Headings in order: a level is never skipped.
+    levels = [int(n) for n in re.findall(r"<h(\d)", own)]
+    assert all(b <= a + 1 for a, b in itertools.pairwise(levels))
+
+
+def test_a_page_that_grows_too_large_holds_less_and_then_is_refused(small_study, monkeypatch):
+    full = rendered(small_study)
+    monkeypatch.setattr(page_module, "LARGEST_BYTES", len(full.encode()) - 1)
+    less = rendered(small_study)
+    assert len(less) < len(full)
+    assert "To keep this page small" in less
+    assert "To keep this page small" not in full
+    monkeypatch.setattr(page_module, "LARGEST_BYTES", 1000)
+    with pytest.raises(ValueError, match="may be 1,000; name fewer runs"):
+        rendered(small_study)
+
+
+@pytest.mark.parametrize(
+    "name", ["<script>alert(1)</script>", "</script><script>alert(1)</script>", "\u2028<!--", "a&b\"'"]
+)
+def test_a_hostile_name_is_text_in_the_file(tmp_path, name):
+    page = rendered(make_study(tmp_path, ("alibi",), (0,), (None,), (128, 256), labels={"alibi": name}))
+    assert "<script>alert" not in page
+    data = re.search(r'id="data">(.*?)</script>', page, re.DOTALL).group(1)
+    assert not set(data) & set("<>&\u2028\u2029")
+    assert page_json(page)["runs"][0]["label"] == name
+
+
+def test_json_for_a_script():
+    assert script_json({"a": "</script>\u2028"}) == '{"a":"\\u003c/script\\u003e\\u2028"}'
+    with pytest.raises(ValueError, match="JSON compliant"):
+        script_json(float("nan"))
+
+
+def test_one_run_only_says_so(tmp_path):
+    page = own_part(rendered(make_study(tmp_path, ("none",), (3,), (None,))))
+    assert "One run only: nothing to compare." in page
+    assert "Not known here: it needs a nonoverlapping and a sliding evaluation" in page
+    assert "No two curves cross" in page
+
+
+def test_older_files_are_shown_with_what_they_lack(make_result):
+    paths = [make_result(), make_result("t5", {64: 3.0, 128: "out of memory: <b>"})]
+    comparison = compare(paths)
+    page = own_part(rendered((paths, comparison)))
+    assert "All result files of this page have no checksum" in page
+    assert "have no intervals" in page
+    assert "None of the result files has its nats by context" in page
+    assert "None of the runs has its metrics.jsonl" in page
+    assert "Older files, without the run's settings" in page
+    assert "t5 L=64 seed 0 at length 128: out of memory: &lt;b&gt;" in page
+
+
+def test_a_nan_row_stands_with_its_reason(make_result):
+    path = make_result("none", {64: 3.0, 128: float("nan")})
+    comparison = compare([make_result()])
+    told = comparison["sets"][0]
+    told["runs"].append(told["runs"][0] | {"key": "r1", "label": "none L=64 seed 0", "path": str(path), "line": "none"})
+    told["lines"].append({"label": "none", "method": "none", "seq_len": 64, "runs": ["r1"], "lengths": []})
+    page = own_part(rendered(([path, make_result()], comparison)))
+    assert "none L=64 seed 0 at length 128: not a number: perplexity is nan" in page
+    assert page_json(page)["sets"][0]["runs"][1]["rows"][1]["error"] == "not a number: perplexity is nan"
+
+
+def test_nothing_comparable_still_has_a_page(tmp_path):
+    comparison = {"schema": 1, "intervals": None, "sets": [], "changes": [], "refused": ["a and b: other text"]}
+    page = own_part(rendered(([], comparison)))
+    assert "<li>a and b: other text</li>" in page
+    assert "None of the result files given could be put beside another" in page
+
+
+def test_settings_that_differ_and_the_common_ones(small_study):
+    paths, comparison = small_study
+    table, common, silent = setting_rows(join(load_results(paths), comparison))
+    assert table.header == ["run", "model.position.name", "seed"]
+    assert [cell for cell, _ in table.rows[3]] == ["t5 L=128 seed 1", "t5", "1"]
+    assert ("optimizer.lr", "0.003") in common
+    assert silent == []
+
+
+def test_lines_are_told_apart_only_where_every_pair_is(small_study):
+    paths, comparison = small_study
+    part = join(load_results(paths), comparison).sets[0]
+    assert is_apart(part, "alibi L=128", "t5 L=128", 512, "perplexity") is True
+    assert is_apart(part, "t5 L=128", "alibi L=128", 512, "perplexity") is False, "the other way round"
+    assert is_apart(part, "alibi L=128", "t5 L=128", 128, "perplexity") is False
+    assert is_apart(part, "alibi L=128", "t5 L=128", 999, "perplexity") is None
+
+
+def test_the_page_holds_the_splits_in_every_unit(small_study):
+    data = page_json(rendered(small_study))
+    factors = data["changes"][0]["factors"]
+    assert factors["word_perplexity"] == pytest.approx(317_905 / 217_646, rel=1e-5)
+    assert [len(data["sets"]), len(data["runs"]), len(data["training"])] == [2, 4, 4]
+    for entry in data["changes"][0]["lengths"]:
+        assert entry["whole"][0] == pytest.approx(entry["longer_context"][0] + entry["early_tokens"][0], abs=1e-5)

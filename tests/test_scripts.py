@@ -1,0 +1,92 @@
+"""The report script as a user runs it, on results that a real training and evaluation left; and on bad input."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from alibi.evaluation import EvaluationSettings, evaluate_checkpoint, open_evaluation_text
+from alibi.runs import Checkpoint, checkpoint_of
+from alibi.training import train
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture
+def study(small_run, tmp_path, cache):
+    """Two methods and two seeds, evaluated by both protocols; the folder that holds their runs."""
+    for method, seed in (("alibi", 0), ("alibi", 1), ("sinusoidal", 0)):
+        folder = tmp_path / "study" / f"{method}-{seed}"
+        train(small_run(method, seed, max_steps=2), folder)
+        checkpoint = Checkpoint(checkpoint_of(folder))
+        text = open_evaluation_text(checkpoint, checkpoint.data_config, "validation", None, cache)
+        settings = EvaluationSettings(lengths=[16, 64], stride=[None, 2])
+        evaluate_checkpoint(checkpoint, text, settings, torch.device("cpu"), "fp32")
+    return tmp_path / "study"
+
+
+def script(name, *arguments, fails=False):
+    command = [sys.executable, ROOT / "scripts" / f"{name}.py", *map(str, arguments)]
+    env = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=200, env=env)
+    assert (done.returncode != 0) == fails, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    return done.stderr if fails else done.stdout
+
+
+def test_a_report_of_a_study(study, tmp_path):
+    out = script("report", study / "*", "--out", tmp_path / "report")
+    for wanted in ("alibi L=16 seed 0", "alibi L=16 seed 1", "sinusoidal L=16 seed 0", "early tokens", "how far"):
+        assert wanted.lower() in out.lower(), wanted
+    assert "other protocol: nonoverlapping and stride-2" in out
+    comparison = json.loads((tmp_path / "report" / "comparison.json").read_text())
+    assert len(comparison["sets"]) == 2
+    assert len(comparison["changes"]) == 3
+    page = (tmp_path / "report" / "index.html").read_text()
+    assert "<script" in page
+    assert not re.search(r'(src|href)="https?:', page.split("<main")[0]), "nothing is loaded from a network"
+    endings = {path.suffix for path in (tmp_path / "report").rglob("*.*")}
+    assert endings == {".html", ".json", ".png", ".svg", ".pdf", ".md", ".tex"}
+
+
+def test_runs_that_may_not_be_compared_are_refused_with_the_reason(study, tmp_path):
+    plain, sliding = (next((study / run / "evaluation").glob(f"*{protocol}.json")) for run, protocol in (
+        ("alibi-0", "nonoverlapping"), ("sinusoidal-0", "stride-2")))  # fmt: skip
+    told = script("report", plain, sliding, "--out", tmp_path / "report", fails=True)
+    assert "no two of these 2 runs may be compared" in told
+    assert "other protocol" in told
+    assert not (tmp_path / "report").exists()
+
+
+def test_a_bad_file_is_named_and_nothing_is_lost(study, tmp_path):
+    path = next((study / "alibi-0" / "evaluation").glob("*nonoverlapping.json"))
+    good = path.read_text()
+    nan = json.loads(good)
+    del nan["sha256"]  # NaN can have none
+    nan["rows"][1]["perplexity"] = float("nan")
+    for bad, reason in (
+        (good[: len(good) // 2], "no result file"),
+        (good.replace('"schema": 1', '"schema": 9'), "schema 9"),
+        (re.sub(r'"perplexity": \d', '"perplexity": 9', good, count=1), "by hand"),
+    ):
+        path.write_text(bad)
+        told = script("report", study / "*", "--out", tmp_path / "report", fails=True)
+        assert reason in told
+        assert str(path) in told
+        assert path.read_text() == bad
+        assert not (tmp_path / "report").exists()
+    path.write_text(json.dumps(nan))
+    assert "perplexity is nan" in script("report", study / "*"), "the row stands with its reason, the others go on"
+
+
+def test_one_run_and_no_run(study, tmp_path):
+    assert "one run only" in script("report", study / "sinusoidal-0")
+    assert "holds no result file; python evaluate.py" in script("report", tmp_path / "nothing*", fails=True)
+    shutil.rmtree(study / "alibi-0" / "evaluation")
+    assert "holds no result file" in script("report", study / "alibi-0", fails=True)
