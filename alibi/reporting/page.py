@@ -137,6 +137,7 @@ def _set(part: ResultSet, short: str) -> Mapping:
         "content": part.content,
         "results": [(metric, result_rows(part, metric), order_rows(part, metric)) for metric in part.metrics],
         "far": far_rows(part),
+        "crossings": [pair for pair in part.content["crossings"] if pair["at"]],
         "stride": part.content["protocol"].partition("stride-")[2],
         "units": {run.result.content["data"]["tokens"] for run in part.runs},
     }

@@ -124,7 +124,7 @@ def load_result(path: Path) -> Result:
         raise ValueError(f"{path} has schema {schema}; this version reads {SCHEMA}. {REMEDY}")
     checked = "sha256" in content
     if checked and content["sha256"] != checksum(content):
-        raise ValueError(f"{path} does not fit its own sha256: it was changed after it was written. {REMEDY}")
+        raise ValueError(f"{path} does not fit its own sha256: it was changed by hand, or cut off. {REMEDY}")
     wrong = check_fields(content) or _broken_outside_rows(content)
     if wrong:
         raise ValueError(f"{path} is no result file of schema {SCHEMA}: {wrong}. {REMEDY}")
