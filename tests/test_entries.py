@@ -55,10 +55,12 @@ def test_train_then_evaluate(entry, corpus, tmp_path):
     for result in results.values():
         assert [row["length"] for row in result["rows"]] == [32, 64]
         assert {row["scored_tokens"] for row in result["rows"]} == {result["data"]["tokens"]}
-    table = [line for line in out.splitlines() if line.startswith("alibi ")]
+    table = [line for line in out.splitlines() if re.match(r"alibi +32", line)]
     assert len(table) == 4  # per token and per word, for two protocols
     assert f"{results['step-00000003-wikitext2-test-nonoverlapping.json']['rows'][0]['perplexity']:.2f}*" in table[0]
-    for ending in ("png", "svg"):
+    assert results["step-00000003-wikitext2-test-nonoverlapping.json"]["how_far"]["training_length"] == 32
+    assert "How far each run holds, wikitext2 test, stride-16" in out
+    for ending in ("png", "svg", "pdf"):
         assert (run / "evaluation" / f"perplexity-wikitext2-test-nonoverlapping.{ending}").exists()
 
     moved = run.rename(tmp_path / "elsewhere")

@@ -1,7 +1,8 @@
-"""metrics.jsonl beside a run, read for its training curves."""
+"""metrics.jsonl beside a run, read for its training curves and for what training cost."""
 
 import json
 import math
+import statistics
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,10 +11,17 @@ LARGEST_BYTES = 256 * 2**20
 
 @dataclass(frozen=True)
 class Training:
-    """Curves of one run, over tokens seen. `train` is smoothed; `val` stands where the run validated."""
+    """Curves of one run, over tokens seen. `train` is smoothed; `val` stands where the run validated.
+
+    Attributes:
+        tokens_per_sec: the median over the steps logged, validation apart.
+        memory_mib: the peak of the process, or of the GPU.
+    """
 
     train: list[tuple[float, float]]
     val: list[tuple[float, float]]
+    tokens_per_sec: float | None = None
+    memory_mib: float | None = None
 
 
 def read_training(folder: Path, points: int = 300) -> Training | None:
@@ -34,17 +42,25 @@ def read_training(folder: Path, points: int = 300) -> Training | None:
     # By tokens, so that what a resumed run wrote again replaces what it wrote first.
     train: dict[float, float] = {}
     val: dict[float, float] = {}
+    speed: dict[float, float] = {}
+    memory: dict[float, float] = {}
+    wanted = {"train/loss": train, "val/loss": val, "perf/tokens_per_sec": speed, "perf/max_memory_mib": memory}
     for line in lines:
         try:
             record = json.loads(line)
         except (ValueError, RecursionError):
             continue
-        for name, curve in (("train/loss", train), ("val/loss", val)):
+        for name, curve in wanted.items():
             if isinstance(record, dict) and _is_number(record.get("tokens")) and _is_number(record.get(name)):
                 curve[record["tokens"]] = record[name]
     if not train and not val:
         return None
-    return Training(smooth(sorted(train.items()), points), thin(sorted(val.items()), points))
+    return Training(
+        smooth(sorted(train.items()), points),
+        thin(sorted(val.items()), points),
+        statistics.median(speed.values()) if speed else None,
+        max(memory.values(), default=None),
+    )
 
 
 def smooth(curve: list[tuple[float, float]], points: int) -> list[tuple[float, float]]:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from alibi.reporting import words
+from alibi.reporting.metrics import read_training
 from alibi.reporting.study import ResultSet, Run, Study
 from alibi.reporting.table import METRICS
 
@@ -158,7 +159,7 @@ def change_rows(study: Study) -> Table:
 
 
 def run_rows(study: Study) -> Table:
-    """Parameters and compute of each run."""
+    """Parameters and compute of each run, and what its training cost where its log is beside it."""
     rows = []
     for run in study.runs:
         told = run.result.content["checkpoint"]
@@ -166,12 +167,15 @@ def run_rows(study: Study) -> Table:
         counts = [told.get("parameters"), *(inside.get(p) for p in ("position", "embedding", "rest"))]
         counts += [run.result.step, training.get("tokens")]
         cells = ["–" if n is None else f"{n:,.0f}" for n in counts]
-        work = words.flops(training["flops"]) if training.get("flops") else "–"
-        device = str((run.result.content.get("made_with") or {}).get("device", "–"))
-        rows.append([(text, "") for text in (run.label, *cells, work, device)])
-    header = ["run", "parameters", "in position", "in embedding", "rest", "steps", "tokens"]
-    header += ["training flops", "evaluated on"]
-    return Table("runs", "Parameters and compute", header, rows)
+        log = read_training(run.result.folder)
+        cost = [None, None] if log is None else [log.tokens_per_sec, log.memory_mib]
+        cells.append(words.flops(training["flops"]) if training.get("flops") else "–")
+        cells += ["–" if n is None else f"{n:,.0f}" for n in cost]
+        rows.append([(text, "") for text in (run.label, *cells)])
+    header = ["run", "parameters", "in position", "in embedding", "rest", "steps", "tokens", "training flops"]
+    header += ["training tokens/s", "training MiB"]
+    note = "Tokens/s in training is the median of the log, memory its peak, on whatever else the machine was doing."
+    return Table("runs", "Parameters and compute", header, rows, note)
 
 
 def all_tables(study: Study) -> list[Table]:

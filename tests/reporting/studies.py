@@ -156,7 +156,13 @@ def write_metrics(path, run):
     lines = []
     for step in range(1, 801):
         loss = 4.4 + 4 * step**-0.35 + 0.05 * math.sin(step * 1.7) + 0.02 * len(run[0]) / 10
-        record = {"step": step, "tokens": step * 4096, "train/loss": loss, "perf/tokens_per_sec": 9000.0}
+        record = {
+            "step": step,
+            "tokens": step * 4096,
+            "train/loss": loss,
+            "perf/tokens_per_sec": 9000.0,
+            "perf/max_memory_mib": 700.0,
+        }
         if step % 100 == 0:
             record["val/loss"] = loss + 0.08
         lines.append(json.dumps(record))

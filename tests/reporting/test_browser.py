@@ -114,7 +114,7 @@ def test_it_loads_without_a_complaint_and_asks_for_nothing(browser, address):
     assert complaints(browser) == []
     assert requests(browser) == [address]
     assert browser.title == "Perplexity against length: wikitext2 validation"
-    for name, least in (("perplexity", 25), ("context", 10), ("split", 20), ("cost", 10), ("training", 20)):
+    for name, least in (("perplexity", 25), ("context", 9), ("split", 20), ("cost", 10), ("training", 20)):
         assert chart(browser, name, "gd.querySelectorAll('.trace, .point').length") >= least, name
 
 
