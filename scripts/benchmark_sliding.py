@@ -24,7 +24,7 @@ import torch
 
 from alibi.data import TokenFile
 from alibi.environment import environment
-from alibi.evaluation import model_scorer, score
+from alibi.evaluation import fast_batch_tokens, model_scorer, score
 from alibi.interop import to_mpt
 from alibi.model import LanguageModel, ModelConfig
 from alibi.runs import load_model, write_atomically
@@ -126,7 +126,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--lengths", type=int, nargs="+", default=[256, 512, 1024], help="multiples of 8")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--windows", type=int, default=32, help="windows after the first `length` targets (32)")
-    parser.add_argument("--batch-tokens", type=int, default=8192, help="inputs that we score at once (8192)")
+    parser.add_argument("--batch-tokens", type=int, default=fast_batch_tokens(CPU), help="inputs that we score at once")
     parser.add_argument("--run", help="weights of a run (alibi, default shape); otherwise random ones")
     parser.add_argument("--layers", type=int, default=6)
     parser.add_argument("--d-model", type=int, default=256)

@@ -25,7 +25,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--lengths", type=int, nargs="+", default=[512, 2048], help="inputs of one pass (512 2048)")
     parser.add_argument("--tokens", type=int, default=4096, help="size of the sample (4096)")
     parser.add_argument("--split", choices=("validation", "test"), default="validation")
-    parser.add_argument("--batch-tokens", type=int, default=8192, help="inputs scored at once (8192)")
+    parser.add_argument("--batch-tokens", type=int, help="inputs scored at once (what is fast on the device)")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
     parser.add_argument("--out", type=Path, help="write the rows to this JSON file too")
     return parser.parse_args()
@@ -38,7 +38,7 @@ def compare(options: argparse.Namespace) -> dict:
         ValueError, FileNotFoundError, ConnectionError: options out of range, no run, no text.
     """
     device = pick_device(options.device)
-    if options.batch_tokens < 1:
+    if options.batch_tokens is not None and options.batch_tokens < 1:
         raise ValueError(f"--batch-tokens ({options.batch_tokens}) must be at least 1.")
     paths = resolve_runs(options.run, Path("outputs"))
     if len(paths) > 1:

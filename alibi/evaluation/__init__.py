@@ -3,7 +3,7 @@
 from alibi.evaluation.comparison import compare as compare_results
 from alibi.evaluation.evaluate import evaluate_checkpoint
 from alibi.evaluation.results import find_results
-from alibi.evaluation.score import Scorer, model_scorer, score
+from alibi.evaluation.score import Scorer, fast_batch_tokens, model_scorer, score
 from alibi.evaluation.settings import EvaluationSettings, in_order
 from alibi.evaluation.sums import Accumulator, NatsSum, bits_per_byte, perplexity
 from alibi.evaluation.text import EvaluationText, open_evaluation_text
@@ -17,6 +17,7 @@ __all__ = [
     "bits_per_byte",
     "compare_results",
     "evaluate_checkpoint",
+    "fast_batch_tokens",
     "find_results",
     "in_order",
     "model_scorer",

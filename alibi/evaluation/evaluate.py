@@ -21,7 +21,7 @@ from alibi.evaluation.results import (
     write_result,
 )
 from alibi.evaluation.row import score_length, warm_up
-from alibi.evaluation.score import model_scorer
+from alibi.evaluation.score import fast_batch_tokens, model_scorer
 from alibi.evaluation.settings import EvaluationSettings, in_order
 from alibi.evaluation.statistics import ABOUT_INTERVALS
 from alibi.evaluation.text import EvaluationText
@@ -51,6 +51,7 @@ def evaluate_checkpoint(
         say(f"this is not the text that {checkpoint.run.name} was trained beside: its hash is in the result's name")
     model, groups = checkpoint.load_model(device), text_groups(text.tokens)
     scorer = cached_scorer(model, precision) if settings.cached else model_scorer(model, precision)
+    batch_tokens = settings.batch_tokens or fast_batch_tokens(device, settings.cached)
     paths, warm = [], False
     for stride in settings.strides:
         head = result_head(checkpoint, model, text, settings, stride, precision) | {
@@ -64,10 +65,10 @@ def evaluate_checkpoint(
             say(f"{path.name}: lengths {done} are there already (eval.reuse=true)")
         for length in [n for n in lengths if n not in done]:
             if not warm:
-                warm_up(text.tokens, length, scorer, device, settings.batch_tokens)
+                warm_up(text.tokens, length, scorer, device, batch_tokens)
                 warm = True
             window = stride or length
-            rows[length] = score_length(text.tokens, groups, length, window, scorer, device, settings.batch_tokens)
+            rows[length] = score_length(text.tokens, groups, length, window, scorer, device, batch_tokens)
             if error := rows[length].get("error"):
                 say(f"length {length}: {error}")
             write_result(path, head, rows.values(), settings.within_percent)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from alibi.data import TokenFile, Window
-from alibi.evaluation.score import Scorer, model_scorer, score
+from alibi.evaluation.score import Scorer, fast_batch_tokens, model_scorer, score
 from alibi.evaluation.sums import perplexity
 from alibi.model import LanguageModel
 
@@ -67,7 +67,7 @@ def compare_precisions(
     lengths: Sequence[int],
     precisions: Sequence[str],
     device: torch.device,
-    batch_tokens: int = 8192,
+    batch_tokens: int | None = None,
 ) -> list[dict]:
     """Rows of {"length", "precision", "tokens", "perplexity"}, float64 first at each length.
 
@@ -77,9 +77,10 @@ def compare_precisions(
     Args:
         tokens: a sample, see sample_of.
         precisions: of fp32, bf16, fp16.
+        batch_tokens: inputs scored at once; None means what is fast on the device.
     """
     exact_model = copy.deepcopy(model).double()
-    rows = []
+    rows, batch_tokens = [], batch_tokens or fast_batch_tokens(device)
     for length in sorted(set(lengths)):
 
         def nats(scorer: Scorer, length: int = length) -> Tensor:

@@ -16,6 +16,16 @@ from alibi.model import LanguageModel
 Scorer = Callable[[Tensor, Tensor, int], Tensor]
 
 
+def fast_batch_tokens(device: torch.device, cached: bool = False) -> int:
+    """Inputs to score at once where nobody says how many.
+
+    On a CPU the activations of more leave its caches and are fresh pages in every layer: six layers of
+    width 256 scored 512-token windows 1.5 times as fast with 1,024 inputs at once as with 8,192. Not so
+    through the cache, where an input is a pass of its own.
+    """
+    return 1024 if device.type == "cpu" and not cached else 8192
+
+
 def model_scorer(model: LanguageModel, precision: str = "fp32") -> Scorer:
     """A model of ours, in evaluation mode, as a scorer."""
 

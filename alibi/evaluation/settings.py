@@ -14,7 +14,7 @@ class EvaluationSettings:
             of numbers and None.
         split: validation or test.
         max_tokens: cut the split at the last whole line within so many tokens.
-        batch_tokens: inputs scored at once, where several windows fit.
+        batch_tokens: inputs scored at once, where several windows fit; None means what is fast on the device.
         cached: score through the key/value cache, token by token, as decoding would.
         within_percent: how far a run reaches is the longest length whose perplexity stays within so many per cent.
         reuse: keep rows that an earlier evaluation of the same checkpoint, text, protocol and precision left.
@@ -26,7 +26,7 @@ class EvaluationSettings:
     stride: Any = None
     split: str = "validation"
     max_tokens: int | None = None
-    batch_tokens: int = 8192
+    batch_tokens: int | None = None
     cached: bool = False
     within_percent: float = 2.0
     reuse: bool = False

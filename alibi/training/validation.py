@@ -1,11 +1,9 @@
 """Validation while training: the whole split, nonoverlapping, in fp32, by the evaluator's own code."""
 
 from alibi.data import TokenFile
-from alibi.evaluation import NatsSum, bits_per_byte, model_scorer, perplexity, score
+from alibi.evaluation import NatsSum, bits_per_byte, fast_batch_tokens, model_scorer, perplexity, score
 from alibi.model import LanguageModel
 from alibi.training.processes import Processes
-
-BATCH_TOKENS = 8192
 
 
 def validate(
@@ -16,10 +14,10 @@ def validate(
     A perplexity above the largest float64 is left out.
     """
     model.eval()
-    metrics = {}
+    metrics, batch_tokens = {}, fast_batch_tokens(model.device)
     for length in dict.fromkeys([seq_len, *more_lengths]):
         total = NatsSum()
-        for _ in score(tokens, length, length, model_scorer(model), [total], model.device, BATCH_TOKENS, procs.share):
+        for _ in score(tokens, length, length, model_scorer(model), [total], model.device, batch_tokens, procs.share):
             pass
         nats, count = procs.sum([total.nats, total.tokens], model.device)
         name = "" if length == seq_len else f"_{length}"
