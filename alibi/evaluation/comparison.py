@@ -6,19 +6,20 @@ outcome is one dictionary, which is JSON, and which is all that reporting knows 
 """
 
 import math
-from collections import Counter
 from collections.abc import Mapping
 from itertools import combinations
 from pathlib import Path
 
 import numpy as np
 
+from alibi.evaluation.names import Names
 from alibi.evaluation.reach import crossings
 from alibi.evaluation.statistics import ABOUT_INTERVALS, interval, over_seeds, resampled_sums
 
 SCHEMA = 1
 # What two results must share, in the words of a refusal.
 SHARED = ("split", "text or part of it (sha256)", "protocol", "precision", "scorer")
+LARGEST_EXPONENT = 700  # exp of more is no float
 COUNTS = {"perplexity": "tokens", "word_perplexity": "words", "bits_per_byte": "bytes"}
 
 
@@ -35,13 +36,13 @@ def compare(results: Mapping[Path, dict]) -> dict:
     sets: dict[tuple, dict[Path, dict]] = {}
     for path, result in results.items():
         sets.setdefault(_measured(result), {})[path] = result
-    labels = _labels(results)
+    names = Names(results)
     return {
         "schema": SCHEMA,
         "intervals": ABOUT_INTERVALS,
-        "sets": [ComparableSet(members, labels).to_dict() for members in sets.values()],
+        "sets": [ComparableSet(members, names).to_dict() for members in sets.values()],
         "changes": [
-            {"run": labels[path], "path": str(path), **result["change"]}
+            {"run": names.runs[path], "path": str(path), **result["change"]}
             for path, result in results.items()
             if "change" in result
         ],
@@ -65,48 +66,16 @@ def _refusal(one: tuple[tuple, dict], other: tuple[tuple, dict]) -> str:
     return f"{name(a_files)} with {name(b_files)}: {'; '.join(reasons)}"
 
 
-def _labels(results: Mapping[Path, dict]) -> dict[Path, str]:
-    """alibi L=128 seed 0; with the step and the run's name where that is not enough to tell runs apart."""
-
-    def name(path: Path, result: dict, more: int) -> str:
-        checkpoint = result["checkpoint"]
-        parts = [_line_label(result), f"seed {checkpoint['seed']}", f"step {checkpoint['step']}", f"({_run(path)})"]
-        return " ".join(parts[: 2 + more])
-
-    def weights(result: dict) -> str:
-        return result["checkpoint"]["sha256"]
-
-    for more in range(3):
-        labels = {path: name(path, result, more) for path, result in results.items()}
-        named = Counter({(labels[path], weights(result)): 1 for path, result in results.items()}.keys())
-        if max(Counter(label for label, _ in named).values(), default=0) < 2:
-            break
-    return labels
-
-
-def _run(path: Path) -> str:
-    return path.absolute().parent.parent.name
-
-
-def _line_label(result: dict) -> str:
-    return f"{result['checkpoint']['model']} L={result['checkpoint']['seq_len']}"
-
-
-def _but_for_the_seed(result: dict) -> tuple:
-    """What runs share that differ in nothing but their seed."""
-    checkpoint = result["checkpoint"]
-    settings = {name: value for name, value in checkpoint.get("settings", {}).items() if name != "seed"}
-    same = (checkpoint["model"], checkpoint["seq_len"], checkpoint["step"], checkpoint.get("parameters"))
-    return *same, repr(sorted(settings.items())), result["data"].get("tokenizer", {}).get("name")
-
-
 class ComparableSet:
     """Results on one text by one protocol, and all that follows from setting them beside each other."""
 
-    def __init__(self, members: dict[Path, dict], labels: dict[Path, str]) -> None:
+    def __init__(self, members: dict[Path, dict], names: Names) -> None:
         self.results = {f"r{number}": result for number, result in enumerate(members.values())}
         self.paths = {f"r{number}": path for number, path in enumerate(members)}
-        self.labels = {key: labels[path] for key, path in self.paths.items()}
+        self.labels = {key: names.runs[path] for key, path in self.paths.items()}
+        self.lines: dict[str, list[str]] = {}
+        for key, path in self.paths.items():
+            self.lines.setdefault(names.lines[path], []).append(key)
         self.rows = {
             key: {row["length"]: row for row in result["rows"] if "error" not in row}
             for key, result in self.results.items()
@@ -117,7 +86,6 @@ class ComparableSet:
 
     def to_dict(self) -> dict:
         first = next(iter(self.results.values()))
-        lines = self._lines()
         return {
             "data": {name: first["data"].get(name) for name in ("name", "split", "sha256", "words", "bytes", "form")},
             "protocol": first["protocol"]["name"],
@@ -125,12 +93,12 @@ class ComparableSet:
             "scorer": first.get("scorer", "full"),
             "metrics": self.metrics,
             "note": self._note(),
-            "runs": [self._run(key, lines) for key in self.results],
-            "lines": [self._line(label, keys) for label, keys in lines.items()],
+            "runs": [self._run(key) for key in self.results],
+            "lines": [self._line(label, keys) for label, keys in self.lines.items()],
             "pairs": [{"a": a, "b": b, "lengths": self._pair(a, b)} for a, b in combinations(self.results, 2)],
             "crossings": [
-                {"a": a, "b": b, "at": crossings(self._curve(lines[a]), self._curve(lines[b]))}
-                for a, b in combinations(lines, 2)
+                {"a": a, "b": b, "at": crossings(self._curve(self.lines[a]), self._curve(self.lines[b]))}
+                for a, b in combinations(self.lines, 2)
             ],
             "how_far": [
                 {"run": key, **result["how_far"], "evaluated_to": max(self.rows[key], default=None)}
@@ -146,30 +114,18 @@ class ComparableSet:
             return "the runs have different tokenizers, so perplexities per token are not compared; see words and bytes"
         return None
 
-    def _run(self, key: str, lines: dict[str, list[str]]) -> dict:
+    def _run(self, key: str) -> dict:
         checkpoint = self.results[key]["checkpoint"]
         return {
             "key": key,
             "label": self.labels[key],
             "path": str(self.paths[key]),
-            "line": next(label for label, keys in lines.items() if key in keys),
+            "line": next(label for label, keys in self.lines.items() if key in keys),
             "method": checkpoint["model"],
             "seq_len": checkpoint["seq_len"],
             "seed": checkpoint["seed"],
             "step": checkpoint["step"],
         }
-
-    def _lines(self) -> dict[str, list[str]]:
-        """Runs that differ in their seed alone, by a label of their own."""
-        alike: dict[tuple, list[str]] = {}
-        for key, result in self.results.items():
-            alike.setdefault(_but_for_the_seed(result), []).append(key)
-        named = Counter(_line_label(self.results[keys[0]]) for keys in alike.values())
-        lines = {}
-        for keys in alike.values():
-            label = _line_label(self.results[keys[0]])
-            lines[label if named[label] == 1 else f"{label} ({_run(self.paths[keys[0]])})"] = keys
-        return lines
 
     def _line(self, label: str, keys: list[str]) -> dict:
         first = self.results[keys[0]]["checkpoint"]
@@ -214,7 +170,10 @@ class ComparableSet:
         ]
 
     def _difference(self, a: str, b: str, length: int, metric: str) -> dict:
-        """Perplexity of a over that of b, or bits per byte of a less those of b, on the same resamples."""
+        """Perplexity of a over that of b, or bits per byte of a less those of b, on the same resamples.
+
+        Empty where a ratio is beyond what a float can hold.
+        """
         unit = COUNTS[metric]
 
         def mean(key: str) -> float:
@@ -231,4 +190,6 @@ class ComparableSet:
                 "difference": gap / math.log(2),
                 "interval": bounds and [bound / math.log(2) for bound in bounds],
             }
+        if max(map(abs, (gap, *(bounds or ())))) > LARGEST_EXPONENT:
+            return {}
         return {"ratio": math.exp(gap), "interval": bounds and [math.exp(bound) for bound in bounds]}
