@@ -13,6 +13,7 @@ from alibi.data import DataConfig
 from alibi.environment import pick_device
 from alibi.evaluation import (
     EvaluationSettings,
+    EvaluationText,
     compare_results,
     evaluate_checkpoint,
     find_results,
@@ -76,8 +77,8 @@ def evaluate(command: EvaluateCommand) -> None:
         print(f"{checkpoint.path}: {len(text.tokens):,} tokens of {text.tokens.text['name']} {settings.split}")
         files[checkpoint.path] = evaluate_checkpoint(checkpoint, text, settings, device, command.precision)
     figures = show(command, files)
-    for checkpoint in checkpoints:
-        track(command.tracking, checkpoint, files[checkpoint.path], figures)
+    for checkpoint, text in zip(checkpoints, texts, strict=True):
+        track(command.tracking, checkpoint, text, files[checkpoint.path], figures)
 
 
 def show(command: EvaluateCommand, files: dict[Path, list[Path]]) -> list[Path]:
@@ -111,7 +112,9 @@ def figure_folder(command: EvaluateCommand, results: list[Result]) -> Path:
     return (parents.pop() if len(parents) == 1 else Path(command.paths.outputs)) / "figures"
 
 
-def track(tracking: TrackingConfig, checkpoint: Checkpoint, files: list[Path], figures: list[Path]) -> None:
+def track(
+    tracking: TrackingConfig, checkpoint: Checkpoint, text: EvaluationText, files: list[Path], figures: list[Path]
+) -> None:
     """The rows of a checkpoint to its wandb run, as curves over the length and as a table, and the figures."""
     if tracking.wandb == "disabled":
         return
@@ -122,9 +125,10 @@ def track(tracking: TrackingConfig, checkpoint: Checkpoint, files: list[Path], f
     run_id, method = checkpoint.load_state()["wandb_id"], checkpoint.config["model"]["position"]["name"]
     results, last_step = load_results(files), checkpoint.config["train"]["max_steps"]
     wandb = Wandb(tracking, checkpoint.run, run_id, checkpoint.config, method)
-    wandb.log_rows(
-        {r.protocol if r.step == last_step else f"{r.protocol}-step-{r.step}": list(r.rows.values()) for r in results}
-    )
+    # A part of a text, or an earlier step, is a curve of its own.
+    part = "" if text.whole else f"-{len(text.tokens)}-tokens"
+    step = "" if checkpoint.step == last_step else f"-step-{checkpoint.step}"
+    wandb.log_rows({f"{result.protocol}{part}{step}": list(result.rows.values()) for result in results})
     rows = [_tracked_row(result, row) for result in results for row in result.rows.values()]
     wandb.log_table("evaluation_table", list(rows[0]), [list(row.values()) for row in rows])
     for path in figures:
@@ -160,7 +164,8 @@ def compare(wanted: Sequence[str]) -> tuple[list[Result], dict]:
     results = load_results(find_results(wanted))
     comparison = compare_results({result.path: result.content for result in results})
     runs = {result.content["checkpoint"]["sha256"] for result in results}
-    if len(runs) > 1 and not any(part["pairs"] for part in comparison["sets"]):
-        reasons = "\n".join(comparison["refused"])
+    if len(runs) > 1 and not any(pair["lengths"] for part in comparison["sets"] for pair in part["pairs"]):
+        notes = [part["note"] for part in comparison["sets"] if len(part["runs"]) > 1]
+        reasons = "\n".join([*notes, *comparison["refused"]])
         raise ValueError(f"no two of these {len(runs)} runs may be compared:\n{reasons}")
     return results, comparison

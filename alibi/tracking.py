@@ -127,7 +127,7 @@ class Wandb:
         def begin() -> None:
             import wandb
 
-            self.id = run_id or secrets.token_hex(4)
+            self.id = run_id or self._id_of_rows() or secrets.token_hex(4)
             self.run = wandb.init(
                 project=config.project,
                 group=config.group or group,
@@ -174,9 +174,7 @@ class Wandb:
         self._try(lambda: self._send_rows(results))
 
     def _send_rows(self, results: Mapping[str, Sequence[dict]]) -> None:
-        sent, points, summary = [], {}, {}
-        with suppress(OSError, ValueError, TypeError):  # none yet; a damaged file costs points drawn twice
-            sent = list(json.loads((self.folder / ROWS_SENT).read_text()))
+        sent, points, summary = self._rows_sent(), {}, {}
         for measured, rows in results.items():
             for row in rows:
                 key = [self.id, measured, row["length"], row.get("nll_nats")]
@@ -194,6 +192,17 @@ class Wandb:
         if points:
             self.run.summary.update(summary)
             (self.folder / ROWS_SENT).write_text(json.dumps(sent))
+
+    def _rows_sent(self) -> list[list]:
+        """[wandb id, what was measured, length, nats] of each row that was sent."""
+        with suppress(OSError, ValueError, TypeError):  # none yet; a damaged file costs points drawn twice
+            return list(json.loads((self.folder / ROWS_SENT).read_text()))
+        return []
+
+    def _id_of_rows(self) -> str | None:
+        """Of an earlier evaluation, where training had no wandb."""
+        rows = self._rows_sent()
+        return str(rows[-1][0]) if rows and isinstance(rows[-1], list) else None
 
     def log_table(self, name: str, columns: Sequence[str], rows: Iterable[Sequence]) -> None:
         """A table of strings, numbers and None; what is NaN or infinite is empty in it."""

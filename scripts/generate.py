@@ -69,5 +69,5 @@ def continued(options: argparse.Namespace) -> str:
 if __name__ == "__main__":
     try:
         print(continued(parse()))
-    except (ValueError, FileNotFoundError) as error:
+    except (ValueError, OSError, RuntimeError) as error:
         sys.exit(f"error: {' '.join(str(error).split())}")

@@ -71,5 +71,5 @@ if __name__ == "__main__":
         if options.out:
             options.out.parent.mkdir(parents=True, exist_ok=True)
             write_atomically(options.out, json.dumps(report, indent=1, allow_nan=False) + "\n")
-    except (ValueError, FileNotFoundError, ConnectionError) as error:
+    except (ValueError, OSError) as error:
         sys.exit(f"error: {' '.join(str(error).split())}")

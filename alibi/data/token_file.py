@@ -69,18 +69,25 @@ class TokenFile:
     def cut(self, max_tokens: int) -> "TokenFile":
         """The longest run of whole lines, from the first, with at most `max_tokens` tokens.
 
+        The end of a document goes with its last line, so that other parts are other text.
+
         Raises:
             ValueError: not even the first line fits.
         """
         if max_tokens >= self.num_tokens:
             return self
-        ends = np.cumsum(self.line_sizes(), axis=0, dtype=np.int64)
-        kept = int(np.searchsorted(ends[:, 0], max_tokens, side="right"))
-        if kept == 0:
+        sizes = self.line_sizes()
+        ends = np.cumsum(sizes, axis=0, dtype=np.int64)
+        # A line without bytes is the end of a document: before it is no place to cut.
+        places = np.flatnonzero(np.append(sizes[1:, 2], 1)) + 1
+        fitting = places[ends[places - 1, 0] <= max_tokens]
+        if not len(fitting):
+            least = ends[places[0] - 1, 0]
             raise ValueError(
-                f"max_tokens ({max_tokens}) is below the {ends[0, 0]} tokens of the first line, and text is cut at "
-                f"whole lines only; use at least {ends[0, 0]}."
+                f"max_tokens ({max_tokens}) is below the {least} tokens of the first line, and text is cut at "
+                f"whole lines only; use at least {least}."
             )
+        kept = int(fitting[-1])
         tokens, words, num_bytes = (int(n) for n in ends[kept - 1])
         return replace(
             self, num_tokens=tokens, num_words=words, num_bytes=num_bytes, num_lines=kept, tokens=self.tokens[:tokens]

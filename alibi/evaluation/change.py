@@ -7,9 +7,10 @@ training length and L' another length:
     longer context   s(L') - s(L)
     early tokens     [n(L') - s(L')] - [n(L) - s(L)]
 
-The two parts add up to the whole. With a stride of at most L / 8 every target of s(.) has at least
-7/8 of the length before it, so that s changes for one reason only: what the model makes of more
-context. What is left of the change in n is owed to how many targets stand early in a window.
+The two parts add up to the whole. With a stride of at most L / 8 every target of s(.), but for those
+at the text's beginning, has at least 7/8 of the length before it, so that s changes for one reason
+only: what the model makes of more context. What is left of the change in n is owed to how many
+targets stand early in a window.
 
 Source: Press et al., arXiv 2108.12409, Appendix B, on the early token curse; the sum is ours.
 """

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from alibi.evaluation.names import Names
+from alibi.evaluation.names import Names, tokenizer_of
 from alibi.evaluation.reach import crossings
 from alibi.evaluation.statistics import ABOUT_INTERVALS, interval, over_seeds, resampled_sums
 
@@ -46,13 +46,23 @@ def compare(results: Mapping[Path, dict]) -> dict:
             for path, result in results.items()
             if "change" in result
         ],
-        "refused": [_refusal((a, sets[a]), (b, sets[b])) for a, b in combinations(sets, 2)],
+        "refused": [
+            _refusal((a, sets[a]), (b, sets[b]))
+            for a, b in combinations(sets, 2)
+            if not _same_runs_otherwise_scored((a, sets[a]), (b, sets[b]))
+        ],
     }
 
 
 def _measured(result: dict) -> tuple:
     data, protocol = result["data"], result["protocol"]["name"]
     return data["split"], data["sha256"][:16], protocol, result["precision"], result.get("scorer", "full")
+
+
+def _same_runs_otherwise_scored(one: tuple[tuple, dict], other: tuple[tuple, dict]) -> bool:
+    """Whether two sets are the same weights on the same text by two protocols: nobody wants them compared."""
+    weights = [{result["checkpoint"]["sha256"] for result in files.values()} for _, files in (one, other)]
+    return weights[0] == weights[1] and one[0][:2] == other[0][:2]
 
 
 def _refusal(one: tuple[tuple, dict], other: tuple[tuple, dict]) -> str:
@@ -80,7 +90,7 @@ class ComparableSet:
             key: {row["length"]: row for row in result["rows"] if "error" not in row}
             for key, result in self.results.items()
         }
-        tokenizers = {str(result["data"].get("tokenizer", {}).get("sha256")) for result in self.results.values()}
+        tokenizers = {tokenizer_of(result) for result in self.results.values()}
         self.metrics = [name for name in COUNTS if name != "perplexity" or len(tokenizers) == 1]
         self.draws = self._draws()
 
@@ -110,6 +120,8 @@ class ComparableSet:
     def _note(self) -> str | None:
         if len(self.results) == 1:
             return "one run only: there is nothing to compare it with"
+        if not any(self.rows[a].keys() & self.rows[b].keys() for a, b in combinations(self.results, 2)):
+            return "no two runs have a length in common: there is nothing to compare"
         if "perplexity" not in self.metrics:
             return "the runs have different tokenizers, so perplexities per token are not compared; see words and bytes"
         return None
@@ -131,7 +143,12 @@ class ComparableSet:
         first = self.results[keys[0]]["checkpoint"]
         shared = sorted(set.intersection(*(set(self.rows[key]) for key in keys)))
         lengths = [
-            {"length": n} | {m: over_seeds([self.rows[key][n][m] for key in keys]) for m in self.metrics}
+            {"length": n}
+            | {
+                metric: over_seeds([self.rows[key][n][metric] for key in keys])
+                for metric in self.metrics
+                if all(metric in self.rows[key][n] for key in keys)
+            }
             for n in shared
         ]
         return {

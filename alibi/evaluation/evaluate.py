@@ -17,7 +17,9 @@ from alibi.evaluation.results import (
     earlier_rows,
     protocol_name,
     result_path,
+    rewrite_result,
     same_targets,
+    set_aside_other_weights,
     write_result,
 )
 from alibi.evaluation.row import score_length, warm_up
@@ -52,14 +54,18 @@ def evaluate_checkpoint(
     model, groups = checkpoint.load_model(device), text_groups(text.tokens)
     scorer = cached_scorer(model, precision) if settings.cached else model_scorer(model, precision)
     batch_tokens = settings.batch_tokens or fast_batch_tokens(device, settings.cached)
-    paths, warm = [], False
-    for stride in settings.strides:
+    files = []
+    for stride in settings.strides:  # a file that cannot be read is named before anything is scored
         head = result_head(checkpoint, model, text, settings, stride, precision) | {
             "groups": groups.to_dict(),
             "intervals": ABOUT_INTERVALS | {"units": len(groups.sizes)},
         }
         path = result_path(checkpoint.run / "evaluation", checkpoint.path.name, head, text.own, text.whole)
-        rows = earlier_rows(path, head)
+        if kept := set_aside_other_weights(path, head):
+            say(f"{path.name} is of other weights, and is now {kept.name}")
+        files.append((stride, path, head, earlier_rows(path, head)))
+    warm = False
+    for stride, path, head, rows in files:
         done = [n for n in lengths if settings.reuse and "group_nats" in rows.get(n, {})]
         if done:
             say(f"{path.name}: lengths {done} are there already (eval.reuse=true)")
@@ -72,10 +78,10 @@ def evaluate_checkpoint(
             if error := rows[length].get("error"):
                 say(f"length {length}: {error}")
             write_result(path, head, rows.values(), settings.within_percent)
-        if set(done) == set(lengths):
-            write_result(path, head, rows.values(), settings.within_percent)  # the margin may be another one
-        paths.append(path)
-    explain_changes(paths, settings, say)
+        if set(done) == set(lengths):  # the margin may be another one
+            rewrite_result(path, settings.within_percent)
+    paths = [path for _, path, _, _ in files]
+    explain_changes(paths, say)
     return paths
 
 
@@ -127,7 +133,7 @@ def result_head(
     }
 
 
-def explain_changes(paths: list[Path], settings: EvaluationSettings, say: Callable[[str], None]) -> None:
+def explain_changes(paths: list[Path], say: Callable[[str], None]) -> None:
     """Split the change with length in two, in every sliding result whose nonoverlapping twin is there.
 
     Args:
@@ -140,6 +146,6 @@ def explain_changes(paths: list[Path], settings: EvaluationSettings, say: Callab
             continue
         change, reason = split_change(plain, sliding)
         if change:
-            write_result(path, {**sliding, "change": change}, sliding["rows"], settings.within_percent)
+            rewrite_result(path, change=change)
         elif path in paths:
             say(f"{path.name}: {reason}")

@@ -71,4 +71,13 @@ def _but_for_the_seed(result: dict) -> tuple:
     checkpoint = result["checkpoint"]
     settings = {name: value for name, value in checkpoint.get("settings", {}).items() if name != "seed"}
     same = (checkpoint["model"], checkpoint["seq_len"], checkpoint["step"], checkpoint.get("parameters"))
-    return *same, repr(sorted(settings.items())), result["data"].get("tokenizer", {}).get("name")
+    return *same, repr(sorted(settings.items())), tokenizer_of(result)
+
+
+def tokenizer_of(result: dict) -> str:
+    """What two results must share for their numbers per token to be comparable.
+
+    Older files do not name it; on the same text another number of tokens is another tokenizer.
+    """
+    data = result["data"]
+    return data["tokenizer"]["sha256"] if "tokenizer" in data else f"{data.get('tokens')} tokens"

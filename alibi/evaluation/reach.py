@@ -21,8 +21,10 @@ def how_far(perplexities: Mapping[int, float], seq_len: int, within_percent: flo
         above the margin, or None; without an evaluation at L, `length` is None and `reason` says so.
     """
     result = {"within_percent": within_percent, "training_length": seq_len, "length": None, "breaks_at": None}
-    if not math.isfinite(perplexities.get(seq_len, math.inf)):
-        return result | {"reason": f"length {seq_len}, the training length, was not evaluated"}
+    if seq_len not in perplexities:
+        return result | {"reason": f"length {seq_len}, the training length, was not evaluated, or it failed"}
+    if math.isinf(perplexities[seq_len]):
+        return result | {"reason": f"perplexity at length {seq_len}, the training length, is above the largest float"}
     limit = perplexities[seq_len] * (1 + within_percent / 100)
     for length in sorted(n for n in perplexities if n >= seq_len):
         if perplexities[length] > limit:
@@ -40,11 +42,12 @@ def crossings(a: Mapping[int, float], b: Mapping[int, float]) -> list[dict]:
         {"after", "before", "about"} for each crossing: the evaluated lengths around it, and the length
         at which the lines meet. Curves that only touch do not cross.
     """
-    gaps = [(n, a[n] - b[n]) for n in sorted(a.keys() & b.keys()) if a[n] != b[n]]
+    gaps = {n: a[n] - b[n] for n in sorted(a.keys() & b.keys())}
     found = []
-    for (after, gap), (before, next_gap) in pairwise(gaps):
-        if gap * next_gap < 0:
-            share = gap / (gap - next_gap)
-            about = after * (before / after) ** share
+    for after, before in pairwise([n for n, gap in gaps.items() if gap]):
+        if gaps[after] * gaps[before] < 0:
+            equal = [n for n in gaps if after < n < before]
+            share = gaps[after] / (gaps[after] - gaps[before])
+            about = equal[0] if equal else after * (before / after) ** share
             found.append({"after": after, "before": before, "about": round(about, 1)})
     return found

@@ -37,7 +37,7 @@ def read_result(path: Path) -> dict | None:
         schema = result["schema"]
         if schema == SCHEMA:
             _ = [result[part][key] for part, keys in NEEDED.items() for key in keys]
-            _ = [row["length"] for row in result["rows"]]
+            _ = result["precision"], [row["length"] for row in result["rows"]]
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{path} is no result file ({type(error).__name__}: {error}); move it away.") from error
     if schema != SCHEMA:
@@ -84,10 +84,10 @@ def result_path(folder: Path, step_name: str, head: dict, own_text: bool, whole:
 
     A text that is not the run's own has eight digits of its hash in the name. A part of the run's own
     (`eval.max_tokens`) has the plain name as long as nothing else has it; the whole always has it, and
-    a part that stands there makes room, under the name with its hash.
+    a part that stands there makes room, under the name with its hash, which it then keeps.
     """
     plain, hashed = _path(folder, step_name, head, False), _path(folder, step_name, head, True)
-    if not own_text:
+    if not own_text or (not whole and hashed.exists()):
         return hashed
     there = read_result(plain)
     if there is None or same_part(there, head):
@@ -106,12 +106,26 @@ def _path(folder: Path, step_name: str, head: dict, hashed: bool) -> Path:
     return folder / f"{step_name}-{name}-{data['split']}-{head['protocol']['name']}{precision}{scorer}.json"
 
 
+def set_aside_other_weights(path: Path, head: dict) -> Path | None:
+    """A result of other weights at `path` gets a name of its own, so that it is not lost; returns that name."""
+    there = read_result(path)
+    if there is None or there["checkpoint"]["sha256"] == head["checkpoint"]["sha256"]:
+        return None
+    return path.replace(path.with_name(f"{path.stem}-weights-{there['checkpoint']['sha256'][:8]}.json"))
+
+
 def earlier_rows(path: Path, head: dict) -> dict[int, dict]:
-    """Rows by length that an earlier evaluation of the same weights left at `path`."""
+    """Rows by length that an earlier evaluation of the same weights left at `path`.
+
+    Sums by other groups than the head's are left out, for nothing could be paired with them.
+    """
     there = read_result(path)
     if there is None or there["checkpoint"]["sha256"] != head["checkpoint"]["sha256"] or not same_part(there, head):
         return {}
-    return {row["length"]: row for row in there["rows"]}
+    if there.get("groups") == head["groups"]:
+        return {row["length"]: row for row in there["rows"]}
+    kept = [{name: value for name, value in row.items() if name != "group_nats"} for row in there["rows"]]
+    return {row["length"]: row for row in kept}
 
 
 def same_targets(path: Path) -> dict[Path, dict]:
@@ -122,9 +136,9 @@ def same_targets(path: Path) -> dict[Path, dict]:
 
     mine, found = read_result(path), {}
     for other in sorted(path.parent.glob("*.json")):
-        with suppress(ValueError):  # a damaged file is named when it is asked for
+        with suppress(ValueError, OSError):  # a damaged file is named when it is asked for
             result = read_result(other)
-            if asked(result) == asked(mine) and same_part(result, mine):
+            if result["rows"] and asked(result) == asked(mine) and same_part(result, mine):
                 found[other] = result
     return found
 
@@ -147,6 +161,13 @@ def write_result(path: Path, head: dict, rows: Iterable[dict], within_percent: f
     write_atomically(path, _json(content))
 
 
+def rewrite_result(path: Path, within_percent: float | None = None, **more: object) -> None:
+    """Write a result anew with another margin, or with more fields: what was measured stays, and what with."""
+    result = read_result(path)
+    margin = result["how_far"]["within_percent"] if within_percent is None else within_percent
+    write_result(path, result | more, result["rows"], margin)
+
+
 def content_sha256(content: dict) -> str:
     """Of all that a result file says but its own hash."""
     rest = {name: value for name, value in content.items() if name != "sha256"}
@@ -162,7 +183,7 @@ def _has_own_sha256(result: dict) -> bool:
 
 
 def _perplexities(rows: list[dict]) -> dict[int, float]:
-    """By length; one that overflowed is infinite, one that was never finished is left out."""
+    """By length; one that overflowed is infinite, one that failed is left out."""
     overflowed = {row["length"]: math.inf for row in rows if row.get("error", "").startswith("overflow")}
     return overflowed | {row["length"]: row["perplexity"] for row in rows if "error" not in row}
 

@@ -1,6 +1,8 @@
 """One row of a result file: a length scored, with its sums by group and by context."""
 
+import math
 import time
+from contextlib import suppress
 
 import torch
 
@@ -40,7 +42,7 @@ def score_length(
             "scored_tokens": total.tokens,
             "nll_nats": total.nats,
             "perplexity": perplexity(total.nats, total.tokens),
-            "word_perplexity": perplexity(total.nats, tokens.num_words),
+            **_word_perplexity(total.nats, tokens.num_words),
             "bits_per_byte": bits_per_byte(total.nats, tokens.num_bytes),
             "interval": row_intervals(by_group.nats, groups),
             "tokens_per_sec": total.tokens / seconds,
@@ -49,7 +51,7 @@ def score_length(
             "group_nats": by_group.nats.tolist(),
         }
     except OverflowError as error:
-        return row | {"error": f"overflow: {error}"}
+        return row | {"error": f"{'not a number' if math.isnan(total.nats) else 'overflow'}: {error}"}
     except (MemoryError, RuntimeError) as error:
         first_line = str(error).splitlines()[0] if str(error) else type(error).__name__
         if not isinstance(error, MemoryError) and not any(sign in str(error).lower() for sign in OUT_OF_MEMORY):
@@ -57,6 +59,13 @@ def score_length(
         if device.type == "cuda":
             torch.cuda.empty_cache()
         return row | {"error": f"out of memory: {first_line}"}
+
+
+def _word_perplexity(nats: float, words: int) -> dict[str, float]:
+    """Nothing where it alone is above the largest float: text without spaces has words of a thousand tokens."""
+    with suppress(OverflowError):
+        return {"word_perplexity": perplexity(nats, words)}
+    return {}
 
 
 def warm_up(tokens: TokenFile, length: int, scorer: Scorer, device: torch.device, batch_tokens: int) -> None:

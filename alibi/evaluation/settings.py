@@ -38,9 +38,10 @@ class EvaluationSettings:
         for length in self.lengths:
             if length < 1:
                 raise ValueError(f"eval.lengths has {length}, and a length must be at least 1.")
-        if not self.strides:
+        given = self.stride if isinstance(self.stride, list) else [self.stride]
+        if not given:
             raise ValueError("eval.stride is an empty list; give null, a number, or a list of these.")
-        for stride in self.strides:
+        for stride in given:
             if stride is not None and (not isinstance(stride, int) or isinstance(stride, bool)):
                 raise ValueError(f"eval.stride ({stride}) must be a whole number, null, or a list of these.")
             if stride is not None and not 1 <= stride <= min(self.lengths):

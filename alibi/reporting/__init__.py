@@ -5,7 +5,6 @@ from alibi.reporting.report import write_report
 from alibi.reporting.results import Result, load_results
 from alibi.reporting.table import results_table
 from alibi.reporting.terminal import comparison_text, findings_text
-from alibi.reporting.write import write_tables
 
 __all__ = [
     "Result",
@@ -15,5 +14,4 @@ __all__ = [
     "load_results",
     "results_table",
     "write_report",
-    "write_tables",
 ]

@@ -1,5 +1,6 @@
 """What every figure shares: a column's width, small type, length axes, and files that come out alike each time."""
 
+import logging
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -31,8 +32,18 @@ def plain(axes) -> None:
 
 
 def text_of(name: str) -> str:
-    """A name as matplotlib shows it: a pair of dollars would be read as mathematics."""
-    return name.replace("$", r"\$")
+    """A name as matplotlib shows it.
+
+    A pair of dollars would be read as mathematics, and a label that begins with _ left out of the legend.
+    """
+    name = name if len(name) <= 60 else f"{name[:40]}…{name[-19:]}"
+    return name.replace("$", r"\$").replace("_", " _", 1) if name.startswith("_") else name.replace("$", r"\$")
+
+
+def measured(lines: Sequence[Line]) -> str:
+    """A title: the text and the protocol that all lines share."""
+    first = lines[0].results[0].content
+    return text_of(f"{first['data']['name']} {first['data']['split']}, {first['protocol']['name']}")
 
 
 def log_lengths(axes, lengths: Sequence[int]) -> None:
@@ -50,7 +61,8 @@ def log_values(axes, values: Sequence[float]) -> None:
     span = max(values) / min(values) if min(values) > 0 else 0
     if span > LOG_AXIS_FROM:
         axes.set_yscale("log")
-        axes.yaxis.set_major_locator(LogLocator(base=10, subs=(1, 2, 5) if span > 20 else (1, 1.5, 2, 3, 5, 7)))
+        subs = (1, 1.5, 2, 3, 5, 7) if span <= 20 else (1, 2, 5) if span <= 1e4 else (1,)
+        axes.yaxis.set_major_locator(LogLocator(base=10, subs=subs))
         axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:g}"))
         axes.yaxis.set_minor_formatter(NullFormatter())
 
@@ -102,6 +114,7 @@ def save(figure: Figure, stem: Path) -> list[Path]:
     figure.get_layout_engine().execute(figure)
     figure.set_layout_engine("none")
     # Type 42 keeps TrueType text whole, which publishers ask for.
+    logging.getLogger("fontTools").setLevel(logging.WARNING)  # it tells of every table of a font
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": stem.name, "pdf.fonttype": 42}):
         for path in paths:
             figure.savefig(path, metadata=dates[path.suffix[1:]])

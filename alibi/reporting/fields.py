@@ -1,6 +1,7 @@
 """Which fields a result file must have, and of what kind: every reader below may lean on them."""
 
 import math
+import unicodedata
 from collections.abc import Callable
 from typing import Any
 
@@ -22,6 +23,11 @@ def _is_length(value: Any) -> bool:
 
 
 def _is_text(value: Any) -> bool:
+    """No control characters: they would move a terminal's cursor, and no XML may hold them."""
+    return isinstance(value, str) and not any(unicodedata.category(c) == "Cc" for c in value)
+
+
+def _is_reason(value: Any) -> bool:
     return isinstance(value, str)
 
 
@@ -37,6 +43,12 @@ def _is_pair(value: Any) -> bool:
     return _is_numbers(value) and len(value) == 2
 
 
+def _is_splits(value: Any) -> bool:
+    parts = {"longer_context": NUMBER, "early_tokens": NUMBER, "whole": NUMBER}
+    entry = {"length": LENGTH, **parts, "?interval": {f"?{part}": PAIR for part in parts}}
+    return isinstance(value, list) and all(isinstance(v, dict) and _check(v, entry, "") is None for v in value)
+
+
 def _is_settings(value: Any) -> bool:
     return isinstance(value, dict)
 
@@ -46,40 +58,43 @@ NUMBER: Kind = ("a number", _is_number)
 COUNT: Kind = ("a whole number from 0", _is_count)
 INTEGER: Kind = ("a whole number", lambda v: _is_count(v) or (isinstance(v, int) and _is_count(-v)))
 LENGTH: Kind = ("a whole number from 1", _is_length)
-TEXT: Kind = ("text", _is_text)
+TEXT: Kind = ("text without control characters", _is_text)
+REASON: Kind = ("text", _is_reason)
 PERPLEXITY: Kind = ("a number above 0", _is_perplexity)
 NUMBERS: Kind = ("a list of numbers", _is_numbers)
 PAIR: Kind = ("a pair of numbers", _is_pair)
+SPLITS: Kind = ("a list of two-part splits by length", _is_splits)
 FLAT: Kind = ("an object", _is_settings)
 
 # name: kind, or a dict of the fields inside. A name that begins with "?" may be missing or null.
 CONTENT = {
     "checkpoint": {
-        "model": TEXT, "seq_len": LENGTH, "seed": INTEGER, "step": COUNT, "?parameters": COUNT, "?run": TEXT,
-        "?settings": FLAT, "?parameters_in": FLAT, "?training": {"?tokens": NUMBER, "?flops": NUMBER},
+        "model": TEXT, "sha256": TEXT, "seq_len": LENGTH, "seed": INTEGER, "step": COUNT,
+        "?parameters": COUNT, "?run": TEXT, "?settings": FLAT, "?parameters_in": FLAT,
+        "?training": {"?tokens": NUMBER, "?flops": NUMBER},
     },
     "data": {
-        "name": TEXT, "split": TEXT, "sha256": TEXT, "tokens": COUNT, "words": COUNT, "bytes": COUNT, "?form": TEXT,
+        "name": TEXT, "split": TEXT, "sha256": TEXT, "tokens": LENGTH, "words": LENGTH, "bytes": LENGTH, "?form": TEXT,
         "?tokenizer": {"name": TEXT, "vocab_size": COUNT, "sha256": TEXT},
     },
     "protocol": {"name": TEXT, "?first_input": TEXT},
     "precision": TEXT,
     "?scorer": TEXT,
     "?intervals": {"?level": NUMBER, "?resamples": COUNT, "?units": COUNT, "?method": TEXT, "?holds_for": TEXT},
-    "?how_far": {"?within_percent": NUMBER, "?length": LENGTH, "?breaks_at": LENGTH, "?reason": TEXT},
-    "?change": FLAT,
+    "?how_far": {"within_percent": NUMBER, "?length": LENGTH, "?breaks_at": LENGTH, "?reason": TEXT},
+    "?change": {"against": LENGTH, "stride": LENGTH, "lengths": SPLITS},
     "?made_with": FLAT,
-    "?groups": FLAT,
+    "?groups": {"tokens": NUMBERS, "words": NUMBERS, "bytes": NUMBERS},
     "?sha256": TEXT,
 }  # fmt: skip
 ROW = {
     "length": LENGTH, "?stride": LENGTH, "perplexity": PERPLEXITY, "?word_perplexity": PERPLEXITY,
-    "?bits_per_byte": NUMBER, "?nll_nats": NUMBER, "?scored_tokens": COUNT, "?tokens_per_sec": NUMBER,
+    "bits_per_byte": NUMBER, "nll_nats": NUMBER, "?scored_tokens": COUNT, "?tokens_per_sec": NUMBER,
     "?peak_memory_mib": NUMBER, "?group_nats": NUMBERS,
     "?context": {"up_to": NUMBERS, "targets": NUMBERS, "nll_nats": NUMBERS},
     "?interval": {"?perplexity": PAIR, "?word_perplexity": PAIR, "?bits_per_byte": PAIR},
 }  # fmt: skip
-ROW_WITH_ERROR = {"length": LENGTH, "?stride": LENGTH, "error": TEXT}
+ROW_WITH_ERROR = {"length": LENGTH, "?stride": LENGTH, "error": REASON}
 
 
 def check_fields(content: dict) -> str | None:
@@ -90,9 +105,12 @@ def check_fields(content: dict) -> str | None:
     rows = content.get("rows")
     if not isinstance(rows, list):
         return f"rows is {_shown(rows)}, and must be a list"
-    lengths = set()
+    groups, lengths = content.get("groups"), set()
+    sizes = {len(groups[unit]) for unit in ("tokens", "words", "bytes")} if groups else None
+    if groups and len(sizes) > 1:
+        return f"groups has lists of different lengths ({sorted(sizes)})"
     for number, row in enumerate(rows):
-        wrong = _check_row(row, f"rows[{number}]")
+        wrong = _check_row(row, f"rows[{number}]", sizes)
         if wrong:
             return wrong
         if row["length"] in lengths:
@@ -101,12 +119,21 @@ def check_fields(content: dict) -> str | None:
     return None
 
 
-def _check_row(row: object, name: str) -> str | None:
+def _check_row(row: object, name: str, groups: set[int] | None) -> str | None:
+    """What is wrong with a row.
+
+    Args:
+        groups: how many sums by group it must have, in a set; None where the file has no groups.
+    """
     if not isinstance(row, dict):
         return f"{name} is {_shown(row)}, and must be an object"
     wrong = _check(row, ROW_WITH_ERROR if "error" in row else ROW, f"{name}.")
-    if wrong or "error" in row or not row.get("context"):
+    if wrong or "error" in row:
         return wrong
+    if groups and row.get("group_nats") and len(row["group_nats"]) not in groups:
+        return f"{name}.group_nats has {len(row['group_nats'])} numbers for {groups.pop()} groups"
+    if not row.get("context"):
+        return None
     sizes = {part: len(row["context"][part]) for part in ("up_to", "targets", "nll_nats")}
     if len(set(sizes.values())) > 1:
         return f"{name}.context has lists of different lengths ({sizes})"

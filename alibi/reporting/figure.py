@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from alibi.reporting import canvas
+from alibi.reporting import canvas, words
 from alibi.reporting.lines import Line, lines_of
 from alibi.reporting.results import Result
 from alibi.reporting.table import METRICS, second_metric
@@ -44,11 +44,10 @@ def draw_metric(lines: Sequence[Line], metric: str, stem: Path) -> list[Path]:
     points = [point for _, curves in drawn for curve in curves for point in curve]
     canvas.log_lengths(axes, sorted({length for length, _ in points}))
     canvas.log_values(axes, [value for _, value in points])
-    first = drawn[0][0].results[0].content
     axes.set_xlabel("length of evaluation (tokens)")
     axes.set_ylabel(METRICS[metric])
-    interval = ", 95 % intervals" if has_bands else ""
-    axes.set_title(f"{first['data']['name']} {first['data']['split']}, {first['protocol']['name']}{interval}")
+    first = drawn[0][0].results[0]
+    axes.set_title(canvas.measured(lines) + (f", {words.percents(first.level)} intervals" if has_bands else ""))
     canvas.plain(axes)
     canvas.legend(figure, axes)
     return canvas.save(figure, stem)

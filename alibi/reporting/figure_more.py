@@ -6,29 +6,34 @@ from pathlib import Path
 from matplotlib.ticker import EngFormatter
 
 from alibi.reporting import canvas
-from alibi.reporting.lines import Line
+from alibi.reporting.lines import PARTS, Line
 from alibi.reporting.metrics import read_training
 from alibi.reporting.results import Result
 
 # A bin with fewer targets is noise: in sliding evaluation short contexts occur at the text's beginning alone.
 FEWEST_TARGETS = 100
-PARTS = {
-    "longer_context": ("longer context", "#0072B2"),
-    "early_tokens": ("early tokens", "#E69F00"),
-    "whole": ("whole change", "#555555"),
-}
 
 
 def context_curve(row: Mapping) -> list[tuple[int, float, int]]:
-    """(context, mean nats, targets) of the bins that hold enough targets; a bin stands at its upper end."""
-    context = row.get("context") or {"up_to": [], "targets": [], "nll_nats": []}
-    bins = zip(context["up_to"], context["targets"], context["nll_nats"], strict=True)
-    return [(up_to, nats / targets, targets) for up_to, targets, nats in bins if targets >= FEWEST_TARGETS]
+    """(context, mean nats, targets) of bins that hold enough targets; a bin stands at its upper end.
+
+    Neighbours within an octave are joined until they do; what then still holds too few is left out.
+    """
+    told = row.get("context") or {"up_to": [], "targets": [], "nll_nats": []}
+    curve, low, targets, nats = [], 0, 0, 0.0
+    for up_to, more, more_nats in zip(told["up_to"], told["targets"], told["nll_nats"], strict=True):
+        if targets == 0 or up_to >= 2 * low:
+            low, targets, nats = up_to, 0, 0.0
+        targets, nats = targets + more, nats + more_nats
+        if targets >= FEWEST_TARGETS:
+            curve.append((up_to, nats / targets, targets))
+            targets = 0
+    return curve
 
 
 def context_lengths(results: Sequence[Result]) -> list[int]:
-    """The lengths at which some run has its nats by context."""
-    return sorted({n for result in results for n, row in result.numbers.items() if context_curve(row)})
+    """The lengths at which some run has a curve of its nats by context."""
+    return sorted({n for result in results for n, row in result.numbers.items() if len(context_curve(row)) > 1})
 
 
 def draw_context(lines: Sequence[Line], length: int, stem: Path) -> list[Path]:
@@ -39,7 +44,7 @@ def draw_context(lines: Sequence[Line], length: int, stem: Path) -> list[Path]:
     for line in lines:
         for result in line.results:
             curve = context_curve(result.numbers.get(length, {}))
-            if curve:
+            if len(curve) > 1:
                 label = None if line.label in named else canvas.text_of(line.label)
                 named.add(line.label)
                 first.append(curve[0][0])
@@ -53,8 +58,7 @@ def draw_context(lines: Sequence[Line], length: int, stem: Path) -> list[Path]:
     axes.xaxis.set_major_formatter(lambda x, _: f"{x:.0f}")
     axes.set_xlabel("context of the target (tokens)")
     axes.set_ylabel("nats per token")
-    protocol = lines[0].results[0].content["protocol"]["name"]
-    axes.set_title(f"evaluated at {length}, {protocol}")
+    axes.set_title(f"{canvas.measured(lines)}, length {length}")
     canvas.plain(axes)
     canvas.legend(figure, axes)
     return canvas.save(figure, stem)
@@ -83,8 +87,7 @@ def draw_cost(lines: Sequence[Line], stem: Path) -> list[Path]:
         axes.set_ylabel(title)
         canvas.plain(axes)
     every[-1].set_xlabel("length of evaluation (tokens)")
-    first = lines[0].results[0].content
-    every[0].set_title(f"{first['data']['name']} {first['data']['split']}, {first['protocol']['name']}")
+    every[0].set_title(canvas.measured(lines))
     canvas.plain(every[0])
     canvas.legend(figure, every[0])
     return canvas.save(figure, stem)
@@ -151,7 +154,7 @@ def draw_split(changes: Mapping[str, Sequence[Mapping]], stem: Path) -> list[Pat
 def _draw_panel(axes, runs: Sequence[Mapping]) -> None:
     lengths = sorted({entry["length"] for run in runs for entry in run["lengths"]})
     width = 0.8 / len(PARTS)
-    for place, (part, (name, colour)) in enumerate(PARTS.items()):
+    for place, (part, (name, (colour, _))) in enumerate(PARTS.items()):
         for group, length in enumerate(lengths):
             entries = [e for run in runs for e in run["lengths"] if e["length"] == length]
             x = group + (place - 1) * width

@@ -13,6 +13,12 @@ COLOURS = {
     "t5": ("#CC79A7", "#E6A3C8"),
     "none": ("#555555", "#B5B5B5"),
 }
+# The two parts of a change with length, and their sum: name for people, colours as above.
+PARTS = {
+    "longer_context": ("longer context", ("#0072B2", "#56B4E9")),
+    "early_tokens": ("early tokens", ("#E69F00", "#F2B84B")),
+    "whole": ("whole change", ("#555555", "#B5B5B5")),
+}
 MORE_COLOURS = (("#E69F00", "#F2B84B"), ("#56B4E9", "#9AD4F5"), ("#000000", "#FFFFFF"))
 # Lines of one method (other training lengths) differ by marker and dash: matplotlib's and plotly's words for them.
 MARKERS = (("o", "circle"), ("s", "square"), ("D", "diamond"), ("^", "triangle-up"), ("v", "triangle-down"))

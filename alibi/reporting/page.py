@@ -8,6 +8,7 @@ from jinja2 import Environment, FileSystemLoader
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
+from alibi.reporting import words
 from alibi.reporting.page_data import Detail, page_data
 from alibi.reporting.published import PUBLISHED, WARNING
 from alibi.reporting.settings import made_with, setting_rows, what_lacks
@@ -18,7 +19,13 @@ from alibi.reporting.tables import far_rows, order_rows, result_rows, run_rows
 PARTS = Path(__file__).parent / "page"
 LARGEST_BYTES = 6_000_000
 # First everything; then less of what a reader misses least.
-DETAILS = (Detail(), Detail(100), Detail(100, every_context_length=False), Detail(30, every_context_length=False))
+DETAILS = (
+    Detail(),
+    Detail(100),
+    Detail(100, every_context_length=False),
+    Detail(100, every_context_length=False, every_pair=False),
+    Detail(30, every_context_length=False, every_pair=False),
+)
 # What would end a script element or, in old engines, a line of it.
 UNSAFE = {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", "\u2029": "\\u2029"}
 
@@ -64,10 +71,10 @@ def _render(study: Study, detail: Detail) -> str:
         log=_spans_much(study),
         sets=[_set(part, short) for part, short in zip(study.sets, _short_titles(study), strict=True)],
         lines=_toggles(study),
-        changes=study.comparison.get("changes") or [],
+        changes=any(part.changes for part in study.sets),
         refused=study.comparison.get("refused") or [],
         intervals=intervals,
-        level=f"{100 * intervals.get('level', 0.95):g} %",
+        level=words.percents(intervals.get("level", 0.95)),
         published=[(i, group["name"], group["protocol"]) for i, group in enumerate(PUBLISHED)],
         warning=WARNING,
         settings=settings,
@@ -95,12 +102,12 @@ def _summary(study: Study) -> str:
     if not study.sets:
         return "None of the result files given could be put beside another; the reasons stand below."
     part = study.sets[0]
-    methods = list(dict.fromkeys(run.result.method for run in study.runs))
-    trained = sorted({run.result.seq_len for run in study.runs})
+    methods = list(dict.fromkeys(run.result.method for run in part.runs))
+    trained = sorted({run.result.seq_len for run in part.runs})
     data = part.content["data"]
     counts = ", ".join(f"{data[unit]:,} {unit}" for unit in ("words", "bytes") if data.get(unit))
     text = (
-        f"{_count(len(study.runs), 'run')} of {_count(len(methods), 'position method')} ({', '.join(methods)}), "
+        f"{_count(len(part.runs), 'run')} of {_count(len(methods), 'position method')} ({', '.join(methods)}), "
         f"trained on sequences of {_list(trained)} tokens and evaluated at {_list(part.lengths)} "
         f"on {data['name']} {data['split']} ({counts}). Every token is scored exactly once at every length."
     )
@@ -117,7 +124,7 @@ def _first(part: ResultSet) -> str:
     for column in range(len(table.header) - 1, 0, -1):
         ranked = [row[column] for row in table.rows if row[column][0]]
         if len(ranked) > 1:
-            places = "; ".join(f"{label} {value.removesuffix(' ≈')}" for label, value in ranked)
+            places = "; ".join(f"{label} {value.rstrip(' ≈?')}" for label, value in ranked)
             lacking = sorted(every - {row[column][0] for row in table.rows})
             without = f" Without a number there: {'; '.join(lacking)}." if lacking else ""
             return f"{METRICS[metric].capitalize()} at length {table.header[column]}, lowest first: {places}.{without}"
@@ -165,4 +172,4 @@ def _count(number: int, name: str) -> str:
 
 def _list(numbers: list[int]) -> str:
     texts = [str(n) for n in numbers]
-    return texts[0] if len(texts) == 1 else f"{', '.join(texts[:-1])} and {texts[-1]}"
+    return "no length" if not texts else texts[0] if len(texts) == 1 else f"{', '.join(texts[:-1])} and {texts[-1]}"

@@ -4,19 +4,12 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from alibi.reporting.figure_more import FEWEST_TARGETS, PARTS, context_curve
-from alibi.reporting.lines import COLOURS, Look, looks
+from alibi.reporting.figure_more import FEWEST_TARGETS, context_curve
+from alibi.reporting.lines import COLOURS, PARTS, Look, looks
 from alibi.reporting.metrics import read_training
 from alibi.reporting.published import PUBLISHED, UNIT, WARNING
 from alibi.reporting.study import ResultSet, Run, Study
 from alibi.reporting.table import METRICS
-
-# Okabe and Ito's, as in the figures; the lighter one on dark pages.
-PART_COLOURS = {
-    "longer_context": ("#0072B2", "#56B4E9"),
-    "early_tokens": ("#E69F00", "#F2B84B"),
-    "whole": ("#555555", "#B5B5B5"),
-}
 
 
 @dataclass(frozen=True)
@@ -25,6 +18,7 @@ class Detail:
 
     training_points: int = 300
     every_context_length: bool = True
+    every_pair: bool = True
 
 
 def page_data(study: Study, detail: Detail) -> dict:
@@ -35,8 +29,12 @@ def page_data(study: Study, detail: Detail) -> dict:
         "lines": [{"label": label, **_look(look)} for label, look in study.looks.items()],
         "runs": [{"label": r.label, "line": r.line, "seed": r.result.seed} for r in study.runs],
         "sets": [_set(part, detail) for part in study.sets],
-        "parts": {name: {"name": PARTS[name][0], "colour": PART_COLOURS[name]} for name in PARTS},
-        "changes": [_change(study, change) for runs in study.changes().values() for change in runs],
+        "parts": {name: {"name": title, "colour": colours} for name, (title, colours) in PARTS.items()},
+        "changes": [
+            _change(run, change) | {"set": number}
+            for number, part in enumerate(study.sets)
+            for run, change in part.changes
+        ],
         "training": _training(study, detail.training_points),
         "published": {"unit": UNIT, "warning": WARNING, "groups": [_published(g) for g in PUBLISHED]},
     }
@@ -51,6 +49,7 @@ def _set(part: ResultSet, detail: Detail) -> dict:
     return {
         "title": part.title,
         "sliding": part.content["protocol"] != "nonoverlapping",
+        "text": " ".join(str(part.content[name]) for name in ("data", "precision", "scorer")),
         "metrics": part.metrics,
         "lengths": part.lengths,
         "runs": [_run(run, detail) for run in part.runs],
@@ -68,8 +67,15 @@ def _set(part: ResultSet, detail: Detail) -> dict:
         "pairs": [
             {"a": names[pair["a"]], "b": names[pair["b"]], "lengths": [_pair(e) for e in pair["lengths"]]}
             for pair in part.content["pairs"]
+            if detail.every_pair or _near(part, pair)
         ],
     }
+
+
+def _near(part: ResultSet, pair: Mapping) -> bool:
+    """Whether two runs share a seed or a line: the pairs that people look at."""
+    a, b = (next(run for run in part.runs if run.key == pair[end]) for end in ("a", "b"))
+    return a.result.seed == b.result.seed or a.line == b.line
 
 
 def _pair(entry: Mapping) -> dict:
@@ -103,25 +109,17 @@ def _run(run: Run, detail: Detail) -> dict:
     return about | {"rows": rows, "context": curves}
 
 
-def _change(study: Study, change: Mapping) -> dict:
+def _change(run: Run, change: Mapping) -> dict:
     """One run's split, with what turns nats per token into nats per word and bits per byte of the same text."""
-    every = [run for part in study.sets for run in part.runs if run.label == change["run"]]
-    # The sliding file itself where it is among the results, else another of the same run.
-    runs = [run for run in every if str(run.result.path) == change.get("path")] or every
-    factors = {"perplexity": 1.0}
-    if runs:
-        data = runs[0].result.content["data"]
-        if data["words"]:
-            factors["word_perplexity"] = rounded(data["tokens"] / data["words"])
-        if data["bytes"]:
-            factors["bits_per_byte"] = rounded(data["tokens"] / data["bytes"] / math.log(2))
+    data = run.result.content["data"]
+    factors = {"perplexity": 1.0, "word_perplexity": rounded(data["tokens"] / data["words"])}
+    factors["bits_per_byte"] = rounded(data["tokens"] / data["bytes"] / math.log(2))
     lengths = []
     for entry in change["lengths"]:
         pairs = entry.get("interval") or {}
         parts = {part: [rounded(v) for v in (entry[part], *(pairs.get(part) or ()))] for part in PARTS}
         lengths.append({"length": entry["length"]} | parts)
-    line = runs[0].line if runs else change["run"]
-    return {"label": change["run"], "line": line, "factors": factors, "lengths": lengths}
+    return {"label": run.label, "line": run.line, "stride": change["stride"], "factors": factors, "lengths": lengths}
 
 
 def _training(study: Study, points: int) -> list[dict]:

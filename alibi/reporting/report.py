@@ -19,14 +19,15 @@ def write_report(results: Sequence[Result], comparison: Mapping, folder: Path) -
         comparison: sets of comparable runs, their pairs, and what was refused.
 
     Raises:
-        ValueError: the comparison is of another schema or names a file that is not given, or the page grows too large.
+        ValueError: the comparison is of another schema or names a file that is not given; or the page grows too
+            large, and then figures and tables are there.
     """
     study = join(results, comparison)
-    page = render_page(study)
-    folder.mkdir(parents=True, exist_ok=True)
     index = folder / "index.html"
-    index.write_text(page, encoding="utf-8")
-    return [index, *draw_figures(study, folder / "figures"), *write_tables(results, comparison, folder / "tables")]
+    # The page last: it alone may grow too large.
+    others = [*write_tables(study, folder / "tables"), *draw_figures(study, folder / "figures")]
+    index.write_text(render_page(study), encoding="utf-8")
+    return [index, *others]
 
 
 def draw_figures(study: Study, folder: Path) -> list[Path]:
@@ -39,7 +40,7 @@ def draw_figures(study: Study, folder: Path) -> list[Path]:
         for length in context_lengths([run.result for run in part.runs])[-1:]:
             paths += draw_context(part.lines, length, folder / f"context-{part.slug}-{length}")
         paths += draw_cost(part.lines, folder / f"cost-{part.slug}")
-    paths += draw_split(study.changes(), folder / "two-part-split")
+        paths += draw_split(part.changes_by_line, folder / f"two-part-split-{part.slug}")
     # One line a label: the same run may stand in several sets.
     lines = {line.label: line for part in reversed(study.sets) for line in part.lines}
     return paths + draw_training([lines[label] for label in study.looks], folder / "training")

@@ -77,6 +77,11 @@ class Result:
         return data["name"], data["split"], data["sha256"], protocol["name"], self.content["precision"]
 
     @property
+    def level(self) -> float:
+        """Of its intervals."""
+        return (self.content.get("intervals") or {}).get("level") or 0.95
+
+    @property
     def tokenizer(self) -> str:
         """What two results must share for their numbers per token to be comparable.
 
@@ -125,10 +130,20 @@ def load_result(path: Path) -> Result:
     checked = "sha256" in content
     if checked and content["sha256"] != checksum(content):
         raise ValueError(f"{path} does not fit its own sha256: it was changed by hand, or cut off. {REMEDY}")
+    content = _without_null(content)
     wrong = check_fields(content) or _broken_outside_rows(content)
     if wrong:
         raise ValueError(f"{path} is no result file of schema {SCHEMA}: {wrong}. {REMEDY}")
     return Result(path, content | {"rows": [_without_nan(row) for row in content["rows"]]}, checked)
+
+
+def _without_null(content: dict) -> dict:
+    """What is null is not told, like what is missing."""
+    told = {name: value for name, value in content.items() if value is not None}
+    for name in ("checkpoint", "data"):
+        if isinstance(told.get(name), dict):
+            told[name] = {key: value for key, value in told[name].items() if value is not None}
+    return told
 
 
 def checksum(content: dict) -> str | None:

@@ -35,11 +35,11 @@ def made_with(study: Study) -> list[tuple[list[str], list[tuple[str, str]]]]:
 
 def what_lacks(study: Study) -> list[str]:
     """What older result files do not tell, a sentence for each kind of gap."""
-    runs = [(part.title, run) for part in study.sets for run in part.runs]
+    runs = [(part.title, run) for part in study.sets for run in part.runs if run.result.numbers]
     gaps = [
         ("have no checksum, so nobody can say whether they were changed", [r for r in runs if not r[1].result.checked]),
         (
-            "have no intervals: they hold no sums by document, or fewer than ten documents",
+            "have no intervals: they hold no sums by group of the text, or fewer than ten groups",
             [r for r in runs if not any(row.get("interval") for row in r[1].result.numbers.values())],
         ),
         (

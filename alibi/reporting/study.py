@@ -29,6 +29,7 @@ class ResultSet:
     Attributes:
         slug: a name for files, no two sets alike.
         content: the set as the comparison has it.
+        changes: the two-part splits of its runs, the comparison's without the training length itself.
     """
 
     slug: str
@@ -36,6 +37,7 @@ class ResultSet:
     content: Mapping
     runs: list[Run]
     lines: list[Line]
+    changes: list[tuple[Run, Mapping]]
 
     @property
     def metrics(self) -> list[str]:
@@ -45,6 +47,13 @@ class ResultSet:
     @property
     def lengths(self) -> list[int]:
         return sorted({n for run in self.runs for n in run.result.rows})
+
+    @property
+    def changes_by_line(self) -> dict[str, list[Mapping]]:
+        found: dict[str, list[Mapping]] = {}
+        for run, change in self.changes:
+            found.setdefault(run.line, []).append(change)
+        return found
 
     def mean(self, line: str, length: int, metric: str) -> Mapping:
         """The comparison's {values, mean, interval} of a line; empty where it has none."""
@@ -68,14 +77,6 @@ class Study:
         """Each run once, though it stands in several sets."""
         return list({run.label: run for part in reversed(self.sets) for run in reversed(part.runs)}.values())[::-1]
 
-    def changes(self) -> dict[str, list[Mapping]]:
-        """The two-part splits by line; a split whose run stands in no set is a line of its own."""
-        lines = {run.label: run.line for run in self.runs}
-        found: dict[str, list[Mapping]] = {}
-        for change in self.comparison.get("changes") or []:
-            found.setdefault(lines.get(change["run"], change["run"]), []).append(change)
-        return found
-
 
 def join(results: Sequence[Result], comparison: Mapping) -> Study:
     """The comparison's sets with the rows of their files.
@@ -93,7 +94,10 @@ def join(results: Sequence[Result], comparison: Mapping) -> Study:
     for part in comparison["sets"]:
         runs = [Run(run["key"], run["label"], run["line"], _find(files, run["path"])) for run in part["runs"]]
         slug = _free(re.sub(r"[^A-Za-z0-9._-]+", "-", runs[0].result.protocol), [s.slug for s in sets])
-        sets.append(ResultSet(slug, _title(part), part, runs, _lines(part, runs, by_label)))
+        own = {_key(run.result.path): run for run in runs}
+        told = [(own.get(_key(c["path"])), _longer(c)) for c in comparison.get("changes") or []]
+        changes = [(run, change) for run, change in told if run and change["lengths"]]
+        sets.append(ResultSet(slug, _title(part), part, runs, _lines(part, runs, by_label), changes))
     return Study(comparison, sets, by_label)
 
 
@@ -104,6 +108,11 @@ def _lines(part: Mapping, runs: Sequence[Run], by_label: Mapping[str, Look]) -> 
         for told in part["lines"]
         for look in [by_label[told["label"]]]
     ]
+
+
+def _longer(change: Mapping) -> Mapping:
+    """A split without its entry at the training length, which is nothing but zeros."""
+    return {**change, "lengths": [entry for entry in change["lengths"] if entry["length"] != change["against"]]}
 
 
 def _title(part: Mapping) -> str:

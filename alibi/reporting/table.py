@@ -53,8 +53,11 @@ def _table(results: Sequence[Result], names: dict, lengths: Sequence[int], metri
         for r in results
     ]
     table = tabulate(rows, header, style, disable_numparse=True, colalign=("left", *["right"] * (len(header) - 1)))
-    level = max((r.content.get("intervals") or {}).get("level") or 0.95 for r in results)
-    below = f"; under a number its {100 * level:g} % interval" if has_interval(results, lengths, metric) else ""
+    below = (
+        f"; under a number its {words.percents(results[0].level)} interval"
+        if has_interval(results, lengths, metric)
+        else ""
+    )
     return f"{METRICS[metric]}{which}, at length (* is the training length{below})\n{table}"
 
 

@@ -72,7 +72,7 @@ def order_rows(part: ResultSet, metric: str) -> Table:
     rows = [[(str(i + 1), ""), *(c[i] if i < len(c) else ("", "") for c in columns)] for i in range(depth)]
     note = (
         "By the mean over seeds. ≈ stands where the paired interval of some pair of runs does not tell a line from the "
-        "next one below it."
+        "next one below it, ? where there is no interval."
     )
     name = f"order-{part.slug}-{metric.replace('_', '-')}"
     return Table(name, f"Order by {METRICS[metric]}, {part.title}", ["place", *map(str, part.lengths)], rows, note)
@@ -84,8 +84,10 @@ def _order(part: ResultSet, length: int, metric: str) -> list[Cell]:
     cells = []
     for place, (value, label) in enumerate(ranked):
         below = ranked[place + 1][1] if place + 1 < len(ranked) else None
-        alike = below is not None and is_apart(part, label, below, length, metric) is False
-        cells.append((label, f"{words.number(value)}{' ≈' if alike else ''}"))
+        mark = (
+            "" if below is None else {True: "", False: " ≈", None: " ?"}[is_apart(part, label, below, length, metric)]
+        )
+        cells.append((label, f"{words.number(value)}{mark}"))
     return cells
 
 
@@ -120,12 +122,12 @@ def difference_rows(part: ResultSet, metric: str) -> Table:
 
 
 def difference(entry: Mapping | None) -> Cell:
-    """A pair's ratio as per cent, or its difference, with the interval under it."""
+    """A pair's ratio as a change, or its difference, with the interval under it."""
     if not entry:
         return "", ""
     pair = entry.get("interval")
     if "ratio" in entry:
-        return words.percent(entry["ratio"]), words.percent_interval(*pair) if pair else ""
+        return words.change(entry["ratio"]), words.change_interval(*pair) if pair else ""
     return words.signed(entry["difference"]), words.interval(*pair, signed=True) if pair else ""
 
 
@@ -142,20 +144,21 @@ def far_rows(part: ResultSet) -> Table:
     return Table(f"how-far-{part.slug}", f"How far each run holds, {part.title}", header, rows)
 
 
-def change_rows(study: Study) -> Table:
-    """The two-part split of each run at each length, in nats per token."""
+def change_rows(part: ResultSet) -> Table:
+    """The two-part split of each run of a sliding set at each length, in nats per token."""
     rows = []
-    for runs in study.changes().values():
+    for runs in part.changes_by_line.values():
         for run in runs:
             for entry in run["lengths"]:
                 pairs = entry.get("interval") or {}
                 cells = [
-                    (words.signed(entry[part]), words.interval(*pairs[part], signed=True) if pairs.get(part) else "")
-                    for part in ("longer_context", "early_tokens", "whole")
+                    (words.signed(entry[name]), words.interval(*pairs[name], signed=True) if pairs.get(name) else "")
+                    for name in ("longer_context", "early_tokens", "whole")
                 ]
                 rows.append([(run["run"], ""), (str(run["against"]), ""), (str(entry["length"]), ""), *cells])
     header = ["run", "from length", "to length", "longer context", "early tokens", "whole change"]
-    return Table("two-part-split", "Why it changed, nats per token", header, rows)
+    title = f"Why it changed against nonoverlapping, nats per token, {part.title}"
+    return Table(f"two-part-split-{part.slug}", title, header, rows)
 
 
 def run_rows(study: Study) -> Table:
@@ -180,9 +183,9 @@ def run_rows(study: Study) -> Table:
 
 def all_tables(study: Study) -> list[Table]:
     """Every table of a report that has a row."""
-    tables = [run_rows(study), change_rows(study)]
+    tables = [run_rows(study)]
     for part in study.sets:
-        tables.append(far_rows(part))
+        tables += [far_rows(part), change_rows(part)]
         for metric in part.metrics:
             tables += [result_rows(part, metric), order_rows(part, metric), difference_rows(part, metric)]
     return [table for table in tables if table.rows]

@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 
 from tabulate import tabulate
 
-from alibi.reporting import words
 from alibi.reporting.results import Result
 from alibi.reporting.study import ResultSet, join
 from alibi.reporting.table import METRICS
@@ -24,7 +23,7 @@ def comparison_text(results: Sequence[Result], comparison: Mapping) -> str:
             parts.append(plain(result_rows(part, metric)))
         if part.content["note"]:
             parts.append(f"Note: {part.content['note']}.")
-        if len(part.runs) > 1:
+        if len(part.runs) > 1 and part.metrics and any(pair["lengths"] for pair in part.content["pairs"]):
             parts.append(plain(against_best(part, part.metrics[0])))
     told = comparison["intervals"]
     parts.append(
@@ -42,8 +41,8 @@ def findings_text(results: Sequence[Result], comparison: Mapping) -> str:
             parts.append(plain(far_rows(part)))
         if part.content["crossings"]:
             parts.append(f"Where methods cross, {part.title}\n{crossings_text(part)}")
-    if study.changes():
-        parts.append(plain(change_rows(study)))
+        if part.changes:
+            parts.append(plain(change_rows(part)))
     if comparison["refused"]:
         parts.append("\n".join(["Not compared", *(f"  {reason}" for reason in comparison["refused"])]))
     return "\n\n".join(parts)
@@ -77,7 +76,7 @@ def against_best(part: ResultSet, metric: str) -> Table:
 
 def _turned(entry: Mapping, turn: bool) -> Mapping:
     """A pair's entry seen from its second run."""
-    if not turn:
+    if not turn or not entry:
         return entry
     pair = entry["interval"]
     if "ratio" in entry:
@@ -88,7 +87,7 @@ def _turned(entry: Mapping, turn: bool) -> Mapping:
 def crossings_text(part: ResultSet) -> str:
     lines = [
         f"  {pair['a']} and {pair['b']}: "
-        + ", ".join(f"about {words.number(c['about'])} (between {c['after']} and {c['before']})" for c in pair["at"])
+        + ", ".join(f"about {c['about']:.0f} (between {c['after']} and {c['before']})" for c in pair["at"])
         for pair in part.content["crossings"]
         if pair["at"]
     ]

@@ -4,10 +4,12 @@ import math
 
 
 def number(value: float) -> str:
-    """Four digits or more: 1.234, 41.30, 1.23e+06."""
+    """Four digits or more: 1.234, 41.30, 14,097, 1.234e+06."""
     if abs(value) < 10:
         return f"{value:.3f}"
-    return f"{value:.2f}" if abs(value) < 10000 else f"{value:.3g}"
+    if abs(value) < 10_000:
+        return f"{value:.2f}"
+    return f"{value:,.0f}" if abs(value) < 1e6 else f"{value:.3e}"
 
 
 def interval(low: float, high: float, signed: bool = False) -> str:
@@ -25,13 +27,28 @@ def signed(value: float, digits: int = 3) -> str:
     return minus(f"{value:+.{digits}f}")
 
 
-def percent(ratio: float) -> str:
-    """A ratio as a change: 0.93 is −7.0 %."""
-    return f"{minus(f'{100 * (ratio - 1):+.2f}')} %"
+def percents(level: float) -> str:
+    """0.95 as 95 %."""
+    return f"{100 * level:g} %"
 
 
-def percent_interval(low: float, high: float) -> str:
+def change(ratio: float) -> str:
+    """A ratio as a change: 0.93 is −7.00 %; beyond tenfold as a factor."""
+    return f"×{factor(ratio)}" if _is_far(ratio) else f"{minus(f'{100 * (ratio - 1):+.2f}')} %"
+
+
+def change_interval(low: float, high: float) -> str:
+    if _is_far(low) or _is_far(high):
+        return f"[×{factor(low)}, ×{factor(high)}]"
     return f"{interval(100 * (low - 1), 100 * (high - 1), signed=True)} %"
+
+
+def factor(ratio: float) -> str:
+    return f"{ratio:.3g}" if 1e-4 <= ratio < 1000 else f"{ratio:.2e}"
+
+
+def _is_far(ratio: float) -> bool:
+    return not 0.1 < ratio < 10
 
 
 def minus(text: str) -> str:

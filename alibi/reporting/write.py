@@ -1,10 +1,9 @@
 """Tables as files: Markdown, and LaTeX with booktabs."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-from alibi.reporting.results import Result
-from alibi.reporting.study import join
+from alibi.reporting.study import Study
 from alibi.reporting.tables import Table, all_tables
 
 LATEX = {
@@ -19,11 +18,11 @@ LATEX = {
 MARKDOWN = {c: f"\\{c}" for c in "\\`*_[]|#~$"} | {"<": "&lt;", ">": "&gt;", "&": "&amp;", "\n": " ", "\r": " "}
 
 
-def write_tables(results: Sequence[Result], comparison: Mapping, folder: Path) -> list[Path]:
-    """Write every table of the comparison as .md and .tex into `folder`; returns their paths."""
+def write_tables(study: Study, folder: Path) -> list[Path]:
+    """Write every table of the study as .md and .tex into `folder`; returns their paths."""
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
-    for table in all_tables(join(results, comparison)):
+    for table in all_tables(study):
         for ending, text in (("md", markdown(table)), ("tex", latex(table))):
             paths.append(folder / f"{table.name}.{ending}")
             paths[-1].write_text(text, encoding="utf-8")
@@ -61,7 +60,11 @@ def latex(table: Table) -> str:
     def cell(main: str, small: str, strong: bool) -> str:
         main = escape_latex(main)
         main = rf"\textbf{{{main}}}" if strong and main else main
-        return rf"\shortstack[r]{{{main}\\{{\scriptsize {escape_latex(small)}}}}}" if small else main
+        return (
+            rf"\begin{{tabular}}[t]{{@{{}}r@{{}}}}{main}\\{{\scriptsize {escape_latex(small)}}}\end{{tabular}}"
+            if small
+            else main
+        )
 
     lines = ["% \\usepackage{booktabs}", r"\begin{table}", r"\centering", rf"\caption{{{escape_latex(table.title)}}}"]
     lines += [rf"\label{{tab:{table.name}}}", rf"\begin{{tabular}}{{l{'r' * (len(table.header) - 1)}}}", r"\toprule"]

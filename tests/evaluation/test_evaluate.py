@@ -212,7 +212,7 @@ def failing(error, at_length):
         (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried 9 bytes"), "out of memory: Default"),
         (MemoryError(), "out of memory: MemoryError"),
         (800.0, "overflow: exp"),
-        (float("nan"), "overflow: the sum of nats is nan"),
+        (float("nan"), "not a number: the sum of nats is nan"),
     ],
 )
 def test_what_cannot_be_done_is_an_entry_and_the_others_go_on(checkpoint, cache, monkeypatch, error, reason):

@@ -28,7 +28,7 @@ def change_of(run, content):
     s = {k: mean_nats(range(k - 15, k + 1), *run) for k in LENGTHS}
     at = run[1]
     entries = []
-    for k in (row["length"] for row in content["rows"] if row["length"] > at):
+    for k in (row["length"] for row in content["rows"] if row["length"] >= at):
         parts = {"whole": n[k] - n[at], "longer_context": s[k] - s[at], "early_tokens": n[k] - s[k] - (n[at] - s[at])}
         entries.append({"length": k, **parts, "interval": {p: [v - 0.006, v + 0.006] for p, v in parts.items()}})
     return {"stride": 16, "against": at, "lengths": entries}

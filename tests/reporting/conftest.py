@@ -1,6 +1,7 @@
 """Result files made by hand: reporting knows nothing else."""
 
 import json
+import math
 
 import pytest
 from comparisons import make_study
@@ -14,7 +15,9 @@ def make_result(tmp_path):
         def row(length, value):
             if isinstance(value, str):
                 return {"length": length, "stride": length, "error": value}
-            return {"length": length, "stride": length, "perplexity": value, "word_perplexity": 2 * value}
+            nats = 12345 * math.log(value) if value > 0 else 0.0
+            told = {"nll_nats": nats, "bits_per_byte": nats / 54321 / math.log(2)}
+            return {"length": length, "stride": length, "perplexity": value, "word_perplexity": 2 * value, **told}
 
         curve = {64: 20.0, 128: 19.5} if curve is None else curve
         path = (

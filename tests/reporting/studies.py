@@ -12,13 +12,12 @@ TOKENS, WORDS, BYTES = 317_905, 217_646, 1_146_846
 # How many nats a doubling beyond the training length costs.
 HARM = {"alibi": -0.01, "sinusoidal": 0.55, "rotary": 0.25, "t5": 0.04, "none": 0.12}
 LENGTHS = (128, 256, 512, 1024, 2048)
-HOLDS_FOR = "It says how sure the number is for these weights on more text of this kind, and nothing about other seeds."
 INTERVALS = {
     "level": 0.95,
     "resamples": 10000,
     "units": 60,
-    "method": "Paired bootstrap over documents.",
-    "holds_for": HOLDS_FOR,
+    "method": "paired bootstrap over the groups of the text, expanded percentile interval",
+    "holds_for": "these weights, over texts of this kind; another seed of training moves the numbers too",
 }
 
 

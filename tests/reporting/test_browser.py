@@ -282,7 +282,7 @@ def test_a_hostile_name_is_text_everywhere(browser, tmp_path):
     browser.get(address)
     assert legend(browser, "perplexity")[0] == HOSTILE
     assert browser.find_element(By.CSS_SELECTOR, "#results tbody th").text == HOSTILE
-    assert browser.find_element(By.CSS_SELECTOR, "#chart-split .plot p").text == HOSTILE
+    assert browser.find_element(By.CSS_SELECTOR, "#chart-split .plot p").text == f"{HOSTILE}, stride 16"
     assert browser.find_element(By.CSS_SELECTOR, ".callout").text == HOSTILE
     hover = (
         "Plotly.Fx.hover(gd, [{curveNumber: 1, pointNumber: 1}]); return gd.querySelector('.hoverlayer').textContent"

@@ -38,7 +38,7 @@ def test_a_report_is_a_page_figures_and_tables(small_study, tmp_path):
     figures = {path.name for path in written if path.parent.name == "figures"}
     stems = ("perplexity-wikitext2-validation-stride-16", "word-perplexity-wikitext2-validation-nonoverlapping")
     stems += ("context-wikitext2-validation-nonoverlapping-512", "cost-wikitext2-validation-nonoverlapping")
-    for stem in (*stems, "two-part-split", "training"):
+    for stem in (*stems, "two-part-split-wikitext2-validation-stride-16", "training"):
         assert {f"{stem}.{ending}" for ending in ("png", "svg", "pdf")} <= figures
     for path in written:
         if path.suffix == ".png":

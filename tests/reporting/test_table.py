@@ -22,7 +22,7 @@ def test_what_could_not_be_done_stands_with_its_reason(make_result):
 
 def test_a_length_without_a_row_is_blank_and_large_numbers_are_short(make_result):
     table = lines(make_result, ("none", {64: 1234567.0}))
-    assert next(line.split() for line in table if line.startswith("none"))[-1] == "1.23e+06*"
+    assert next(line.split() for line in table if line.startswith("none"))[-1] == "1.235e+06*"
 
 
 def test_markdown(make_result):
@@ -32,7 +32,7 @@ def test_markdown(make_result):
 
 def test_text_without_words_is_told_in_bytes(make_result):
     data = {"name": "toy", "split": "test", "tokens": 9, "words": 3, "bytes": 40, "sha256": "1", "form": "files"}
-    row = {"length": 64, "stride": 64, "perplexity": 20.0, "bits_per_byte": 1.5}
+    row = {"length": 64, "stride": 64, "perplexity": 20.0, "bits_per_byte": 1.5, "nll_nats": 27.0}
     text = results_table(load_results([make_result(data=data, rows=[row])]), [64])
     assert "bits per byte" in text
     assert "1.500*" in text
@@ -58,6 +58,7 @@ def with_tokenizer(name):
 def test_an_interval_stands_under_its_number(make_result):
     interval = {"perplexity": [38.812, 40.571], "word_perplexity": None}
     row = {"length": 64, "stride": 64, "perplexity": 39.68, "word_perplexity": 80.0, "interval": interval}
+    row |= {"nll_nats": 4e4, "bits_per_byte": 1.5}
     text = results_table(load_results([make_result(rows=[row])]), [64, 128])
     lines = text.splitlines()
     at = next(i for i, line in enumerate(lines) if line.startswith("alibi"))

@@ -1,20 +1,22 @@
 import pytest
 from comparisons import make_study
 
-from alibi.reporting import load_results, write_tables
+from alibi.reporting import load_results
+from alibi.reporting.study import join
 from alibi.reporting.tables import Table
-from alibi.reporting.words import interval, number, percent, percent_interval
-from alibi.reporting.write import escape_latex, latex, markdown
+from alibi.reporting.words import change, change_interval, interval, number
+from alibi.reporting.write import escape_latex, latex, markdown, write_tables
 
 NASTY = r"<b>50 % & #1_{x} ~ ^ $ | \ [a]*"
 
 
 def test_every_table_in_markdown_and_latex(small_study, tmp_path):
     paths, comparison = small_study
-    written = write_tables(load_results(paths), comparison, tmp_path)
+    written = write_tables(join(load_results(paths), comparison), tmp_path)
     names = {path.name for path in written}
     assert "results-wikitext2-validation-nonoverlapping-perplexity.tex" in names
-    assert {"two-part-split.md", "runs.tex", "how-far-wikitext2-validation-stride-16.md"} <= names
+    sliding = {f"{table}-wikitext2-validation-stride-16.md" for table in ("two-part-split", "how-far")}
+    assert sliding | {"runs.tex"} <= names
     text = (tmp_path / "results-wikitext2-validation-nonoverlapping-perplexity.md").read_text()
     assert "| alibi L=128 seed 0 | 128 | 128.97\\*<br>127.0–131.2 |" in text
     assert "**alibi L=128, mean of 2 seeds**" in text
@@ -30,7 +32,7 @@ def test_every_table_in_markdown_and_latex(small_study, tmp_path):
 
 def test_the_order_marks_what_is_not_told_apart(small_study, tmp_path):
     paths, comparison = small_study
-    write_tables(load_results(paths), comparison, tmp_path)
+    write_tables(join(load_results(paths), comparison), tmp_path)
     text = (tmp_path / "order-wikitext2-validation-nonoverlapping-perplexity.md").read_text()
     first = next(line for line in text.splitlines() if line.startswith("| 1 |"))
     # Equal curves at the training length; at 256 some pair of seeds overlaps, at 512 none does.
@@ -49,25 +51,26 @@ def test_latex_and_markdown_of_any_text():
 
 
 def test_numbers_as_words():
-    assert [number(v) for v in (1.2345, 41.3, 1234567.0)] == ["1.234", "41.30", "1.23e+06"]
+    assert [number(v) for v in (1.2345, 41.3, 1234567.0)] == ["1.234", "41.30", "1.235e+06"]
     assert interval(38.8123, 40.5712) == "38.81–40.57"
     assert interval(127.0312, 131.2) == "127.0–131.2"
     assert interval(-0.02, 0.011, signed=True) == "[−0.020, +0.011]"
-    assert percent(0.93) == "−7.00 %"
-    assert percent_interval(0.92, 1.01) == "[−8.0, +1.0] %"
+    assert change(0.93) == "−7.00 %"
+    assert (change(50.0), change_interval(48.0, 52.0)) == ("×50", "[×48, ×52]")
+    assert change_interval(0.92, 1.01) == "[−8.0, +1.0] %"
     assert interval(3.0, 3.0) == "3.000–3.000"
 
 
 def test_a_comparison_of_other_files_is_refused(small_study, tmp_path):
     paths, comparison = small_study
     with pytest.raises(ValueError, match="is not among the result files given; load it too"):
-        write_tables(load_results(paths[1:]), comparison, tmp_path)
+        write_tables(join(load_results(paths[1:]), comparison), tmp_path)
     with pytest.raises(ValueError, match="has schema 7; this version reads 1"):
-        write_tables(load_results(paths), comparison | {"schema": 7}, tmp_path)
+        write_tables(join(load_results(paths), comparison | {"schema": 7}), tmp_path)
 
 
 def test_one_run_alone_has_its_tables(tmp_path):
     paths, comparison = make_study(tmp_path / "runs", ("none",), seeds=(3,), strides=(None,))
-    names = {path.stem for path in write_tables(load_results(paths), comparison, tmp_path / "tables")}
+    names = {path.stem for path in write_tables(join(load_results(paths), comparison), tmp_path / "tables")}
     assert not any(name.startswith("differences") for name in names), "nothing to compare"
     assert "results-wikitext2-validation-nonoverlapping-bits-per-byte" in names

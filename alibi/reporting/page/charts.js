@@ -19,7 +19,7 @@ const thin = (look, colours, several) => several
 
 function trainedAt(colours, positions) {
   return {
-    shapes: positions.map(([x]) => ({ type: "line", x0: x, x1: x, yref: "paper", y0: 0, y1: 1, layer: "below", line: { color: colours.soft, width: 1, dash: "dash" } })),
+    shapes: positions.map(([x]) => ({ type: "line", x0: x, x1: x, yref: "paper", y0: 0, y1: 1, layer: "between", line: { color: colours.soft, width: 1, dash: "dash" } })),
     annotations: positions.map(([x, text]) => ({ x: Math.log10(x), y: 1, yref: "paper", text, textangle: -90, xanchor: "left", yanchor: "top", xshift: 0, showarrow: false, font: { size: 10, color: colours.soft } })),
   };
 }
@@ -27,7 +27,7 @@ function trainedAt(colours, positions) {
 function drawPerplexity(chart, state) {
   const colours = theme(), set = DATA.sets[state.set], runs = shown(state, set.runs), metric = state.unit;
   const at = (length, seqLen) => state.x === "multiples" ? length / (seqLen || length) : length;
-  const traces = [], xs = [], rows = [];
+  const traces = [], xs = [], rows = [], without = [];
   const group = state.group, published = group ? group.curves : [];
   const lengths = [...new Set([...set.lengths, ...published.flatMap((curve) => curve.points.map(([length]) => length))])].sort((a, b) => a - b);
   // By what a curve is divided: 1, or its own value at its training length; without that there is no curve.
@@ -36,6 +36,7 @@ function drawPerplexity(chart, state) {
     const look = lineOf(run.line), base = baseOf(run.rows.map((row) => [row.length, (row[metric] || [])[0]]), run.seqLen);
     const divide = (triple) => state.relative ? [triple[0] / base] : triple;
     const good = base ? run.rows.filter((row) => row[metric]).map((row) => ({ length: row.length, [metric]: divide(row[metric]) })) : [];
+    if (!good.length) without.push(run);
     const several = runs.filter((other) => other.line === run.line).length > 1;
     const banded = good.filter((row) => row[metric].length > 2);
     if (banded.length > 1) traces.push({
@@ -61,11 +62,18 @@ function drawPerplexity(chart, state) {
   }
   for (const curve of published) {
     const base = baseOf(curve.points, curve.seqLen);
-    if (!base) continue;
+    if (!base || state.x === "multiples" && !curve.seqLen) {
+      without.push(curve);
+      continue;
+    }
     const points = curve.points.map(([length, v]) => [length, v / base]);
     const hover = points.map(([length, value]) => `${escapeHtml(curve.label)}<br>length ${length}<br>${showNumber(value)}`);
     xs.push(...points.map(([length]) => at(length, curve.seqLen)));
-    traces.push(trace(colours, { ...curve, dash: "dot" }, points.map(([length]) => at(length, curve.seqLen)), points.map(([, value]) => value), hover, { line: { color: colours.pick(curve.colour), width: 1.2, dash: "dot" } }));
+    traces.push(trace(colours, { ...curve, dash: "dot" }, points.map(([length]) => at(length, curve.seqLen)), points.map(([, value]) => value), hover, {
+      line: { color: colours.pick(curve.colour), width: 1.2, dash: "dot" }, hovertext: hover, hovertemplate: "%{hovertext}<extra></extra>",
+      mode: "lines+markers+text", text: points.map((_, i) => i < points.length - 1 ? "" : curve.seqLen ? `L ${curve.seqLen}` : "L = length"),
+      textposition: "top center", textfont: { size: 10, color: colours.pick(curve.colour) }, cliponaxis: false,
+    }));
     rows.push([curve.label, ...lengths.map((length) => showNumber((points.find(([n]) => n === length) || [])[1]))]);
   }
   const layout = baseLayout(colours, state.width(chart), 400);
@@ -76,7 +84,10 @@ function drawPerplexity(chart, state) {
   const trained = [...new Set(runs.map((run) => run.seqLen))];
   Object.assign(layout, trainedAt(colours, multiples ? [[1, "training length"]] : trained.map((n) => [n, `trained at ${n}`])));
   plot(chart, 0, "", traces, layout);
-  legend(chart, [...legendOf(runs), ...published.map((curve) => ({ ...curve, dash: "dot" }))]);
+  const drawn = (curve) => !without.includes(curve);
+  legend(chart, [...legendOf(runs.filter(drawn)), ...published.filter(drawn).map((curve) => ({ ...curve, dash: "dot" }))]);
+  const why = state.relative ? "no value at its training length" : "no number here, or no one training length";
+  chart.querySelector("[data-note]").textContent = without.length ? `Not drawn (${why}): ${without.map((curve) => curve.label).join("; ")}.` : "";
   fillTable(numbersOf(chart), ["run", ...lengths.map(String)], rows);
 }
 
@@ -85,8 +96,8 @@ function drawContext(chart, state) {
   const runs = shown(state, set.runs).filter((run) => run.context[state.context]);
   const traces = runs.map((run) => {
     const look = lineOf(run.line), [xs, ys, targets] = run.context[state.context];
-    const hover = xs.map((x, i) => `<b>${escapeHtml(run.label)}</b><br>context ${i && xs[i - 1] < x - 1 ? `${xs[i - 1] + 1} to ${x}` : x}<br>${showNumber(ys[i])} nats, ${targets[i].toLocaleString("en")} targets`);
-    return trace(colours, look, xs, ys, hover, { mode: "lines", line: { color: colours.pick(look.colour), width: 1.4, dash: look.dash } });
+    const hover = xs.map((x, i) => `<b>${escapeHtml(run.label)}</b><br>context ${i && xs[i - 1] < x - 1 ? `up to ${x}` : x}<br>${showNumber(ys[i])} nats, ${targets[i].toLocaleString("en")} targets`);
+    return trace(colours, look, xs, ys, hover, { mode: xs.length > 1 ? "lines" : "markers", line: { color: colours.pick(look.colour), width: 1.4, dash: look.dash } });
   });
   const layout = baseLayout(colours, state.width(chart), 360);
   // Sliding targets have no short contexts: the axis begins where the curves do.
@@ -97,7 +108,7 @@ function drawContext(chart, state) {
   Object.assign(layout, trainedAt(colours, [...new Set(runs.map((run) => run.seqLen))].map((n) => [n, `trained at ${n}`])));
   plot(chart, 0, "", traces, layout);
   legend(chart, legendOf(runs));
-  chart.querySelector("[data-note]").textContent = `Always per token. A context with fewer than ${DATA.fewest} targets is left out.`
+  chart.querySelector("[data-note]").textContent = `Always per token. Contexts of an octave are joined until they hold ${DATA.fewest} targets, and left out where they do not.`
     + (runs.length ? "" : " None of the runs shown has this curve at this length.");
   const every = [...new Set(runs.flatMap((run) => run.context[state.context][0]))].sort((a, b) => a - b);
   fillTable(numbersOf(chart), ["context up to", ...runs.map((run) => run.label)], every.map((x) => [String(x), ...runs.map((run) => {
@@ -107,11 +118,14 @@ function drawContext(chart, state) {
 }
 
 function drawSplit(chart, state) {
-  const colours = theme(), runs = shown(state, DATA.changes).filter((run) => run.factors[state.unit]);
+  const colours = theme(), set = DATA.sets[state.set];
+  // A sliding set has its own splits; a nonoverlapping one those of every stride on the same text.
+  const belongs = (run) => run.set === state.set || (!set.sliding && DATA.sets[run.set].text === set.text);
+  const runs = shown(state, DATA.changes.filter(belongs));
   const unit = { perplexity: "nats per token", word_perplexity: "nats per word", bits_per_byte: "bits per byte" }[state.unit];
-  const lines = legendOf(runs), parts = Object.entries(DATA.parts), step = 0.8 / parts.length, rows = [];
-  lines.forEach((line, number) => {
-    const own = runs.filter((run) => run.line === line.label), traces = [];
+  const panels = [...new Set(runs.map((run) => `${run.line}, stride ${run.stride}`))], parts = Object.entries(DATA.parts), step = 0.8 / parts.length, rows = [];
+  panels.forEach((panel, number) => {
+    const own = runs.filter((run) => `${run.line}, stride ${run.stride}` === panel), traces = [];
     const lengths = [...new Set(own.flatMap((run) => run.lengths.map((e) => e.length)))].sort((a, b) => a - b);
     parts.forEach(([part, { name, colour }], place) => lengths.forEach((length, group) => {
       const entries = own.map((run) => [run, run.lengths.find((e) => e.length === length)]).filter(([, e]) => e)
@@ -124,18 +138,18 @@ function drawSplit(chart, state) {
         text: `<b>${escapeHtml(run.label)}</b><br>length ${length}, ${name}<br>${showValue(v)} ${unit}`, hovertemplate: "%{text}<extra></extra>",
       }));
     }));
-    const layout = baseLayout(colours, state.width(chart, lines.length), 250);
+    const layout = baseLayout(colours, state.width(chart, panels.length), 250);
     Object.assign(layout.xaxis, { tickvals: lengths.map((_, i) => i), ticktext: lengths.map(String), title: { text: "length of evaluation" }, showgrid: false, zeroline: false });
     Object.assign(layout.yaxis, { title: { text: unit }, zeroline: true });
-    plot(chart, number, line.label, traces, layout);
+    plot(chart, number, panel, traces, layout);
   });
-  dropPlots(chart, lines.length);
+  dropPlots(chart, panels.length);
   for (const run of runs) for (const e of run.lengths) {
-    rows.push([run.label, String(e.length), ...parts.map(([part]) => showCell(e[part].map((v) => v * run.factors[state.unit])))]);
+    rows.push([run.label, String(run.stride), String(e.length), ...parts.map(([part]) => showCell(e[part].map((v) => v * run.factors[state.unit])))]);
   }
   legend(chart, parts.map(([, { name, colour }]) => ({ label: name, colour })));
   chart.querySelector("[data-note]").textContent = runs.length ? "Each panel has its own scale." : "Not known for the runs shown.";
-  fillTable(numbersOf(chart), ["run", "length", ...parts.map(([, { name }]) => `${name} (${unit})`)], rows);
+  fillTable(numbersOf(chart), ["run", "stride", "length", ...parts.map(([, { name }]) => `${name} (${unit})`)], rows);
 }
 
 function drawCost(chart, state) {

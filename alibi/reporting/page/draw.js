@@ -10,8 +10,8 @@ const shortError = (text) => text.split(":")[0];
 function showNumber(value) {
   if (value === undefined || value === null) return "";
   const size = Math.abs(value);
-  if (size < 10) return value.toFixed(3).replace("-", "−");
-  return (size < 10000 ? value.toFixed(2) : value.toPrecision(3)).replace("-", "−");
+  if (size >= 1e6) return value.toExponential(3).replace(/e\+(\d)$/, "e+0$1").replace("-", "−");
+  return (size < 10 ? value.toFixed(3) : size < 10000 ? value.toFixed(2) : Math.round(value).toLocaleString("en")).replace("-", "−");
 }
 
 // [value, low, high] or [value], for a hover, and for a cell.
@@ -56,6 +56,12 @@ function logAxis(axis, values, width, show = String) {
   return { ...axis, type: "log", tickvals: ticks, ticktext: ticks.map(show) };
 }
 
+// A ratio as a change in per cent; beyond tenfold as a factor. As in the tables.
+const isFar = (ratio) => ratio <= 0.1 || ratio >= 10;
+const showFactor = (ratio) => "×" + (ratio >= 1e-4 && ratio < 1000 ? +ratio.toPrecision(3) : ratio.toExponential(2));
+const showPercent = (ratio) => (100 * (ratio - 1)).toFixed(2).replace("-", "−").replace(/^(?=\d)/, "+");
+const showTick = (value) => value >= 1e6 ? value.toExponential(0).replace("+", "") : (+value.toPrecision(3)).toLocaleString("en");
+
 // The axis of values: on a log one, ticks that read as numbers (100, 200, 500), as many as fit.
 function valueAxis(axis, traces, scale) {
   const values = traces.flatMap((t) => t.y).filter((v) => v > 0);
@@ -67,7 +73,8 @@ function valueAxis(axis, traces, scale) {
     for (let ten = Math.floor(Math.log10(low)); ten <= Math.log10(high); ten++) found.push(...set.map((v) => v * 10 ** ten));
     return found.filter((v) => v >= low * 0.9 && v <= high * 1.1);
   }).find((found) => found.length > 3);
-  return { ...axis, type: "log", ...(ticks ? { tickvals: ticks, ticktext: ticks.map((v) => (+v.toPrecision(3)).toLocaleString("en")) } : {}) };
+  const kept = ticks && ticks.filter((_, i) => i % Math.ceil(ticks.length / 12) === 0);
+  return { ...axis, type: "log", ...(kept ? { tickvals: kept, ticktext: kept.map(showTick) } : {}) };
 }
 
 const logRange = (low, high) => [Math.log10(low) - 0.04, Math.log10(high) + 0.04];

@@ -69,7 +69,9 @@ function showDifferences(state) {
   const box = document.querySelector("#differences .numbers"), set = DATA.sets[state.set];
   const against = document.querySelector("[name=against]").value, ratio = state.unit !== "bits_per_byte";
   const turn = ([v, low, high]) => ratio ? [1 / v, 1 / high, 1 / low] : [-v, -high, -low];
-  const show = (v) => (ratio ? 100 * (v - 1) : v).toFixed(ratio ? 2 : 4).replace("-", "−").replace(/^(?=\d)/, "+");
+  const signed = (v) => v.toFixed(4).replace("-", "−").replace(/^(?=\d)/, "+");
+  // Alike for a number and its interval: per cent, factors, or bits.
+  const showFor = (triple) => !ratio ? signed : triple.some(isFar) ? showFactor : (v) => `${showPercent(v)} %`;
   const rows = [];
   for (const pair of set.pairs) {
     if (pair.a !== against && pair.b !== against) continue;
@@ -78,7 +80,8 @@ function showDifferences(state) {
       if (!triple) return "";
       const has = triple.length > 2;
       if (pair.a === against) triple = turn(triple);
-      return [show(triple[0]) + (ratio ? " %" : ""), has ? `${show(triple[1])} to ${show(triple[2])}` : ""];
+      const show = showFor(triple);
+      return [show(triple[0]), has ? `${show(triple[1])} to ${show(triple[2])}` : ""];
     });
     rows.push([pair.a === against ? pair.b : pair.a, ...cells]);
   }
@@ -112,6 +115,7 @@ if (DATA.sets.length) {
   form.addEventListener("submit", (event) => event.preventDefault());
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", drawAll);
   printing.addEventListener("change", drawAll);
+  addEventListener("beforeprint", () => { for (const part of document.querySelectorAll("main section > details")) part.open = true; });
   let width = 0, wait = 0;
   new ResizeObserver(([entry]) => {
     if (entry.contentRect.width === width || printing.matches) return;
