@@ -177,3 +177,38 @@ def test_results_are_found_by_file_run_folder_and_glob(tmp_path):
     for nothing, reason in (("none*", "holds no result file"), ("none", "does not exist")):
         with pytest.raises(FileNotFoundError, match=rf"{reason}; python evaluate.py"):
             find_results([str(tmp_path / nothing)])
+
+
+def test_older_files_without_a_tokenizer_are_told_apart_by_their_tokens():
+    one, other = result(), result("rotary", tokens=3 * TOKENS)
+    for content in (one, other):
+        del content["data"]["tokenizer"]
+    [part] = compared(one, other)["sets"]
+    assert part["metrics"] == ["word_perplexity", "bits_per_byte"]
+
+
+def test_seeds_with_another_tokenizer_are_another_line():
+    other = result(seed=1)
+    other["data"]["tokenizer"]["sha256"] = "another"
+    assert len(compared(result(), other)["sets"][0]["lines"]) == 2
+
+
+def test_without_a_common_length_there_is_nothing_to_compare():
+    [part] = compared(result(), result("rotary", {256: 3.0}))["sets"]
+    assert part["note"] == "no two runs have a length in common: there is nothing to compare"
+    assert part["pairs"][0]["lengths"] == []
+
+
+def test_a_ratio_beyond_any_float_is_left_out():
+    other = result("rotary")
+    other["rows"][0]["nll_nats"] *= 400  # each perplexity alone is a float
+    [part] = compared(result(), other)["sets"]
+    far, near = part["pairs"][0]["lengths"]
+    assert far["word_perplexity"] == {}
+    assert near["word_perplexity"]["ratio"] == pytest.approx(1.0)
+
+
+def test_the_same_weights_by_two_protocols_are_no_refusal():
+    sliding = result(protocol="stride-8")
+    assert compared(result(), sliding)["refused"] == []
+    assert len(compared(result(), result("rotary", protocol="stride-8"))["refused"]) == 1

@@ -267,3 +267,63 @@ def test_a_damaged_result_file_is_not_overwritten(checkpoint, cache, content):
 def test_bad_settings_are_named(values, message):
     with pytest.raises(ValueError, match=message):
         EvaluationSettings(**values)
+
+
+def test_a_file_of_other_weights_is_kept_under_another_name(checkpoint, cache):
+    [(path, result)], _ = evaluated(checkpoint, cache, lengths=[16])
+    result["checkpoint"]["sha256"] = "ab" * 32
+    del result["sha256"]
+    path.write_text(json.dumps(result))
+    _, told = evaluated(checkpoint, cache, lengths=[64])
+    kept = path.with_name(f"{path.stem}-weights-abababab.json")
+    assert [row["length"] for row in json.loads(kept.read_text())["rows"]] == [16]
+    assert "is of other weights, and is now" in " ".join(told)
+
+
+def test_a_part_keeps_its_rows_whatever_was_moved_away(checkpoint, cache):
+    evaluated(checkpoint, cache, lengths=[16])
+    [(hashed, _)], _ = evaluated(checkpoint, cache, max_tokens=200, lengths=[16, 32])
+    plain = hashed.with_name("step-00000002-wikitext2-validation-nonoverlapping.json")
+    plain.rename(plain.with_suffix(".away"))
+    [(path, _)], _ = evaluated(checkpoint, cache, max_tokens=200, lengths=[64])
+    evaluated(checkpoint, cache, lengths=[16])
+    assert path == hashed
+    assert [row["length"] for row in json.loads(hashed.read_text())["rows"]] == [16, 32, 64]
+
+
+def test_what_is_kept_keeps_what_it_was_made_with_and_other_files_their_margin(checkpoint, cache, monkeypatch):
+    [(_, plain), (path, sliding)], _ = evaluated(checkpoint, cache, stride=[None, 2])
+    monkeypatch.setattr(evaluate_module, "environment", lambda device: {"threads": 99})
+    [(_, again)], _ = evaluated(checkpoint, cache, reuse=True, within_percent=7)
+    assert again["made_with"] == plain["made_with"] != {"threads": 99}
+    assert again["how_far"]["within_percent"] == 7
+    assert json.loads(path.read_text())["how_far"] == sliding["how_far"]
+
+
+def test_a_damaged_file_is_named_before_anything_is_scored(checkpoint, cache):
+    [(_, _), (sliding, _)], _ = evaluated(checkpoint, cache, stride=[None, 2])
+    plain = sliding.with_name("step-00000002-wikitext2-validation-nonoverlapping.json")
+    plain.unlink()
+    sliding.write_text(sliding.read_text()[:500])
+    with pytest.raises(ValueError, match="stride-2.json is no result file"):
+        evaluated(checkpoint, cache, stride=[None, 2])
+    assert not plain.exists()
+
+
+def test_damaged_neighbours_disturb_nobody(checkpoint, cache):
+    [(path, result)], _ = evaluated(checkpoint, cache, lengths=[16])
+    (path.parent / "folder.json").mkdir()
+    for name, changed in (("empty", {"rows": []}), ("old", {"precision": None})):
+        content = {key: value for key, value in {**result, **changed}.items() if key != "sha256" and value is not None}
+        path.with_name(f"{name}.json").write_text(json.dumps(content))
+    [(_, _), (_, sliding)], _ = evaluated(checkpoint, cache, stride=[None, 2])
+    assert "change" in sliding
+
+
+def test_text_without_spaces_has_no_perplexity_per_word_and_keeps_the_rest(checkpoint, cache, monkeypatch):
+    monkeypatch.setattr(evaluate_module, "model_scorer", failing(200.0, 64))
+    [(_, result)], _ = evaluated(checkpoint, cache)
+    row = result["rows"][1]
+    assert "word_perplexity" not in row
+    assert row["perplexity"] > 1
+    assert row["group_nats"]

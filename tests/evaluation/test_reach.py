@@ -41,5 +41,14 @@ def test_touching_is_not_crossing(gaps, number):
     assert len(crossings(curve, dict.fromkeys(lengths, 3.0))) == number
 
 
+def test_where_they_are_equal_they_cross():
+    [crossing] = crossings({32: 3.1, 64: 3.0, 512: 2.3}, {32: 3.0, 64: 3.0, 512: 3.0})
+    assert crossing == {"after": 32, "before": 512, "about": 64}
+
+
+def test_an_overflow_at_the_training_length_is_told_from_no_evaluation():
+    assert "above the largest float" in how_far({64: math.inf}, 64, 2.0)["reason"]
+
+
 def test_only_lengths_that_both_have_count():
     assert crossings({64: 1.0, 100: 9.0, 128: 1.0}, {64: 2.0, 128: 2.0}) == []

@@ -10,6 +10,9 @@ from alibi.reporting import load_results, results_table
 from alibi.reporting import results as results_module
 
 
+GROUPS = {"tokens": [1, 2], "words": [1, 2], "bytes": [1, 2]}
+
+
 def test_a_result_file_is_read(make_result):
     [result] = load_results([make_result("t5", {64: 3.5, 128: "out of memory: no"}, seed=2)])
     assert (result.method, result.seq_len, result.seed, result.step) == ("t5", 64, 2, 100)
@@ -96,6 +99,18 @@ def test_rows_with_nan_become_errors_and_can_have_no_checksum(make_result, tmp_p
         (lambda c: c["rows"][0].update(interval={"perplexity": [1]}), "must be a pair"),
         (lambda c: c["rows"][0].update(context={"up_to": [1], "targets": [], "nll_nats": [2]}), "different lengths"),
         (lambda c: c.update(how_far={"within_percent": float("nan")}), "how_far.within_percent is nan, not a number"),
+        (lambda c: c["data"].update(words=0), r"data.words is 0, and must be a whole number from 1"),
+        (lambda c: c["data"].update(name="a\x1b[2J"), r"data.name is .*, and must be text without control characters"),
+        (lambda c: c["rows"][0].pop("nll_nats"), r"rows\[0\].nll_nats is missing"),
+        (lambda c: c.update(groups={"tokens": [1], "words": [1, 2], "bytes": [1]}), "groups has lists of different"),
+        (
+            lambda c: (
+                c.update(groups=dict.fromkeys(("tokens", "words", "bytes"), [1, 2])),
+                c["rows"][0].update(group_nats=[1]),
+            ),
+            r"rows\[0\].group_nats has 1 numbers for 2 groups",
+        ),
+        (lambda c: c.update(change={"against": 64, "stride": 8, "lengths": [{"length": 64}]}), "change.lengths is "),
         (lambda c: c["data"].update(tokenizer={"name": "bpe"}), "data.tokenizer.vocab_size is missing"),
     ],
 )
