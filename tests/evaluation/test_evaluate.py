@@ -305,7 +305,7 @@ def test_a_damaged_file_is_named_before_anything_is_scored(checkpoint, cache):
     plain = sliding.with_name("step-00000002-wikitext2-validation-nonoverlapping.json")
     plain.unlink()
     sliding.write_text(sliding.read_text()[:500])
-    with pytest.raises(ValueError, match="stride-2.json is no result file"):
+    with pytest.raises(ValueError, match=r"stride-2\.json is no result file"):
         evaluated(checkpoint, cache, stride=[None, 2])
     assert not plain.exists()
 

@@ -9,7 +9,6 @@ from studies import make_file, with_checksum
 from alibi.reporting import load_results, results_table
 from alibi.reporting import results as results_module
 
-
 GROUPS = {"tokens": [1, 2], "words": [1, 2], "bytes": [1, 2]}
 
 
