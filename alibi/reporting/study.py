@@ -41,8 +41,10 @@ class ResultSet:
 
     @property
     def metrics(self) -> list[str]:
-        return [m for m in METRICS if m in self.content["metrics"] and any(
-            row.get(m) is not None for run in self.runs for row in run.result.numbers.values())]  # fmt: skip
+        """Those that some row has; the first of all where every row is an error, which has to stand somewhere."""
+        rows = [row for run in self.runs for row in run.result.numbers.values()]
+        allowed = [metric for metric in METRICS if metric in self.content["metrics"]]
+        return [metric for metric in allowed if any(row.get(metric) is not None for row in rows)] or allowed[:1]
 
     @property
     def lengths(self) -> list[int]:

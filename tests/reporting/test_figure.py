@@ -3,6 +3,7 @@ import xml.etree.ElementTree as ET
 from PIL import Image
 
 from alibi.reporting import draw_perplexity, load_results
+from alibi.reporting.figure_more import context_curve
 from alibi.reporting.lines import lines_of
 
 
@@ -74,3 +75,24 @@ def test_a_name_with_dollars_is_no_formula(make_result, tmp_path):
 
 def test_nothing_to_draw(make_result, tmp_path):
     assert drawn(make_result, tmp_path, ("alibi", {64: "overflow: x"})) == []
+
+
+def test_a_text_named_like_a_formula_and_a_method_named_like_no_label(make_result, tmp_path):
+    """matplotlib reads $...$ as mathematics, and leaves out labels that begin with _."""
+    data = {"name": r"$\foo$", "split": "test", "tokens": 9, "words": 3, "bytes": 40, "sha256": "1"}
+    _, svg, _ = draw_perplexity(load_results([make_result("_mine", data=data), make_result("b", data=data)]), tmp_path)
+    assert any(text.startswith(r"$\foo$ test") for text in svg_text(svg))
+    assert "_mine" in [text.strip() for text in svg_text(svg)]
+
+
+def test_values_over_many_decades_have_ticks(make_result, tmp_path):
+    _, svg, _ = drawn(make_result, tmp_path, ("alibi", {64: 20.0, 128: 1e30}))
+    assert "1e+20" in svg_text(svg)
+
+
+def test_contexts_are_joined_within_an_octave_until_they_say_something():
+    row = {
+        "context": {"up_to": [1, 2, 3, 4, 8], "targets": [60, 60, 60, 60, 500], "nll_nats": [60, 120, 120, 120, 1000]}
+    }
+    assert context_curve(row) == [(3, 2.0, 120), (8, 2.0, 500)], "1 alone and 4 alone hold too few"
+    assert context_curve({}) == []

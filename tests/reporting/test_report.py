@@ -8,12 +8,14 @@ import pytest
 from comparisons import compare, make_study
 from PIL import Image
 
-from alibi.reporting import load_results, write_report
+from alibi.evaluation import compare_results
+from alibi.reporting import comparison_text, load_results, write_report
 from alibi.reporting import page as page_module
 from alibi.reporting.page import render_page, script_json
+from alibi.reporting.page_data import Detail, page_data
 from alibi.reporting.settings import setting_rows
 from alibi.reporting.study import join
-from alibi.reporting.tables import is_apart
+from alibi.reporting.tables import all_tables, is_apart
 
 
 def rendered(study):
@@ -151,3 +153,30 @@ def test_the_page_holds_the_splits_in_every_unit(small_study):
     assert [len(data["sets"]), len(data["runs"]), len(data["training"])] == [2, 4, 4]
     for entry in data["changes"][0]["lengths"]:
         assert entry["whole"][0] == pytest.approx(entry["longer_context"][0] + entry["early_tokens"][0], abs=1e-5)
+
+
+def test_a_split_belongs_to_its_own_stride_and_says_nothing_of_the_training_length(tmp_path):
+    study = make_study(tmp_path, methods=("alibi",), seeds=(0,), strides=(None, 16, 8), lengths=(128, 256))
+    paths, comparison = study
+    parts = join(load_results(paths), comparison).sets
+    assert [len(part.changes) for part in parts] == [0, 1, 1]
+    assert [entry["length"] for entry in parts[1].changes[0][1]["lengths"]] == [256]
+    assert [change["set"] for change in page_json(rendered(study))["changes"]] == [1, 2]
+    names = {table.name for table in all_tables(join(load_results(paths), comparison))}
+    assert {f"two-part-split-wikitext2-validation-stride-{stride}" for stride in (8, 16)} <= names
+
+
+def test_a_page_of_many_runs_holds_the_pairs_that_people_look_at(tmp_path):
+    paths, comparison = make_study(tmp_path, methods=("alibi", "t5"), seeds=(0, 1, 2), strides=(None,), lengths=(128,))
+    study = join(load_results(paths), comparison)
+    whole, near = (page_data(study, Detail(every_pair=every))["sets"][0]["pairs"] for every in (True, False))
+    assert len(whole) == 15
+    assert len(near) == 3 + 6, "one seed of both lines, and the seeds of each line"
+
+
+def test_runs_without_any_number_have_a_report_too(make_result, tmp_path):
+    paths = [make_result(method, {64: "out of memory: 9 GiB"}) for method in ("alibi", "t5")]
+    results = load_results(paths)
+    comparison = compare_results({result.path: result.content for result in results})
+    assert "out of memory" in comparison_text(results, comparison)
+    assert "out of memory: 9 GiB" in write_report(results, comparison, tmp_path / "report")[0].read_text()

@@ -19,7 +19,7 @@ const thin = (look, colours, several) => several
 
 function trainedAt(colours, positions) {
   return {
-    shapes: positions.map(([x]) => ({ type: "line", x0: x, x1: x, yref: "paper", y0: 0, y1: 1, layer: "between", line: { color: colours.soft, width: 1, dash: "dash" } })),
+    shapes: positions.map(([x]) => ({ type: "line", x0: x, x1: x, yref: "paper", y0: 0, y1: 1, layer: "above", line: { color: colours.soft, width: 1.2, dash: "dash" } })),
     annotations: positions.map(([x, text]) => ({ x: Math.log10(x), y: 1, yref: "paper", text, textangle: -90, xanchor: "left", yanchor: "top", xshift: 0, showarrow: false, font: { size: 10, color: colours.soft } })),
   };
 }
