@@ -70,7 +70,8 @@ FLAT: Kind = ("an object", _is_settings)
 CONTENT = {
     "checkpoint": {
         "model": TEXT, "sha256": TEXT, "seq_len": LENGTH, "seed": INTEGER, "step": COUNT,
-        "?parameters": COUNT, "?run": TEXT, "?settings": FLAT, "?parameters_in": FLAT,
+        "?parameters": COUNT, "?run": TEXT, "?settings": FLAT,
+        "?parameters_in": {"?position": COUNT, "?embedding": COUNT, "?rest": COUNT},
         "?training": {"?tokens": NUMBER, "?flops": NUMBER},
     },
     "data": {
@@ -130,7 +131,7 @@ def _check_row(row: object, name: str, groups: set[int] | None) -> str | None:
     wrong = _check(row, ROW_WITH_ERROR if "error" in row else ROW, f"{name}.")
     if wrong or "error" in row:
         return wrong
-    if groups and row.get("group_nats") and len(row["group_nats"]) not in groups:
+    if groups and "group_nats" in row and len(row["group_nats"]) not in groups:
         return f"{name}.group_nats has {len(row['group_nats'])} numbers for {groups.pop()} groups"
     if not row.get("context"):
         return None

@@ -140,9 +140,13 @@ def load_result(path: Path) -> Result:
 def _without_null(content: dict) -> dict:
     """What is null is not told, like what is missing."""
     told = {name: value for name, value in content.items() if value is not None}
-    for name in ("checkpoint", "data"):
-        if isinstance(told.get(name), dict):
-            told[name] = {key: value for key, value in told[name].items() if value is not None}
+
+    def named(part: object) -> object:
+        return {name: value for name, value in part.items() if value is not None} if isinstance(part, dict) else part
+
+    told |= {name: named(told[name]) for name in ("checkpoint", "data") if name in told}
+    if isinstance(told.get("rows"), list):
+        told["rows"] = [named(row) for row in told["rows"]]
     return told
 
 

@@ -1,0 +1,71 @@
+"""What the commands do with files from outside: any value anywhere is read, or refused by the file's name."""
+
+import copy
+import json
+
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from alibi.commands import compare
+from alibi.evaluation import EvaluationSettings, evaluate_checkpoint, open_evaluation_text
+from alibi.reporting import comparison_text
+from alibi.runs import Checkpoint, checkpoint_of
+from alibi.training import train
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=5,
+)
+
+
+@pytest.fixture
+def pair(small_run, tmp_path, cache):
+    """Result files of two runs: (path that may be changed, its content, the other path)."""
+    files = []
+    for method in ("alibi", "rotary"):
+        folder = tmp_path / method
+        train(small_run(method, max_steps=1), folder)
+        checkpoint = Checkpoint(checkpoint_of(folder))
+        text = open_evaluation_text(checkpoint, checkpoint.data_config, "validation", None, cache)
+        asked = EvaluationSettings(lengths=[16, 64], stride=[None, 2])
+        files.append(evaluate_checkpoint(checkpoint, text, asked, torch.device("cpu"), "fp32")[1])
+    content = json.loads(files[0].read_text())
+    del content["sha256"]  # or every change would be found by it
+    return files[0], content, files[1]
+
+
+def places(value, path=()):
+    """Every key and index below `value`; of a long list the first two."""
+    yield path
+    items = value.items() if isinstance(value, dict) else enumerate(value[:2]) if isinstance(value, list) else ()
+    for key, inner in items:
+        yield from places(inner, (*path, key))
+
+
+@settings(
+    max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], derandomize=True
+)
+@given(data=st.data())
+def test_any_value_anywhere_is_compared_or_refused(pair, data):
+    path, good, other = pair
+    content = copy.deepcopy(good)
+    at = data.draw(st.sampled_from([place for place in places(content) if place]))
+    inner = content
+    for key in at[:-1]:
+        inner = inner[key]
+    if data.draw(st.booleans()):
+        inner[at[-1]] = data.draw(JSON)
+    elif isinstance(inner, dict):
+        del inner[at[-1]]
+    path.write_text(json.dumps(content))
+    try:
+        results, comparison = compare([str(path), str(other)])
+    except ValueError as error:
+        named = str(path) in str(error)
+    else:
+        json.dumps(comparison, allow_nan=False)
+        named = bool(comparison_text(results, comparison))
+    assert named
