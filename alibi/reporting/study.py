@@ -1,6 +1,7 @@
 """A comparison joined with its result files: sets of runs that may be compared, each run with its rows."""
 
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -93,13 +94,17 @@ def join(results: Sequence[Result], comparison: Mapping) -> Study:
     named = list(dict(named).items())
     by_label = dict(zip((label for label, _ in named), looks(named), strict=True))
     sets: list[ResultSet] = []
+    named_alike = Counter(_title(part) for part in comparison["sets"])
     for part in comparison["sets"]:
         runs = [Run(run["key"], run["label"], run["line"], _find(files, run["path"])) for run in part["runs"]]
         slug = _free(re.sub(r"[^A-Za-z0-9._-]+", "-", runs[0].result.protocol), [s.slug for s in sets])
         own = {_key(run.result.path): run for run in runs}
         told = [(own.get(_key(c["path"])), _longer(c)) for c in comparison.get("changes") or []]
         changes = [(run, change) for run, change in told if run and change["lengths"]]
-        sets.append(ResultSet(slug, _title(part), part, runs, _lines(part, runs, by_label), changes))
+        title = _title(part)
+        if named_alike[title] > 1:  # the whole of a text and a part of it
+            title += f", {runs[0].result.content['data']['tokens']:,} tokens"
+        sets.append(ResultSet(slug, title, part, runs, _lines(part, runs, by_label), changes))
     return Study(comparison, sets, by_label)
 
 

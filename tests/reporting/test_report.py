@@ -180,3 +180,10 @@ def test_runs_without_any_number_have_a_report_too(make_result, tmp_path):
     comparison = compare_results({result.path: result.content for result in results})
     assert "out of memory" in comparison_text(results, comparison)
     assert "out of memory: 9 GiB" in write_report(results, comparison, tmp_path / "report")[0].read_text()
+
+
+def test_a_text_and_a_part_of_it_have_titles_of_their_own(make_result):
+    part = {"name": "toy", "split": "validation", "tokens": 999, "words": 600, "bytes": 4321, "sha256": "2"}
+    results = load_results([make_result(), make_result("t5", data=part)])
+    study = join(results, compare_results({result.path: result.content for result in results}))
+    assert [s.title for s in study.sets] == [f"toy validation, nonoverlapping, {n} tokens" for n in ("12,345", "999")]
