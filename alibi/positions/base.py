@@ -27,7 +27,14 @@ Turn = Callable[[Tensor], Tensor]
 
 
 class DistanceBias:
-    """A score bias that depends on the distance i - j alone: O(L) numbers describe all L x M of it."""
+    """A score bias that depends on the distance i - j alone: O(L) numbers describe all L x M of it.
+
+    Attributes:
+        constant_from: distances of this size and above share one bias, so that a learned bias need not
+            visit their keys for its gradient; None where no such distance exists.
+    """
+
+    constant_from: ClassVar[int | None] = None
 
     def at(self, distance: Tensor) -> Tensor:
         """Bias at signed distances, query position minus key position.

@@ -48,6 +48,10 @@ class BucketBias(DistanceBias):
     max_distance: int
     causal: bool
 
+    @property
+    def constant_from(self) -> int | None:
+        return self.max_distance if self.causal else None  # an encoder has a last bucket on either side
+
     def at(self, distance: Tensor) -> Tensor:
         bucket = t5_bucket(distance, self.table.shape[0], self.max_distance, self.causal)
         # Not table[bucket]: the gradient of indexing adds in no fixed order on several CPU threads.

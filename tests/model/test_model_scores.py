@@ -38,12 +38,12 @@ def in_full(position, first_query, num_keys, num_queries, causal, padding_BM=Non
 
 
 def assembled(scores: ScoreBias, dtype=torch.float64) -> torch.Tensor:
-    """All blocks put together; keys that no query of a block sees are -inf."""
+    """All blocks put together, first query first; keys that no query of a block sees are -inf."""
     rows = []
     for start, stop in scores.blocks():
         block = scores.block(start, stop, dtype)
         assert block.dtype == dtype
-        rows.append(torch.nn.functional.pad(block, (0, scores.num_keys - block.shape[-1]), value=-math.inf))
+        rows.append(torch.nn.functional.pad(block.flip(2), (0, scores.num_keys - block.shape[-1]), value=-math.inf))
     return torch.cat(rows, dim=2)
 
 
@@ -90,7 +90,7 @@ def test_bias_is_rounded_once_and_at_the_end(dtype, consecutive):
     position, keys = method("alibi", num_heads=12), torch.arange(5000)
     scores = ScoreBias(position, keys[-3:], keys, 4997, True, consecutive)
     exact = in_full(position, 4997, 5000, 3, causal=True)
-    assert torch.equal(scores.block(0, 3, dtype), exact.to(dtype))
+    assert torch.equal(scores.block(0, 3, dtype).flip(2), exact.to(dtype))
     distance_in_bfloat16 = torch.arange(5000).bfloat16().double()
     assert not torch.equal(distance_in_bfloat16, torch.arange(5000).double())
 

@@ -1,0 +1,141 @@
+"""Attention on a CPU through torch's fused kernel, a block of queries at a time, forward and backward.
+
+Why not `scaled_dot_product_attention`: on a CPU it takes a bias or a causal mask, and forgets what a
+block was given before its backward pass unless the whole bias is kept, which is a matrix of lengths.
+Here a block asks for its bias again. What is kept for the backward pass is what plain attention
+keeps: q, k, v, the output and one number a query.
+
+Keys so far away that their weight is below rounding are left out, see `reach`.
+
+Legend: B batch, L queries, M keys, H heads, K head_dim, C queries in a block, N keys of a block, W the line.
+"""
+
+import torch
+from torch import Tensor
+
+from alibi.model.reach import NEAR_KEYS, FarKeys
+from alibi.model.scores import ScoreBias
+
+# The kernel behind scaled_dot_product_attention on a CPU, asked directly: it gives the log-sum-exp too.
+_forward = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
+_backward = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward
+
+ALL = slice(None)
+# First key and the heads that see from there on: ALL, or their numbers.
+Span = tuple[int, slice | Tensor]
+
+
+class FusedAttention(torch.autograd.Function):
+    """softmax(q k^T / sqrt(head_dim) + bias) v, (B, H, L, K), laid out (B, L, H, K) as the next layer reads it.
+
+    Args (of apply): q_BHLK, k_BHMK, v_BHMK; scores; `scores.line(...)` where it has a gradient, else
+    None; whether keys that cannot matter may be left out.
+    """
+
+    @staticmethod
+    def forward(ctx, q_BHLK, k_BHMK, v_BHMK, scores: ScoreBias, line_HW: Tensor | None, skip_far: bool) -> Tensor:
+        B, H, L, K = q_BHLK.shape
+        out_BHLK = q_BHLK.new_empty(B, L, H, K).transpose(1, 2)
+        far = FarKeys(k_BHMK, scores) if skip_far and FarKeys.worthwhile(scores) else None
+        kept, spans = [], []
+        for start, stop in scores.blocks():
+            q = q_BHLK[:, :, start:stop].flip(2)
+            out, lse, seen = _attend_block(q, k_BHMK, v_BHMK, scores, start, stop, far)
+            out_BHLK[:, :, start:stop] = out.flip(2)
+            kept.append(lse)
+            spans.append(seen)
+        ctx.scores, ctx.spans = scores, spans
+        ctx.save_for_backward(q_BHLK, k_BHMK, v_BHMK, out_BHLK, *kept)
+        return out_BHLK
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, grad_BHLK: Tensor) -> tuple:
+        q_BHLK, k_BHMK, v_BHMK, out_BHLK, *kept = ctx.saved_tensors
+        scores, wide = ctx.scores, torch.promote_types(q_BHLK.dtype, torch.float32)
+        dq_BHLK = torch.empty_like(q_BHLK)
+        dk_BHMK, dv_BHMK = (torch.zeros_like(t, dtype=wide) for t in (k_BHMK, v_BHMK))
+        dline = torch.zeros_like(scores.line(wide)) if ctx.needs_input_grad[4] else None
+        for (start, stop), lse, spans in zip(scores.blocks(), kept, ctx.spans, strict=True):
+            q, out, grad = (t[:, :, start:stop].flip(2) for t in (q_BHLK, out_BHLK, grad_BHLK))
+            for first, heads in spans:
+                keys = slice(first, scores.keys_seen(stop))
+                k, v = k_BHMK[:, heads, keys], v_BHMK[:, heads, keys]
+                bias = _bias(scores, start, stop, first, q, heads)
+                dq, dk, dv = _backward(
+                    grad[:, heads], q[:, heads], k, v, out[:, heads], lse[:, heads], 0.0, False, attn_mask=bias
+                )
+                dq_BHLK[:, heads, start:stop] = dq.flip(2)
+                dk_BHMK[:, heads, keys] += dk
+                dv_BHMK[:, heads, keys] += dv
+            if dline is not None:
+                _add_line_gradient(dline, scores, start, stop, q, k_BHMK, v_BHMK, out, grad, lse)
+        return dq_BHLK, dk_BHMK.to(k_BHMK.dtype), dv_BHMK.to(v_BHMK.dtype), None, dline, None
+
+
+def _attend_block(
+    q: Tensor, k_BHMK: Tensor, v_BHMK: Tensor, scores: ScoreBias, start: int, stop: int, far: FarKeys | None
+) -> tuple[Tensor, Tensor, list[Span]]:
+    """Output and log-sum-exp of queries stop - 1 down to start, and the keys that each head saw."""
+    first = 0 if far is None else max(0, scores.first_query + start - NEAR_KEYS)
+    out, lse = _attend_keys(q, k_BHMK, v_BHMK, scores, start, stop, first, scores.keys_seen(stop), ALL)
+    if first == 0:
+        return out, lse, [(0, ALL)]
+    spans = []
+    out = out.to(torch.promote_types(out.dtype, torch.float32))
+    for begin, heads in far.spans(q, lse, start, stop, first):
+        if begin < first:
+            more, lse_more = _attend_keys(q, k_BHMK, v_BHMK, scores, start, stop, begin, first, heads)
+            # Two parts of one softmax, each weighed by its share of the sum.
+            total = torch.logaddexp(lse[:, heads], lse_more)
+            share, share_more = (lse[:, heads] - total).exp(), (lse_more - total).exp()
+            out[:, heads] = share[..., None] * out[:, heads] + share_more[..., None] * more
+            lse[:, heads] = total
+        spans.append((begin, heads))
+    return out.to(q.dtype), lse, spans
+
+
+def _attend_keys(q, k_BHMK, v_BHMK, scores: ScoreBias, start: int, stop: int, first: int, last: int, heads):
+    """Output and log-sum-exp over the keys [first, last)."""
+    k, v = k_BHMK[:, heads, first:last], v_BHMK[:, heads, first:last]
+    bias = _bias(scores, start, stop, first, q, heads)
+    return _forward(q[:, heads], k, v, attn_mask=None if bias is None else bias[..., : last - first])
+
+
+def _bias(scores: ScoreBias, start: int, stop: int, first: int, q: Tensor, heads) -> Tensor | None:
+    # float32 for narrow queries too: the kernel adds it to float32 scores.
+    bias = scores.block(start, stop, torch.promote_types(q.dtype, torch.float32), first)
+    if bias is None:
+        return None
+    if bias.shape[1] > 1:
+        bias = bias[:, heads]
+    # Four dimensions, spread without copying: with fewer the CPU takes its slow kernel.
+    return bias.detach().expand(q.shape[0], q[:, heads].shape[1], -1, -1)
+
+
+def _add_line_gradient(dline, scores: ScoreBias, start, stop, q, k_BHMK, v_BHMK, out, grad, lse) -> None:
+    """Add to dline_HW what a block gives: the scores' gradient, summed over batch and along equal distances.
+
+    Where the bias is constant from some distance on, keys beyond it are not visited: a query's
+    gradient sums to zero over its keys, so theirs is what the others lack.
+    """
+    constant_from = scores.distance_bias.constant_from
+    first = 0 if constant_from is None else max(0, scores.first_query + start - constant_from)
+    keys = slice(first, scores.keys_seen(stop))
+    q, k, v, out, grad = (t.to(dline.dtype) for t in (q, k_BHMK[:, :, keys], v_BHMK[:, :, keys], out, grad))
+    weight = q @ k.transpose(2, 3)
+    weight.mul_(q.shape[-1] ** -0.5).add_(_bias(scores, start, stop, first, q, ALL)).sub_(lse[..., None]).exp_()
+    dscore = (grad @ v.transpose(2, 3)).sub_((grad * out).sum(-1, keepdim=True)).mul_(weight).sum(0)
+    along = _sum_antidiagonals(dscore)
+    x = scores.line_index(stop, first)
+    dline[:, x : x + along.shape[1]] += along
+    if first:
+        dline[:, scores.line_index(stop, 0)] -= along.sum(1)
+
+
+def _sum_antidiagonals(x_HCN: Tensor) -> Tensor:
+    """(H, C + N - 1): element s is the sum of x[:, r, c] over r + c = s."""
+    H, C, N = x_HCN.shape
+    padded = torch.nn.functional.pad(x_HCN, (0, C))
+    # Rows read one number short: row r begins r places further right, so that r + c stands in one column.
+    return padded.flatten(1)[:, : C * (N + C - 1)].view(H, C, N + C - 1).sum(1)

@@ -1,0 +1,79 @@
+"""Which keys a linear bias puts out of reach: those whose weights together are below rounding.
+
+A head with slope m adds -m (i - j) to the score of query i and key j. By Cauchy and Schwarz, for keys
+of one block, with mu any vector (here the mean key) and u = 1 / sqrt(head_dim),
+
+    score_ij <= u q_i.mu + u |q_i| max_j |k_j - mu| - m (i - j)
+
+Subtracting the mean tightens it: a part that all keys share moves a query's scores alike. Summed over
+all keys of a block and all blocks further away, this bounds what they add to the softmax's sum. Once
+the bound is `margin` below the log-sum-exp of the keys nearer than that, for every query of a block,
+they are left out, and the result is the dense one to rounding. The bound uses the queries and keys
+that are there: where content scores far away are large, nothing is left out.
+
+No approximation to choose, and no window: how far a head sees follows from its slope and its keys.
+
+Legend: B batch, H heads, C queries in a block, M keys, K head_dim, N blocks of keys.
+"""
+
+import math
+
+import torch
+from torch import Tensor
+
+from alibi.model.scores import QUERIES_PER_BLOCK, ScoreBias
+
+# Keys nearer than this are always visited; their log-sum-exp is what the rest is held against.
+NEAR_KEYS = 512
+KEYS_PER_BLOCK = 128
+# exp(-margin) of the sum is half a unit in the last place of 1: ln 2^24 = 16.6, ln 2^53 = 36.7.
+MARGIN, MARGIN_FLOAT64 = 17.0, 37.0
+
+
+class FarKeys:
+    """
+    Args:
+        k_BHMK: keys.
+        scores: with slopes.
+    """
+
+    def __init__(self, k_BHMK: Tensor, scores: ScoreBias) -> None:
+        self.first_query = scores.first_query
+        self.margin = MARGIN_FLOAT64 if k_BHMK.dtype == torch.float64 else MARGIN
+        self.slope_H1 = torch.tensor(scores.slopes, dtype=torch.float64, device=k_BHMK.device)[:, None]
+        k_BHMK = k_BHMK.to(torch.promote_types(k_BHMK.dtype, torch.float32))
+        whole = k_BHMK.shape[2] // KEYS_PER_BLOCK
+        self.mean_BHK1 = k_BHMK.mean(2)[..., None]
+        size_BHM = torch.linalg.vector_norm(k_BHMK - self.mean_BHK1.transpose(2, 3), dim=-1)
+        self.largest_BHN = size_BHM[..., : whole * KEYS_PER_BLOCK].unflatten(2, (whole, -1)).amax(-1).double()
+        last_key_N = torch.arange(1, whole + 1, device=k_BHMK.device) * KEYS_PER_BLOCK - 1
+        self.fall_HN = self.slope_H1 * last_key_N + math.log(KEYS_PER_BLOCK)
+
+    @staticmethod
+    def worthwhile(scores: ScoreBias) -> bool:
+        """Whether a block of queries has keys far enough to be left out, and is a block and not one token."""
+        least = NEAR_KEYS + KEYS_PER_BLOCK
+        return scores.slopes is not None and scores.num_queries >= QUERIES_PER_BLOCK and scores.num_keys > least
+
+    def spans(self, q_BHCK: Tensor, lse_BHC: Tensor, start: int, stop: int, near: int) -> list[tuple[int, Tensor]]:
+        """First key that may matter and the numbers of the heads for which it is that, over all heads.
+
+        Args:
+            q_BHCK: queries stop - 1 down to start.
+            lse_BHC: of the keys from `near` on.
+            near: first key already visited.
+        """
+        u = q_BHCK.shape[-1] ** -0.5
+        q_BHCK = q_BHCK.to(self.mean_BHK1.dtype)
+        common_BHC = u * (q_BHCK @ self.mean_BHK1)[..., 0].double()
+        size_BH1 = torch.linalg.vector_norm(q_BHCK, dim=-1).amax(-1, keepdim=True).double()
+        index_C = torch.arange(stop - 1, start - 1, -1, device=q_BHCK.device) + self.first_query
+        # Everything of a query moves to one side, so that one number a head is compared with all blocks.
+        least_BH1 = (lse_BHC.double() + self.slope_H1 * index_C - common_BHC).amin(-1, keepdim=True)
+        blocks = near // KEYS_PER_BLOCK
+        bound_BHN = u * size_BH1 * self.largest_BHN[..., :blocks] + self.fall_HN[:, :blocks]
+        negligible_BHN = bound_BHN.logcumsumexp(-1) <= least_BH1 - self.margin
+        first_H = negligible_BHN.sum(-1).amin(0) * KEYS_PER_BLOCK
+        # A last block that `near` cuts is visited whole or in part, never left out.
+        first_H = torch.where(first_H < blocks * KEYS_PER_BLOCK, first_H, near - near % KEYS_PER_BLOCK)
+        return [(first, (first_H == first).nonzero()[:, 0]) for first in first_H.unique().tolist()]
