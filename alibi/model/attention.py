@@ -53,7 +53,7 @@ def attend(
     torch_is_best = not dropout and L >= TORCH_IS_FASTER_FROM if on_cpu else True
     if scores.plain and scores.causal and L == M and torch_is_best:
         return scaled_dot_product_attention(q_BHLK, k_BHMK, v_BHMK, dropout_p=dropout, is_causal=True)
-    if on_cpu and not dropout and (scores.in_line and scores.padding_BM is None or not scores.learned):
+    if on_cpu and not dropout and ((scores.in_line and scores.padding_BM is None) or not scores.learned):
         line_HW = scores.line(torch.promote_types(q_BHLK.dtype, torch.float32)) if scores.learned else None
         return FusedAttention.apply(q_BHLK, k_BHMK, v_BHMK, scores, line_HW, skip_far_keys)
     return _attend_in_blocks(q_BHLK, k_BHMK, v_BHMK, scores, dropout)

@@ -85,6 +85,10 @@ class LanguageModel(nn.Module):
         """
         return self.output.nll(self.hidden(input_ids, first_query=first_scored), target_ids)
 
+    def total_nats(self, input_ids: Tensor, target_ids: Tensor) -> Tensor:
+        """The sum of `nll` over all targets (B, L), a scalar for training: no logits are kept for its gradient."""
+        return self.output.total_nats(self.hidden(input_ids), target_ids)
+
     def flops_per_token(self, context: float) -> float:
         """Operations of the matrix products of one forward pass, a multiply and an add counted as two.
 

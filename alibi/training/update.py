@@ -34,7 +34,7 @@ class TotalNats(nn.Module):
         self.model = model
 
     def forward(self, input_ids: Tensor, target_ids: Tensor) -> Tensor:
-        return self.model.nll(input_ids, target_ids).sum()
+        return self.model.total_nats(input_ids, target_ids)
 
 
 @dataclass(frozen=True)
