@@ -35,19 +35,8 @@ class Turns:
 TORCH_IS_FASTER_FROM = 1024
 
 
-def attend(
-    q_BHLK: Tensor,
-    k_BHMK: Tensor,
-    v_BHMK: Tensor,
-    scores: ScoreBias,
-    dropout: float = 0.0,
-    skip_far_keys: bool = True,
-) -> Tensor:
-    """softmax(q k^T / sqrt(head_dim) + bias) v, (B, H, L, K), without any tensor of size L x M.
-
-    Args:
-        skip_far_keys: leave out keys that a linear bias puts below rounding, where the kernel can.
-    """
+def attend(q_BHLK: Tensor, k_BHMK: Tensor, v_BHMK: Tensor, scores: ScoreBias, dropout: float = 0.0) -> Tensor:
+    """softmax(q k^T / sqrt(head_dim) + bias) v, (B, H, L, K), without any tensor of size L x M."""
     L, M, on_cpu = q_BHLK.shape[2], k_BHMK.shape[2], q_BHLK.device.type == "cpu"
     # With dropout a CPU computes plain attention in full.
     torch_is_best = not dropout and L >= TORCH_IS_FASTER_FROM if on_cpu else True
@@ -55,7 +44,7 @@ def attend(
         return scaled_dot_product_attention(q_BHLK, k_BHMK, v_BHMK, dropout_p=dropout, is_causal=True)
     if on_cpu and not dropout and ((scores.in_line and scores.padding_BM is None) or not scores.learned):
         line_HW = scores.line(torch.promote_types(q_BHLK.dtype, torch.float32)) if scores.learned else None
-        return FusedAttention.apply(q_BHLK, k_BHMK, v_BHMK, scores, line_HW, skip_far_keys)
+        return FusedAttention.apply(q_BHLK, k_BHMK, v_BHMK, scores, line_HW)
     return _attend_in_blocks(q_BHLK, k_BHMK, v_BHMK, scores, dropout)
 
 

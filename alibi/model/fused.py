@@ -29,14 +29,14 @@ class FusedAttention(torch.autograd.Function):
     """softmax(q k^T / sqrt(head_dim) + bias) v, (B, H, L, K), laid out (B, L, H, K) as the next layer reads it.
 
     Args (of apply): q_BHLK, k_BHMK, v_BHMK; scores; `scores.line(...)` where it has a gradient, else
-    None; whether keys that cannot matter may be left out.
+    None.
     """
 
     @staticmethod
-    def forward(ctx, q_BHLK, k_BHMK, v_BHMK, scores: ScoreBias, line_HW: Tensor | None, skip_far: bool) -> Tensor:
+    def forward(ctx, q_BHLK, k_BHMK, v_BHMK, scores: ScoreBias, line_HW: Tensor | None) -> Tensor:
         B, H, L, K = q_BHLK.shape
         out_BHLK = q_BHLK.new_empty(B, L, H, K).transpose(1, 2)
-        far = FarKeys(k_BHMK, scores) if skip_far and FarKeys.worthwhile(scores) else None
+        far = FarKeys(k_BHMK, scores) if FarKeys.worthwhile(scores) else None
         kept, spans = [], []
         for start, stop in scores.blocks():
             q = q_BHLK[:, :, start:stop].flip(2)
@@ -70,7 +70,7 @@ class FusedAttention(torch.autograd.Function):
                 dv_BHMK[:, heads, keys] += dv
             if dline is not None:
                 _add_line_gradient(dline, scores, start, stop, q, k_BHMK, v_BHMK, out, grad, lse)
-        return dq_BHLK, dk_BHMK.to(k_BHMK.dtype), dv_BHMK.to(v_BHMK.dtype), None, dline, None
+        return dq_BHLK, dk_BHMK.to(k_BHMK.dtype), dv_BHMK.to(v_BHMK.dtype), None, dline
 
 
 def _attend_block(

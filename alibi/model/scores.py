@@ -34,12 +34,13 @@ class ScoreBias:
         causal: query at index i sees the keys up to index i.
         consecutive: positions count up by one in every row, so that distances are index differences.
         padding_BM: True where a key is padding, which only itself may see.
+        skip_far_keys: keys that a linear bias puts below rounding may be left out.
 
     Attributes:
         plain: nothing is added, but for the causal mask.
         in_line: the bias is a line of numbers, one a distance; else `block` computes it in full.
         learned: the bias has parameters, and their gradients are recorded.
-        slopes: of a linear bias, one a head, where keys far away can be left out; else None.
+        slopes: of a linear bias, one a head, where keys far away may be left out; else None.
     """
 
     def __init__(
@@ -51,6 +52,7 @@ class ScoreBias:
         causal: bool,
         consecutive: bool,
         padding_BM: Tensor | None = None,
+        skip_far_keys: bool = True,
     ) -> None:
         self.position = position
         self.query_positions, self.key_positions = query_positions, key_positions
@@ -64,7 +66,7 @@ class ScoreBias:
         self.plain = self.in_line and self.distance_bias is None and padding_BM is None
         learned = not self.plain and any(parameter.requires_grad for parameter in position.parameters())
         self.learned = learned and torch.is_grad_enabled()
-        linear = causal and padding_BM is None and isinstance(self.distance_bias, LinearBias)
+        linear = skip_far_keys and causal and padding_BM is None and isinstance(self.distance_bias, LinearBias)
         self.slopes = self.distance_bias.slopes if linear else None
         self._lines: dict[torch.dtype, Tensor] = {}
 

@@ -56,11 +56,16 @@ class Transformer(nn.Module):
 
     Args:
         config: shape and parts; `config.causal` False makes it an encoder.
+
+    Attributes:
+        skip_far_keys: leave out keys whose weights a linear bias puts below rounding; False visits all,
+            with the same result but for rounding.
     """
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.d_model, self.causal = config.d_model, config.causal
+        self.skip_far_keys = True
         self.position: Position = build_position(config.position, config.d_model, config.num_heads, config.causal)
         self.dropout = nn.Dropout(config.dropout)
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.num_layers))
@@ -104,7 +109,14 @@ class Transformer(nn.Module):
 
         def scores_from(first: int) -> ScoreBias:
             return ScoreBias(
-                self.position, positions[..., first:], keys, past + first, self.causal, consecutive, padding
+                self.position,
+                positions[..., first:],
+                keys,
+                past + first,
+                self.causal,
+                consecutive,
+                padding,
+                self.skip_far_keys,
             )
 
         turn = self.position.rotate(positions)

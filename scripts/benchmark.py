@@ -1,0 +1,171 @@
+"""Speed and memory of every position method, beside other projects' models and the machine's own limit.
+
+    python scripts/benchmark.py --out outputs/benchmark [--sections train attention evaluation] [--run RUN]
+
+Three sections, each at every length and precision: the training step (forward, backward, clip, AdamW),
+the attention of one block (forward and backward), and evaluation (nats of a window). Cases take turns,
+one call each in every round, the order reversed in every second one, so that a noisy machine disturbs
+all alike; a ratio is the median of the ratios within rounds. Memory is the growth of the resident peak
+of a process of its own. Writes benchmark.json, benchmark.md and figures. `--run` evaluates ALiBi with
+trained weights on the run's own text, as keys can be left out only as far as the weights allow;
+"(all keys)" is the same model with nothing left out.
+"""
+
+import argparse
+import json
+import multiprocessing
+import statistics
+import sys
+import time
+from pathlib import Path
+
+from benchmark_cases import CPU, DENSE, LIMIT, SECTIONS, TORCH, Shape, as_dict, known_names
+from benchmark_draw import draw, table
+
+from alibi.environment import environment, peak_memory_mib
+from alibi.positions import Position
+from alibi.runs import write_atomically
+
+
+def seconds_of(work) -> float:
+    begun = time.perf_counter()
+    work()
+    return time.perf_counter() - begun
+
+
+def run_of(name: str, options: argparse.Namespace) -> dict:
+    """The trained weights are ALiBi's: what evaluation builds a case from, besides its name and shape."""
+    trained = options.run is not None and name.removesuffix(DENSE) == "alibi"
+    return {"run": options.run} if trained else {}
+
+
+def measure(section: str, names: list[str], shape: Shape, options: argparse.Namespace) -> list[dict]:
+    """One row a case."""
+    extra = {name: run_of(name, options) if section == "evaluation" else {} for name in names}
+    works = {name: SECTIONS[section](name, shape, **extra[name]) for name in names}
+    for work in works.values():
+        work()
+    times: dict[str, list[float]] = {name: [] for name in names}
+    for number in range(options.rounds):
+        for name in names if number % 2 == 0 else reversed(names):
+            times[name].append(seconds_of(works[name]))
+    rows = []
+    for name in names:
+        row = {
+            "section": section,
+            "name": name,
+            "length": shape.length,
+            "precision": shape.precision,
+            "tokens": shape.step_tokens,
+            "seconds": times[name],
+            "tokens_per_sec": shape.step_tokens / statistics.median(times[name]),
+        }
+        for against in ("none", LIMIT, TORCH):
+            if against in times and against != name:
+                ratios = [mine / other for mine, other in zip(times[name], times[against], strict=True)]
+                row.setdefault("time_over", {})[against] = statistics.median(ratios)
+        if options.memory and name not in (LIMIT, TORCH):
+            row["peak_memory_mib"] = peak_of(section, name, shape, extra[name])
+        rows.append(row)
+    return rows
+
+
+def peak_of(section: str, name: str, shape: Shape, extra: dict) -> float:
+    """MiB by which two calls, building included, raise the resident peak of a fresh process."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["benchmark_cases", "benchmark_draw"])
+    with context.Pool(1) as pool:
+        return pool.apply(_peak_here, (section, name, shape, extra))
+
+
+def _peak_here(section: str, name: str, shape: Shape, extra: dict) -> float:
+    before = peak_memory_mib(CPU)
+    work = SECTIONS[section](name, shape, **extra)
+    work()
+    work()
+    return peak_memory_mib(CPU) - before
+
+
+def names_for(section: str, length: int, options: argparse.Namespace) -> list[str]:
+    """Methods first; peers where they are asked for; what everything is held against last."""
+    names = [*options.methods]
+    if "alibi" in names and length >= 1024:
+        names.append("alibi" + DENSE)
+    if section != "attention" and length <= options.peers_up_to:
+        names += options.peers
+    return names + {"train": [LIMIT], "attention": [TORCH], "evaluation": []}[section]
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, required=True, help="folder for the JSON, the table and the figures")
+    parser.add_argument("--sections", nargs="+", choices=list(SECTIONS), default=list(SECTIONS))
+    parser.add_argument("--methods", nargs="+", default=sorted(Position.registry), help="position methods (all)")
+    parser.add_argument("--peers", nargs="*", default=[], help='names from scripts/benchmark_peers.py, or "all"')
+    parser.add_argument("--peers-up-to", type=int, default=2048, help="longest length for peers (2048)")
+    parser.add_argument("--lengths", type=int, nargs="+", default=[512, 2048, 8192])
+    parser.add_argument("--precisions", nargs="+", choices=["fp32", "bf16"], default=["fp32"])
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--run", help="a trained ALiBi run for the section evaluation")
+    parser.add_argument("--memory", action=argparse.BooleanOptionalAction, default=True)
+    for name, value in (("layers", 6), ("d-model", 256), ("heads", 8), ("vocab-size", 8192), ("tokens", 4096)):
+        parser.add_argument(f"--{name}", type=int, default=value, help=f"({value})")
+    return parser.parse_args()
+
+
+def check(options: argparse.Namespace) -> None:
+    """
+    Raises:
+        ValueError: an option out of range, or an unknown name.
+    """
+    for name in ("rounds", "layers", "d_model", "heads", "vocab_size", "tokens"):
+        if getattr(options, name) < 1:
+            raise ValueError(f"--{name.replace('_', '-')} ({getattr(options, name)}) must be at least 1.")
+    if min(options.lengths) < 1:
+        raise ValueError(f"--lengths has {min(options.lengths)}; a length must be at least 1.")
+    peers = [name for name in known_names() if name not in (*Position.registry, LIMIT, TORCH)]
+    options.peers = peers if options.peers == ["all"] else options.peers
+    for option, given, known in (
+        ("--methods", options.methods, Position.registry),
+        ("--peers", options.peers, peers),
+    ):
+        for name in given:
+            if name not in known:
+                raise ValueError(f"{option} has {name!r}, which is none of: {', '.join(known)}.")
+    if options.run and "evaluation" not in options.sections:
+        raise ValueError("--run is for the section evaluation; add it to --sections, or leave --run out.")
+
+
+def main() -> None:
+    options = parse()
+    check(options)
+    report = {"kind": "benchmark", "command": " ".join(["scripts/benchmark.py", *sys.argv[1:]]), "rows": []}
+    for precision in options.precisions:
+        for section in options.sections:
+            for length in options.lengths:
+                shape = Shape(
+                    options.layers,
+                    options.d_model,
+                    options.heads,
+                    options.vocab_size,
+                    options.tokens,
+                    length,
+                    precision,
+                )
+                print(f"{section} at {length}, {precision}", flush=True)
+                report["rows"] += measure(section, names_for(section, length, options), shape, options)
+                report["shape"] = {k: v for k, v in as_dict(shape).items() if k not in ("length", "precision")}
+                report["made_with"] = environment(CPU)
+                options.out.mkdir(parents=True, exist_ok=True)
+                write_atomically(options.out / "benchmark.json", json.dumps(report, indent=1) + "\n")
+    write_atomically(options.out / "benchmark.md", table(report["rows"], "pipe") + "\n")
+    print(table(report["rows"], "simple"))
+    for path in draw(report["rows"], options.out):
+        print(path)
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except (ValueError, FileNotFoundError, ImportError) as error:
+        sys.exit(f"error: {' '.join(str(error).split())}")
