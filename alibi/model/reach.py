@@ -13,7 +13,7 @@ that are there: where content scores far away are large, nothing is left out.
 
 No approximation to choose, and no window: how far a head sees follows from its slope and its keys.
 
-Legend: B batch, H heads, C queries in a block, M keys, K head_dim, N blocks of keys.
+Legend: B batch, H heads, C queries in a block, M keys, K head_dim, N blocks of keys before the near ones.
 """
 
 import math
@@ -24,7 +24,7 @@ from torch import Tensor
 from alibi.model.scores import QUERIES_PER_BLOCK, ScoreBias
 
 # Keys nearer than this are always visited; their log-sum-exp is what the rest is held against.
-NEAR_KEYS = 512
+NEAR_KEYS = 256
 KEYS_PER_BLOCK = 128
 # exp(-margin) of the sum is half a unit in the last place of 1: ln 2^24 = 16.6, ln 2^53 = 36.7.
 MARGIN, MARGIN_FLOAT64 = 17.0, 37.0
@@ -40,19 +40,17 @@ class FarKeys:
     def __init__(self, k_BHMK: Tensor, scores: ScoreBias) -> None:
         self.first_query = scores.first_query
         self.margin = MARGIN_FLOAT64 if k_BHMK.dtype == torch.float64 else MARGIN
-        self.slope_H1 = torch.tensor(scores.slopes, dtype=torch.float64, device=k_BHMK.device)[:, None]
         k_BHMK = k_BHMK.to(torch.promote_types(k_BHMK.dtype, torch.float32))
-        whole = k_BHMK.shape[2] // KEYS_PER_BLOCK
+        self.slope_H1 = torch.tensor(scores.slopes, dtype=k_BHMK.dtype, device=k_BHMK.device)[:, None]
         self.mean_BHK1 = k_BHMK.mean(2)[..., None]
-        size_BHM = torch.linalg.vector_norm(k_BHMK - self.mean_BHK1.transpose(2, 3), dim=-1)
-        self.largest_BHN = size_BHM[..., : whole * KEYS_PER_BLOCK].unflatten(2, (whole, -1)).amax(-1).double()
-        last_key_N = torch.arange(1, whole + 1, device=k_BHMK.device) * KEYS_PER_BLOCK - 1
-        self.fall_HN = self.slope_H1 * last_key_N + math.log(KEYS_PER_BLOCK)
+        whole = k_BHMK.shape[2] // KEYS_PER_BLOCK * KEYS_PER_BLOCK
+        size_BHM = torch.linalg.vector_norm(k_BHMK[:, :, :whole] - self.mean_BHK1.transpose(2, 3), dim=-1)
+        self.largest_BHN = size_BHM.unflatten(2, (-1, KEYS_PER_BLOCK)).amax(-1)
 
     @staticmethod
     def worthwhile(scores: ScoreBias) -> bool:
         """Whether a block of queries has keys far enough to be left out, and is a block and not one token."""
-        least = NEAR_KEYS + KEYS_PER_BLOCK
+        least = QUERIES_PER_BLOCK + NEAR_KEYS + KEYS_PER_BLOCK
         return scores.slopes is not None and scores.num_queries >= QUERIES_PER_BLOCK and scores.num_keys > least
 
     def spans(self, q_BHCK: Tensor, lse_BHC: Tensor, start: int, stop: int, near: int) -> list[tuple[int, Tensor]]:
@@ -63,17 +61,17 @@ class FarKeys:
             lse_BHC: of the keys from `near` on.
             near: first key already visited.
         """
-        u = q_BHCK.shape[-1] ** -0.5
+        u, blocks = q_BHCK.shape[-1] ** -0.5, near // KEYS_PER_BLOCK
         q_BHCK = q_BHCK.to(self.mean_BHK1.dtype)
-        common_BHC = u * (q_BHCK @ self.mean_BHK1)[..., 0].double()
-        size_BH1 = torch.linalg.vector_norm(q_BHCK, dim=-1).amax(-1, keepdim=True).double()
-        index_C = torch.arange(stop - 1, start - 1, -1, device=q_BHCK.device) + self.first_query
-        # Everything of a query moves to one side, so that one number a head is compared with all blocks.
-        least_BH1 = (lse_BHC.double() + self.slope_H1 * index_C - common_BHC).amin(-1, keepdim=True)
-        blocks = near // KEYS_PER_BLOCK
-        bound_BHN = u * size_BH1 * self.largest_BHN[..., :blocks] + self.fall_HN[:, :blocks]
-        negligible_BHN = bound_BHN.logcumsumexp(-1) <= least_BH1 - self.margin
+        size_BHC = u * torch.linalg.vector_norm(q_BHCK, dim=-1)
+        common_BHC = u * (q_BHCK @ self.mean_BHK1)[..., 0]
+        # Distances are counted from `near`, so that no digits are lost far into a text.
+        index_C = torch.arange(stop - 1, start - 1, -1, device=q_BHCK.device) + self.first_query - near
+        last_key_N = torch.arange(1, blocks + 1, device=q_BHCK.device) * KEYS_PER_BLOCK - 1 - near
+        of_query_BHC = common_BHC - self.slope_H1 * index_C - lse_BHC + (self.margin + math.log(KEYS_PER_BLOCK))
+        bound_BHCN = size_BHC[..., None] * self.largest_BHN[:, :, None, :blocks]
+        bound_BHCN.add_(of_query_BHC[..., None]).add_((self.slope_H1 * last_key_N)[:, None])
+        # What blocks 0 to N add, in units of the largest sum that rounding hides.
+        negligible_BHN = (bound_BHCN.exp_().cumsum(-1) <= 1).all(2)
         first_H = negligible_BHN.sum(-1).amin(0) * KEYS_PER_BLOCK
-        # A last block that `near` cuts is visited whole or in part, never left out.
-        first_H = torch.where(first_H < blocks * KEYS_PER_BLOCK, first_H, near - near % KEYS_PER_BLOCK)
         return [(first, (first_H == first).nonzero()[:, 0]) for first in first_H.unique().tolist()]
