@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from alibi.evaluation.names import Names, tokenizer_of
-from alibi.evaluation.reach import crossings
+from alibi.evaluation.reach import crossings, how_far, measured_perplexities
 from alibi.evaluation.statistics import ABOUT_INTERVALS, interval, over_seeds, resampled_sums
 
 SCHEMA = 1
@@ -110,11 +110,7 @@ class ComparableSet:
                 {"a": a, "b": b, "at": crossings(self._curve(self.lines[a]), self._curve(self.lines[b]))}
                 for a, b in combinations(self.lines, 2)
             ],
-            "how_far": [
-                {"run": key, **result["how_far"], "evaluated_to": max(self.rows[key], default=None)}
-                for key, result in self.results.items()
-                if "how_far" in result
-            ],
+            "how_far": [self._how_far(key) for key, result in self.results.items() if "how_far" in result],
         }
 
     def _note(self) -> str | None:
@@ -163,6 +159,16 @@ class ComparableSet:
         """Nats of the whole text by length, the mean over seeds."""
         shared = set.intersection(*(set(self.rows[key]) for key in keys))
         return {n: float(np.mean([self.rows[key][n]["nll_nats"] for key in keys])) for n in sorted(shared)}
+
+    def _how_far(self, key: str) -> dict:
+        """From the rows as they are now: what the file states may be of rows that have no number any more."""
+        result = self.results[key]
+        reach = how_far(
+            measured_perplexities(result["rows"]),
+            result["checkpoint"]["seq_len"],
+            result["how_far"]["within_percent"],
+        )
+        return {"run": key, **reach, "evaluated_to": max(self.rows[key], default=None)}
 
     def _draws(self) -> dict[tuple[str, object], np.ndarray]:
         """Resampled sums: of the nats of each run and length, and of the counts of each run."""

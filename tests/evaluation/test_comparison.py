@@ -163,6 +163,15 @@ def test_a_length_that_failed_is_left_out_of_every_comparison():
     assert [entry["length"] for entry in part["lines"][1]["lengths"]] == [64]
 
 
+def test_how_far_is_of_the_rows_that_are_there():
+    """A length that lost its number since the file said how far: nobody may read that it held there."""
+    broken = result("t5", {64: 3.0, 96: 3.0})
+    broken["how_far"]["length"] = 96
+    broken["rows"][1] = {"length": 96, "stride": 96, "error": "not a number: perplexity is nan"}
+    [told] = compared(broken)["sets"][0]["how_far"]
+    assert (told["length"], told["breaks_at"], told["evaluated_to"]) == (64, 96, 64)
+
+
 def test_results_are_found_by_file_run_folder_and_glob(tmp_path):
     files = []
     for run in ("a", "b"):
