@@ -8,11 +8,13 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from alibi.commands import compare
+from alibi.commands import EvaluateCommand, compare, evaluate
 from alibi.evaluation import EvaluationSettings, evaluate_checkpoint, open_evaluation_text
 from alibi.reporting import comparison_text
 from alibi.runs import Checkpoint, checkpoint_of
+from alibi.tracking import TrackingConfig
 from alibi.training import train
+from alibi.training.settings import PathsConfig
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
@@ -35,6 +37,27 @@ def pair(small_run, tmp_path, cache):
     content = json.loads(files[0].read_text())
     del content["sha256"]  # or every change would be found by it
     return files[0], content, files[1]
+
+
+@pytest.fixture
+def evaluated(small_run, tmp_path, cache, capsys):
+    """Evaluates a run of two updates, and returns what was printed."""
+    train(small_run(max_steps=2), tmp_path / "run")
+
+    def call(wandb="disabled", lengths=(16, 64), **settings):
+        capsys.readouterr()
+        asked = EvaluationSettings(lengths=list(lengths), **settings)
+        tracking, paths = TrackingConfig(wandb=wandb), PathsConfig(str(tmp_path), str(cache))
+        evaluate(EvaluateCommand(str(tmp_path / "run"), asked, tracking=tracking, paths=paths, device="cpu"))
+        return capsys.readouterr().out
+
+    return call
+
+
+def test_why_there_are_no_intervals_is_said(evaluated):
+    out = evaluated()
+    assert "\nno intervals: 1 group, 10 needed\n" in out
+    assert "95 %" not in out
 
 
 def places(value, path=()):

@@ -83,7 +83,10 @@ CONTENT = {
     "protocol": {"name": TEXT, "?first_input": TEXT},
     "precision": TEXT,
     "?scorer": TEXT,
-    "?intervals": {"?level": NUMBER, "?resamples": COUNT, "?units": COUNT, "?method": TEXT, "?holds_for": TEXT},
+    "?intervals": {
+        "?level": NUMBER, "?resamples": COUNT, "?units": COUNT, "?least_units": COUNT,
+        "?method": TEXT, "?holds_for": TEXT,
+    },
     "?how_far": {"within_percent": NUMBER, "?length": LENGTH, "?breaks_at": LENGTH, "?reason": TEXT},
     "?change": {"against": LENGTH, "stride": LENGTH, "lengths": SPLITS},
     "?made_with": FLAT,

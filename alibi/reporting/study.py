@@ -76,6 +76,11 @@ class Study:
     looks: dict[str, Look]
 
     @property
+    def has_intervals(self) -> bool:
+        """Whether any number of any run has an interval over the text."""
+        return any(run.result.has_intervals for part in self.sets for run in part.runs)
+
+    @property
     def runs(self) -> list[Run]:
         """Each run once, though it stands in several sets."""
         return list({run.label: run for part in reversed(self.sets) for run in reversed(part.runs)}.values())[::-1]

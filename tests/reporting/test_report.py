@@ -102,8 +102,10 @@ def test_older_files_are_shown_with_what_they_lack(make_result):
     paths = [make_result(), make_result("t5", {64: 3.0, 128: "out of memory: <b>"})]
     comparison = compare(paths)
     page = own_part(rendered((paths, comparison)))
-    assert "All result files of this page have no checksum" in page
-    assert "have no intervals" in page
+    assert "All result files given have no checksum" in page
+    assert "All result files given have no intervals: no sums by group of the text." in page
+    told = comparison_text(load_results(paths), comparison)
+    assert "All result files given have no checksum, so nobody can say whether they were changed" in told
     assert "None of the result files has its nats by context" in page
     assert "None of the runs has its metrics.jsonl" in page
     assert "Older files, without the run's settings" in page
