@@ -72,9 +72,10 @@ class Result:
 
     @property
     def measured(self) -> tuple:
-        """What two results must share to stand in one table: the text, the part of it, and the protocol."""
-        data, protocol = self.content["data"], self.content["protocol"]
-        return data["name"], data["split"], data["sha256"], protocol["name"], self.content["precision"]
+        """What two results must share to stand in one table: the text, the part of it, and how it was scored."""
+        data, content = self.content["data"], self.content
+        how = content["protocol"]["name"], content["precision"], content.get("scorer") or "full"
+        return data["name"], data["split"], data["sha256"], *how
 
     @property
     def level(self) -> float:

@@ -68,7 +68,8 @@ def _title(results: Sequence[Result]) -> str:
         f"{'/'.join(f'{n:,}' for n in dict.fromkeys(r.content['data'][unit] for r in results))} {unit}"
         for unit in ("tokens", "words", "bytes")
     ]
-    what = f"{data['name']} {data['split']}, {first['protocol']['name']}, {first['precision']}"
+    how = f"{first['protocol']['name']}, {first['precision']}{words.scorer(first.get('scorer'))}"
+    what = f"{data['name']} {data['split']}, {how}"
     return f"{what}: {', '.join(counts)}, every token scored once at every length"
 
 

@@ -189,3 +189,20 @@ def test_a_text_and_a_part_of_it_have_titles_of_their_own(make_result):
     results = load_results([make_result(), make_result("t5", data=part)])
     study = join(results, compare_results({result.path: result.content for result in results}))
     assert [s.title for s in study.sets] == [f"toy validation, nonoverlapping, {n} tokens" for n in ("12,345", "999")]
+
+
+def test_a_part_says_so_though_no_other_set_is_named_alike(make_result):
+    """The whole by one protocol, a part of it by another, twice over: nobody may take the part for the whole."""
+    part = {"name": "toy", "split": "validation", "tokens": 999, "words": 600, "bytes": 4321, "sha256": "2"}
+    twin = part | {"sha256": "34567890a"}
+    results = load_results(
+        [make_result(), make_result(data=part, protocol="stride-8"), make_result("t5", data=twin, protocol="stride-8")]
+    )
+    results += load_results([make_result("none", data=part | {"name": "other"})])
+    study = join(results, compare_results({result.path: result.content for result in results}))
+    assert [s.title for s in study.sets] == [
+        "toy validation, nonoverlapping, 12,345 tokens",
+        "toy validation, stride-8, 999 tokens, text 2",
+        "toy validation, stride-8, 999 tokens, text 34567890",
+        "other validation, nonoverlapping",
+    ]

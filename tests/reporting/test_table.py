@@ -28,6 +28,14 @@ def test_a_length_without_a_row_is_blank_and_large_numbers_are_short(make_result
     assert next(line.split() for line in table if line.startswith("none"))[-1] == "1.235e+06*"
 
 
+def test_the_scorer_is_named_where_it_is_not_the_usual_one(make_result):
+    full, cached = load_results([make_result(), make_result("t5", scorer="cached")])
+    usual, through = (results_table([result], [64]).splitlines()[0] for result in (full, cached))
+    assert "toy validation, nonoverlapping, fp32: 12,345 tokens" in usual
+    assert "toy validation, nonoverlapping, fp32, scored through the cached model: 12,345 tokens" in through
+    assert full.measured != cached.measured, "no one table for both"
+
+
 def test_markdown(make_result):
     text = results_table(load_results([make_result()]), [64, 128], style="github")
     assert "| alibi" in text
