@@ -19,7 +19,7 @@ from alibi.evaluation import (
     find_results,
     open_evaluation_text,
 )
-from alibi.reporting import Result, draw_perplexity, findings_text, load_results, results_table
+from alibi.reporting import Result, draw_perplexity, findings_text, load_results, refusals_text, results_table
 from alibi.runs import Checkpoint, resolve_runs
 from alibi.tracking import TrackingConfig, Wandb
 from alibi.training.settings import PathsConfig
@@ -185,6 +185,6 @@ def compare(wanted: Sequence[str]) -> tuple[list[Result], dict]:
     runs = {result.content["checkpoint"]["sha256"] for result in results}
     if len(runs) > 1 and not any(pair["lengths"] for part in comparison["sets"] for pair in part["pairs"]):
         notes = [part["note"] for part in comparison["sets"] if len(part["runs"]) > 1]
-        reasons = "\n".join([*notes, *comparison["refused"]])
+        reasons = "\n".join([*notes, refusals_text(results, comparison)])
         raise ValueError(f"no two of these {len(runs)} runs may be compared:\n{reasons}")
     return results, comparison

@@ -72,7 +72,7 @@ def _render(study: Study, detail: Detail) -> str:
         sets=[_set(part, short) for part, short in zip(study.sets, _short_titles(study), strict=True)],
         lines=_toggles(study),
         changes=any(part.changes for part in study.sets),
-        refused=study.comparison.get("refused") or [],
+        refused=study.refused,
         intervals=intervals if study.has_intervals else {},
         seeds=any(len(line.results) > 1 for part in study.sets for line in part.lines),
         level=words.percents(intervals.get("level", 0.95)),

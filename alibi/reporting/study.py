@@ -11,7 +11,7 @@ from alibi.reporting.lines import Line, Look, looks
 from alibi.reporting.results import Result
 from alibi.reporting.table import METRICS
 
-SCHEMA = 1
+SCHEMA = 2
 
 
 @dataclass(frozen=True)
@@ -75,6 +75,14 @@ class Study:
     comparison: Mapping
     sets: list[ResultSet]
     looks: dict[str, Look]
+
+    @property
+    def refused(self) -> list[tuple[str, list[str]]]:
+        """What was not compared: a reason, and a line for each set that it keeps apart from another."""
+        return [
+            (told["reason"], [f"{self.sets[entry['set']].title}: {entry['value']}" for entry in told["sets"]])
+            for told in self.comparison.get("refused") or []
+        ]
 
     @property
     def has_intervals(self) -> bool:

@@ -46,9 +46,15 @@ def findings_text(results: Sequence[Result], comparison: Mapping) -> str:
             parts.append(f"Where methods cross, {part.title}\n{crossings_text(part)}")
         if part.changes:
             parts.append(plain(change_rows(part)))
-    if comparison["refused"]:
-        parts.append("\n".join(["Not compared", *(f"  {reason}" for reason in comparison["refused"])]))
+    if study.refused:
+        parts.append(f"Not compared\n{refusals_text(results, comparison)}")
     return "\n\n".join(parts)
+
+
+def refusals_text(results: Sequence[Result], comparison: Mapping) -> str:
+    """Why which sets were not compared: a line each under each reason."""
+    told = join(results, comparison).refused
+    return "\n".join(line for reason, sets in told for line in (f"  {reason}", *(f"    {one}" for one in sets)))
 
 
 def plain(table: Table) -> str:

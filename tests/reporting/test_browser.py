@@ -313,7 +313,7 @@ def test_a_hostile_name_is_text_everywhere(browser, tmp_path):
     study = make_study(tmp_path, ("alibi", "t5"), lengths=(128, 256), labels={"alibi": HOSTILE})
     for told in study[1]["sets"]:
         told["note"] = HOSTILE
-    study[1]["refused"] = [HOSTILE]
+    study[1]["refused"] = [{"reason": HOSTILE, "sets": [{"set": 0, "value": HOSTILE}]}]
     emulate(browser)
     complaints(browser), requests(browser)
     address = write_page(study, Path(tmp_path) / "hostile.html")
