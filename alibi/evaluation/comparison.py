@@ -116,6 +116,8 @@ class ComparableSet:
         }
 
     def _note(self) -> str | None:
+        if not any(self.rows.values()):
+            return "no row has a number: every length failed, with the reason in its place"
         if len(self.results) == 1:
             return "one run only: there is nothing to compare it with"
         if not any(self.rows[a].keys() & self.rows[b].keys() for a, b in combinations(self.results, 2)):

@@ -200,6 +200,15 @@ def test_seeds_with_another_tokenizer_are_another_line():
     assert len(compared(result(), other)["sets"][0]["lines"]) == 2
 
 
+def test_where_every_row_failed_it_is_said():
+    failed = [result("alibi"), result("t5")]
+    for one in failed:
+        one["rows"] = [{"length": 64, "stride": 64, "error": "out of memory: no"}]
+    for some in (failed, failed[:1]):
+        [part] = compared(*some)["sets"]
+        assert part["note"].startswith("no row has a number"), "and nothing of lengths in common"
+
+
 def test_without_a_common_length_there_is_nothing_to_compare():
     [part] = compared(result(), result("rotary", {256: 3.0}))["sets"]
     assert part["note"] == "no two runs have a length in common: there is nothing to compare"
