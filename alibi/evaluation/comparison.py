@@ -117,7 +117,7 @@ class ComparableSet:
 
     def _note(self) -> str | None:
         if not any(self.rows.values()):
-            return "no row has a number: every length failed, with the reason in its place"
+            return "no row has a number: there is nothing to compare"
         if len(self.results) == 1:
             return "one run only: there is nothing to compare it with"
         if not any(self.rows[a].keys() & self.rows[b].keys() for a, b in combinations(self.results, 2)):
