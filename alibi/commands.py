@@ -19,7 +19,7 @@ from alibi.evaluation import (
     find_results,
     open_evaluation_text,
 )
-from alibi.reporting import Result, draw_perplexity, findings_text, load_results, results_table
+from alibi.reporting import Result, draw_perplexity, findings_text, load_results, refusals_text, results_table
 from alibi.runs import Checkpoint, resolve_runs
 from alibi.tracking import TrackingConfig, Wandb
 from alibi.training.settings import PathsConfig
@@ -72,33 +72,53 @@ def evaluate(command: EvaluateCommand) -> None:
         open_evaluation_text(c, command.data.over(c.data_config), settings.split, settings.max_tokens, cache)
         for c in checkpoints
     ]
-    files: dict[Path, list[Path]] = {}
+    files: dict[Path, EvaluationText] = {}
     for checkpoint, text in zip(checkpoints, texts, strict=True):
         print(f"{checkpoint.path}: {len(text.tokens):,} tokens of {text.tokens.text['name']} {settings.split}")
-        files[checkpoint.path] = evaluate_checkpoint(checkpoint, text, settings, device, command.precision)
+        paths = evaluate_checkpoint(checkpoint, text, settings, device, command.precision)
+        files |= dict.fromkeys(paths, text)
     figures = show(command, files)
     for checkpoint, text in zip(checkpoints, texts, strict=True):
-        track(command.tracking, checkpoint, text, files[checkpoint.path], figures)
+        own = [path for path, scored in files.items() if scored is text]
+        track(command.tracking, checkpoint, text, own, figures)
 
 
-def show(command: EvaluateCommand, files: dict[Path, list[Path]]) -> list[Path]:
+def show(command: EvaluateCommand, files: dict[Path, EvaluationText]) -> list[Path]:
     """One table and one figure for all runs on the same text by the same protocol; returns the figures.
 
     Args:
-        files: result files by checkpoint, one a stride.
+        files: result files, and the text that each is of.
     """
     lengths, figures = sorted(set(command.eval.lengths)), []
-    results = load_results([path for of_checkpoint in files.values() for path in of_checkpoint])
+    results = load_results(files)
     comparison = compare_results({result.path: result.content for result in results})
     for measured in dict.fromkeys(result.measured for result in results):
         group = [result for result in results if result.measured == measured]
         print(f"\n{results_table(group, lengths)}")
-        drawn = draw_perplexity(group, figure_folder(command, group))
+        name = measured_name(group[0], files[group[0].path])
+        drawn = draw_perplexity(group, figure_folder(command, group), name)
         figures += drawn
         for path in (*(result.path for result in group), *drawn):
             print(f"{'figure ' if path in drawn else 'results'}    {path}")
     print(f"\n{findings_text(results, comparison)}")
     return figures
+
+
+def measured_name(result: Result, text: EvaluationText) -> str:
+    """What was measured, for curves and figures: wikitext2-validation-stride-256, and -1893-tokens of a part.
+
+    From the result itself: which of the text's parts has the plain file name depends on which came first.
+    """
+    data, content = result.content["data"], result.content
+    parts = [
+        data["name"] if text.own else f"{data['name']}-{data['sha256'][:8]}",
+        data["split"],
+        content["protocol"]["name"],
+        *([content["precision"]] if content["precision"] != "fp32" else []),
+        *([content["scorer"]] if content["scorer"] != "full" else []),
+        *([] if text.whole else [f"{data['tokens']}-tokens"]),
+    ]
+    return "-".join(parts)
 
 
 def figure_folder(command: EvaluateCommand, results: list[Result]) -> Path:
@@ -125,10 +145,9 @@ def track(
     run_id, method = checkpoint.load_state()["wandb_id"], checkpoint.config["model"]["position"]["name"]
     results, last_step = load_results(files), checkpoint.config["train"]["max_steps"]
     wandb = Wandb(tracking, checkpoint.run, run_id, checkpoint.config, method)
-    # A part of a text, or an earlier step, is a curve of its own.
-    part = "" if text.whole else f"-{len(text.tokens)}-tokens"
+    # An earlier step is a curve of its own, as a part of a text is.
     step = "" if checkpoint.step == last_step else f"-step-{checkpoint.step}"
-    wandb.log_rows({f"{result.protocol}{part}{step}": list(result.rows.values()) for result in results})
+    wandb.log_rows({f"{measured_name(result, text)}{step}": list(result.rows.values()) for result in results})
     rows = [_tracked_row(result, row) for result in results for row in result.rows.values()]
     wandb.log_table("evaluation_table", list(rows[0]), [list(row.values()) for row in rows])
     for path in figures:
@@ -166,6 +185,6 @@ def compare(wanted: Sequence[str]) -> tuple[list[Result], dict]:
     runs = {result.content["checkpoint"]["sha256"] for result in results}
     if len(runs) > 1 and not any(pair["lengths"] for part in comparison["sets"] for pair in part["pairs"]):
         notes = [part["note"] for part in comparison["sets"] if len(part["runs"]) > 1]
-        reasons = "\n".join([*notes, *comparison["refused"]])
+        reasons = "\n".join([*notes, refusals_text(results, comparison)])
         raise ValueError(f"no two of these {len(runs)} runs may be compared:\n{reasons}")
     return results, comparison

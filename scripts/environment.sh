@@ -19,7 +19,7 @@ install() {
 
 # Chromium and its driver, which the tests of the report's page drive; without them these tests are skipped.
 install_browser() {
-    if command -v chromium chromedriver > /dev/null; then
+    if command -v chromium > /dev/null && command -v chromedriver > /dev/null; then
         return
     fi
     if command -v apt-get > /dev/null && [ "$(id -u)" = 0 ]; then

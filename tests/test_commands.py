@@ -8,11 +8,14 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from alibi.commands import compare
+from alibi import commands
+from alibi.commands import EvaluateCommand, compare, evaluate
 from alibi.evaluation import EvaluationSettings, evaluate_checkpoint, open_evaluation_text
 from alibi.reporting import comparison_text
 from alibi.runs import Checkpoint, checkpoint_of
+from alibi.tracking import TrackingConfig
 from alibi.training import train
+from alibi.training.settings import PathsConfig
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
@@ -35,6 +38,70 @@ def pair(small_run, tmp_path, cache):
     content = json.loads(files[0].read_text())
     del content["sha256"]  # or every change would be found by it
     return files[0], content, files[1]
+
+
+@pytest.fixture
+def evaluated(small_run, tmp_path, cache, capsys):
+    """Evaluates a run of two updates, and returns what was printed."""
+    train(small_run(max_steps=2), tmp_path / "run")
+
+    def call(wandb="disabled", lengths=(16, 64), **settings):
+        capsys.readouterr()
+        asked = EvaluationSettings(lengths=list(lengths), **settings)
+        tracking, paths = TrackingConfig(wandb=wandb), PathsConfig(str(tmp_path), str(cache))
+        evaluate(EvaluateCommand(str(tmp_path / "run"), asked, tracking=tracking, paths=paths, device="cpu"))
+        return capsys.readouterr().out
+
+    return call
+
+
+def test_why_there_are_no_intervals_is_said(evaluated):
+    out = evaluated()
+    assert "\nno intervals: 1 group, 10 needed\n" in out
+    assert "95 %" not in out
+
+
+class Recorded:
+    """In place of wandb: the curves and figures of each evaluation."""
+
+    curves: list[set[str]] = []  # noqa: RUF012, emptied by its fixture
+    images: list[set[str]] = []  # noqa: RUF012
+
+    def __init__(self, *of_the_run):
+        self.images.append(set())
+
+    def log_rows(self, rows):
+        self.curves.append(set(rows))
+
+    def log_image(self, name, path):
+        assert path.exists()
+        self.images[-1].add(name)
+
+    def log_table(self, *table): ...
+
+    def close(self): ...
+
+
+@pytest.fixture
+def recorded(monkeypatch):
+    monkeypatch.setattr(Recorded, "curves", [])
+    monkeypatch.setattr(Recorded, "images", [])
+    monkeypatch.setattr(commands, "Wandb", Recorded)
+    return Recorded
+
+
+def test_the_same_part_of_a_text_is_one_curve_whatever_its_file_is_called(evaluated, recorded):
+    """A part that came first has the plain name until the whole takes it: the curve may not change its name then."""
+    evaluated("offline", max_tokens=600)
+    evaluated("offline")
+    evaluated("offline", max_tokens=600, lengths=[32])
+    evaluated("offline", max_tokens=600, cached=True, lengths=[16])
+    whole = "wikitext2-validation-nonoverlapping"
+    [tokens] = {int(name.split("-")[-2]) for name in recorded.curves[0]}
+    assert tokens <= 600
+    part, cached = f"{whole}-{tokens}-tokens", f"{whole}-cached-{tokens}-tokens"
+    assert recorded.curves == [{part}, {whole}, {part}, {cached}]
+    assert recorded.images == [{f"figures/perplexity-{name}"} for name in (part, whole, part, cached)]
 
 
 def places(value, path=()):

@@ -1,12 +1,17 @@
 """The README does what it says: its position method works as it stands, its files and settings exist."""
 
 import re
+import runpy
+import shlex
 import subprocess
 import sys
 import textwrap
 from pathlib import Path
 
 import pytest
+import yaml
+
+from alibi.training import train
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -40,6 +45,28 @@ def test_the_new_position_method_works_as_written(tmp_path, corpus, cache):
     assert done.returncode == 0, done.stdout + done.stderr
     assert "position 8" in done.stdout  # two numbers for each of four heads
     assert re.search(r"^kerple .*\*", done.stdout, re.M)
+
+
+def test_the_commands_after_the_quick_start_find_its_runs(small_run, cache, tmp_path, monkeypatch, capsys):
+    """Its runs lie in a folder of their own, beside the figures that it draws there; each command runs as written."""
+    settings = yaml.safe_load((ROOT / "configs" / "experiment" / "quickstart.yaml").read_text())
+    outputs = settings["paths"]["outputs"]
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("ALIBI_CACHE", str(cache))
+    config = small_run(max_steps=2)
+    config.paths.outputs = outputs
+    train(config, tmp_path / outputs / "alibi-tiny-stdlib-L16-seed0-1a2b3c4d")
+    (tmp_path / outputs / "perplexity-drawn-by-the-quick-start.png").write_bytes(b"")
+    lines = [line for text in re.findall(r"```bash\n(.*?)```", README, re.S) for line in text.splitlines()]
+    commands = [shlex.split(line, comments=True)[1:] for line in lines if outputs in line]
+    assert {Path(name).stem for name, *_ in commands} == {"evaluate", "report", "generate", "precision"}
+    for name, *arguments in commands:
+        more = ["device=cpu", "tracking.wandb=disabled"] if name == "evaluate.py" else []
+        monkeypatch.setattr(sys, "argv", [str(ROOT / name), *arguments, *more])
+        runpy.run_path(str(ROOT / name), run_name="__main__")
+        assert capsys.readouterr().out, name
+    assert (tmp_path / "outputs" / "report" / "index.html").exists()
+    assert re.search(r'load_model\("(.*?)"\)', README).group(1) == f"{outputs}/latest"
 
 
 def test_the_library_example_works():

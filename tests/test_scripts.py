@@ -65,8 +65,18 @@ def test_a_report_of_a_study(study, tmp_path):
     assert "Not compared" not in out, "two protocols of the same runs are no news"
     comparison = json.loads((tmp_path / "report" / "comparison.json").read_text())
     assert len(comparison["sets"]) == 2
-    assert len(comparison["changes"]) == 3
     page = (tmp_path / "report" / "index.html").read_text()
+    for told in (out, page):
+        assert "All result files given have no intervals: 1 group, 10 needed." in told, "and null is none"
+    for sentence in (
+        "Intervals:",
+        "its 95 % interval",
+        "Bands are the intervals",
+        "run with its interval",
+        "<dt>Intervals",
+    ):
+        assert sentence not in out + page
+    assert len(comparison["changes"]) == 3
     assert "<script" in page
     assert not re.search(r'(src|href)="https?:', page.split("<main")[0]), "nothing is loaded from a network"
     endings = {path.suffix for path in (tmp_path / "report").rglob("*.*")}

@@ -13,10 +13,10 @@ from pathlib import Path
 import numpy as np
 
 from alibi.evaluation.names import Names, tokenizer_of
-from alibi.evaluation.reach import crossings
+from alibi.evaluation.reach import crossings, how_far, measured_perplexities
 from alibi.evaluation.statistics import ABOUT_INTERVALS, interval, over_seeds, resampled_sums
 
-SCHEMA = 1
+SCHEMA = 2
 # What two results must share, in the words of a refusal.
 SHARED = ("split", "text or part of it (sha256)", "protocol", "precision", "scorer")
 LARGEST_EXPONENT = 700  # exp of more is no float
@@ -31,7 +31,7 @@ def compare(results: Mapping[Path, dict]) -> dict:
 
     Returns:
         {"schema", "intervals", "sets", "changes", "refused"}: a set holds the results that may be
-        compared, a refusal names two sets and the reason why they may not.
+        compared, a refusal is a reason and the sets (by their place) that it keeps apart.
     """
     sets: dict[tuple, dict[Path, dict]] = {}
     for path, result in results.items():
@@ -46,11 +46,7 @@ def compare(results: Mapping[Path, dict]) -> dict:
             for path, result in results.items()
             if "change" in result
         ],
-        "refused": [
-            _refusal((a, sets[a]), (b, sets[b]))
-            for a, b in combinations(sets, 2)
-            if not _same_runs_otherwise_scored((a, sets[a]), (b, sets[b]))
-        ],
+        "refused": _refusals(sets),
     }
 
 
@@ -65,15 +61,21 @@ def _same_runs_otherwise_scored(one: tuple[tuple, dict], other: tuple[tuple, dic
     return weights[0] == weights[1] and one[0][:2] == other[0][:2]
 
 
-def _refusal(one: tuple[tuple, dict], other: tuple[tuple, dict]) -> str:
-    (a, a_files), (b, b_files) = one, other
-    reasons = [f"other {what}: {x} and {y}" for what, x, y in zip(SHARED, a, b, strict=True) if x != y]
-
-    def name(files: dict[Path, dict]) -> str:
-        first = next(iter(files)).as_posix()
-        return first if len(files) == 1 else f"{first} and {len(files) - 1} more"
-
-    return f"{name(a_files)} with {name(b_files)}: {'; '.join(reasons)}"
+def _refusals(sets: Mapping[tuple, dict]) -> list[dict]:
+    """Each reason once, with every set that it keeps apart from another: pairs of sets would be many lines."""
+    measured = list(sets)
+    apart = [
+        (a, b)
+        for a, b in combinations(range(len(measured)), 2)
+        if not _same_runs_otherwise_scored(*((measured[n], sets[measured[n]]) for n in (a, b)))
+    ]
+    found = []
+    for place, what in enumerate(SHARED):
+        value = [of_set[place] for of_set in measured]
+        held = sorted({n for a, b in apart if value[a] != value[b] for n in (a, b)})
+        if held:
+            found.append({"reason": f"other {what}", "sets": [{"set": n, "value": value[n]} for n in held]})
+    return found
 
 
 class ComparableSet:
@@ -110,14 +112,12 @@ class ComparableSet:
                 {"a": a, "b": b, "at": crossings(self._curve(self.lines[a]), self._curve(self.lines[b]))}
                 for a, b in combinations(self.lines, 2)
             ],
-            "how_far": [
-                {"run": key, **result["how_far"], "evaluated_to": max(self.rows[key], default=None)}
-                for key, result in self.results.items()
-                if "how_far" in result
-            ],
+            "how_far": [self._how_far(key) for key, result in self.results.items() if "how_far" in result],
         }
 
     def _note(self) -> str | None:
+        if not any(self.rows.values()):
+            return "no row has a number: there is nothing to compare"
         if len(self.results) == 1:
             return "one run only: there is nothing to compare it with"
         if not any(self.rows[a].keys() & self.rows[b].keys() for a, b in combinations(self.results, 2)):
@@ -163,6 +163,16 @@ class ComparableSet:
         """Nats of the whole text by length, the mean over seeds."""
         shared = set.intersection(*(set(self.rows[key]) for key in keys))
         return {n: float(np.mean([self.rows[key][n]["nll_nats"] for key in keys])) for n in sorted(shared)}
+
+    def _how_far(self, key: str) -> dict:
+        """From the rows as they are now: what the file states may be of rows that have no number any more."""
+        result = self.results[key]
+        reach = how_far(
+            measured_perplexities(result["rows"]),
+            result["checkpoint"]["seq_len"],
+            result["how_far"]["within_percent"],
+        )
+        return {"run": key, **reach, "evaluated_to": max(self.rows[key], default=None)}
 
     def _draws(self) -> dict[tuple[str, object], np.ndarray]:
         """Resampled sums: of the nats of each run and length, and of the counts of each run."""

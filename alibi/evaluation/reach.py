@@ -1,8 +1,22 @@
 """How far a curve of perplexity against length holds, and where two curves cross."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from itertools import pairwise
+
+
+def measured_perplexities(rows: Iterable[dict]) -> dict[int, float]:
+    """Perplexity by length: infinite where it overflowed, NaN where it is not a number.
+
+    A length that there was no memory for says nothing of the model and is left out, as if it had not been asked for.
+    """
+    failed = {"overflow": math.inf, "not a number": math.nan}
+    found = {}
+    for row in rows:
+        value = failed.get(row["error"].partition(":")[0]) if "error" in row else row["perplexity"]
+        if value is not None:
+            found[row["length"]] = value
+    return found
 
 
 def how_far(perplexities: Mapping[int, float], seq_len: int, within_percent: float) -> dict:
@@ -12,7 +26,7 @@ def how_far(perplexities: Mapping[int, float], seq_len: int, within_percent: flo
     within it.
 
     Args:
-        perplexities: by evaluated length; infinite where a length overflowed.
+        perplexities: by evaluated length; infinite where it overflowed and NaN where it is none, which breaks.
         seq_len: the training length L.
         within_percent: the margin, per cent of the perplexity at L.
 
@@ -23,11 +37,13 @@ def how_far(perplexities: Mapping[int, float], seq_len: int, within_percent: flo
     result = {"within_percent": within_percent, "training_length": seq_len, "length": None, "breaks_at": None}
     if seq_len not in perplexities:
         return result | {"reason": f"length {seq_len}, the training length, was not evaluated, or it failed"}
+    if math.isnan(perplexities[seq_len]):
+        return result | {"reason": f"perplexity at length {seq_len}, the training length, is not a number"}
     if math.isinf(perplexities[seq_len]):
         return result | {"reason": f"perplexity at length {seq_len}, the training length, is above the largest float"}
     limit = perplexities[seq_len] * (1 + within_percent / 100)
     for length in sorted(n for n in perplexities if n >= seq_len):
-        if perplexities[length] > limit:
+        if not perplexities[length] <= limit:  # NaN is no number that stays
             return result | {"breaks_at": length}
         result["length"] = length
     return result

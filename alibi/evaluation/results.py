@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
-from alibi.evaluation.reach import how_far
+from alibi.evaluation.reach import how_far, measured_perplexities
 from alibi.runs import write_atomically
 
 SCHEMA = 1
@@ -154,7 +154,7 @@ def write_result(path: Path, head: dict, rows: Iterable[dict], within_percent: f
         for name, value in row.items():
             if isinstance(value, float) and not math.isfinite(value):
                 raise ValueError(f"row {row['length']}: {name} is {value}, which JSON cannot hold.")
-    reach = how_far(_perplexities(rows), head["checkpoint"]["seq_len"], within_percent)
+    reach = how_far(measured_perplexities(rows), head["checkpoint"]["seq_len"], within_percent)
     content = {**head, "how_far": reach, "rows": rows}
     content["sha256"] = content_sha256(content)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -180,12 +180,6 @@ def _has_own_sha256(result: dict) -> bool:
         return result["sha256"] == content_sha256(result)
     except ValueError:  # NaN or infinity, which write_result never writes
         return False
-
-
-def _perplexities(rows: list[dict]) -> dict[int, float]:
-    """By length; one that overflowed is infinite, one that failed is left out."""
-    overflowed = {row["length"]: math.inf for row in rows if row.get("error", "").startswith("overflow")}
-    return overflowed | {row["length"]: row["perplexity"] for row in rows if "error" not in row}
 
 
 def _json(content: dict) -> str:

@@ -27,6 +27,7 @@ MIN_GROUPS = 10
 ABOUT_INTERVALS = {
     "level": LEVEL,
     "resamples": RESAMPLES,
+    "least_units": MIN_GROUPS,
     "method": "paired bootstrap over the groups of the text, expanded percentile interval",
     "holds_for": "these weights, over texts of this kind; another seed of training moves the numbers too",
 }

@@ -4,7 +4,7 @@ from alibi.reporting.figure import draw_perplexity
 from alibi.reporting.report import write_report
 from alibi.reporting.results import Result, load_results
 from alibi.reporting.table import results_table
-from alibi.reporting.terminal import comparison_text, findings_text
+from alibi.reporting.terminal import comparison_text, findings_text, refusals_text
 
 __all__ = [
     "Result",
@@ -12,6 +12,7 @@ __all__ = [
     "draw_perplexity",
     "findings_text",
     "load_results",
+    "refusals_text",
     "results_table",
     "write_report",
 ]

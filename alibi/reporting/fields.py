@@ -7,6 +7,8 @@ from typing import Any
 
 # Integers beyond this are no longer exact in a browser, and no honest count.
 LARGEST = 2**53
+# What rounding may do to a number that follows from others.
+SAME = 1e-6
 
 
 def _is_number(value: Any) -> bool:
@@ -81,7 +83,10 @@ CONTENT = {
     "protocol": {"name": TEXT, "?first_input": TEXT},
     "precision": TEXT,
     "?scorer": TEXT,
-    "?intervals": {"?level": NUMBER, "?resamples": COUNT, "?units": COUNT, "?method": TEXT, "?holds_for": TEXT},
+    "?intervals": {
+        "?level": NUMBER, "?resamples": COUNT, "?units": COUNT, "?least_units": COUNT,
+        "?method": TEXT, "?holds_for": TEXT,
+    },
     "?how_far": {"within_percent": NUMBER, "?length": LENGTH, "?breaks_at": LENGTH, "?reason": TEXT},
     "?change": {"against": LENGTH, "stride": LENGTH, "lengths": SPLITS},
     "?made_with": FLAT,
@@ -111,7 +116,7 @@ def check_fields(content: dict) -> str | None:
     if groups and len(sizes) > 1:
         return f"groups has lists of different lengths ({sorted(sizes)})"
     for number, row in enumerate(rows):
-        wrong = _check_row(row, f"rows[{number}]", sizes)
+        wrong = _check_row(row, f"rows[{number}]", sizes) or _check_sums(row, f"rows[{number}]", content["data"])
         if wrong:
             return wrong
         if row["length"] in lengths:
@@ -138,6 +143,35 @@ def _check_row(row: object, name: str, groups: set[int] | None) -> str | None:
     sizes = {part: len(row["context"][part]) for part in ("up_to", "targets", "nll_nats")}
     if len(set(sizes.values())) > 1:
         return f"{name}.context has lists of different lengths ({sizes})"
+    return None
+
+
+def _check_sums(row: dict, name: str, data: dict) -> str | None:
+    """Whether a row's numbers are those of its nats: a file without a checksum could have been changed by hand.
+
+    Every row scores every token once, by any protocol and scorer. NaN and infinity are told apart later.
+    """
+    if "error" in row:
+        return None
+    scored = row.get("scored_tokens")
+    if scored is not None and scored != data["tokens"]:
+        return f"{name}.scored_tokens is {scored}, and data.tokens {data['tokens']}: every token is scored once"
+    nats = row["nll_nats"]
+    follow = {
+        "perplexity": ("exp(nll_nats / tokens)", lambda: math.exp(nats / data["tokens"])),
+        "word_perplexity": ("exp(nll_nats / words)", lambda: math.exp(nats / data["words"])),
+        "bits_per_byte": ("nll_nats / bytes / ln 2", lambda: nats / data["bytes"] / math.log(2)),
+    }
+    for metric, (formula, value) in follow.items():
+        told = row.get(metric)
+        if told is None or not (math.isfinite(told) and math.isfinite(nats)):
+            continue
+        try:
+            right = value()
+        except OverflowError:
+            right = math.inf
+        if not math.isclose(told, right, rel_tol=SAME):
+            return f"{name}.{metric} is {_shown(told)}, and {formula} is {right:.9g}"
     return None
 
 

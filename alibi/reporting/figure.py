@@ -9,17 +9,20 @@ from alibi.reporting.results import Result
 from alibi.reporting.table import METRICS, second_metric
 
 
-def draw_perplexity(results: Sequence[Result], folder: Path) -> list[Path]:
-    """Write perplexity-<protocol>.png, .svg and .pdf into `folder`; returns their paths, none if no row has a number.
+def draw_perplexity(results: Sequence[Result], folder: Path, name: str | None = None) -> list[Path]:
+    """Write perplexity-<name>.png, .svg and .pdf into `folder`; returns their paths, none if no row has a number.
 
     Runs of different tokenizers are drawn by what they share, words or bytes.
+
+    Args:
+        name: of what was measured; None takes it from the first result file's own name.
     """
     results = [r for r in results if r.numbers]
     if not results:
         return []
     same_tokenizer = len({r.tokenizer for r in results}) == 1
     metric = "perplexity" if same_tokenizer else second_metric(results)
-    return draw_metric(lines_of(results), metric, folder / f"perplexity-{results[0].protocol}")
+    return draw_metric(lines_of(results), metric, folder / f"perplexity-{name or results[0].protocol}")
 
 
 def draw_metric(lines: Sequence[Line], metric: str, stem: Path) -> list[Path]:

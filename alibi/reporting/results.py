@@ -72,14 +72,33 @@ class Result:
 
     @property
     def measured(self) -> tuple:
-        """What two results must share to stand in one table: the text, the part of it, and the protocol."""
-        data, protocol = self.content["data"], self.content["protocol"]
-        return data["name"], data["split"], data["sha256"], protocol["name"], self.content["precision"]
+        """What two results must share to stand in one table: the text, the part of it, and how it was scored."""
+        data, content = self.content["data"], self.content
+        how = content["protocol"]["name"], content["precision"], content.get("scorer") or "full"
+        return data["name"], data["split"], data["sha256"], *how
 
     @property
     def level(self) -> float:
         """Of its intervals."""
         return (self.content.get("intervals") or {}).get("level") or 0.95
+
+    @property
+    def has_intervals(self) -> bool:
+        """Whether any number has one; where there can be none, evaluation writes null under each name."""
+        return any(pair for row in self.numbers.values() for pair in (row.get("interval") or {}).values())
+
+    @property
+    def why_no_intervals(self) -> str | None:
+        """`3 groups, 10 needed`; None where there are intervals, or no number that could have one."""
+        if self.has_intervals or not self.numbers:
+            return None
+        groups = self.content.get("groups")
+        if not groups:
+            return "no sums by group of the text"
+        number, needed = len(groups["tokens"]), (self.content.get("intervals") or {}).get("least_units") or 10
+        if number < needed:
+            return f"{number} group{'' if number == 1 else 's'}, {needed} needed"
+        return "some resample is above the largest float"
 
     @property
     def tokenizer(self) -> str:

@@ -34,14 +34,14 @@ def made_with(study: Study) -> list[tuple[list[str], list[tuple[str, str]]]]:
 
 
 def what_lacks(study: Study) -> list[str]:
-    """What older result files do not tell, a sentence for each kind of gap."""
+    """What result files do not tell, older ones or those of short texts, a sentence for each kind of gap."""
     runs = [(part.title, run) for part in study.sets for run in part.runs if run.result.numbers]
+    without = {run.result.why_no_intervals: [] for _, run in runs}
+    for pair in runs:
+        without[pair[1].result.why_no_intervals].append(pair)
     gaps = [
         ("have no checksum, so nobody can say whether they were changed", [r for r in runs if not r[1].result.checked]),
-        (
-            "have no intervals: they hold no sums by group of the text, or fewer than ten groups",
-            [r for r in runs if not any(row.get("interval") for row in r[1].result.numbers.values())],
-        ),
+        *((f"have no intervals: {reason}", found) for reason, found in without.items() if reason),
         (
             "have no nats by context, so they are missing from that chart",
             [r for r in runs if not any(row.get("context") for row in r[1].result.numbers.values())],
@@ -52,7 +52,7 @@ def what_lacks(study: Study) -> list[str]:
 
 def _those(found: Sequence[tuple[str, Run]], total: int) -> str:
     if len(found) == total:
-        return "All result files of this page"
+        return "All result files given"
     return f"The files of {'; '.join(f'{run.label} ({title})' for title, run in found)}"
 
 

@@ -6,11 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from alibi.reporting import words
 from alibi.reporting.lines import Line, Look, looks
 from alibi.reporting.results import Result
 from alibi.reporting.table import METRICS
 
-SCHEMA = 1
+SCHEMA = 2
 
 
 @dataclass(frozen=True)
@@ -76,6 +77,19 @@ class Study:
     looks: dict[str, Look]
 
     @property
+    def refused(self) -> list[tuple[str, list[str]]]:
+        """What was not compared: a reason, and a line for each set that it keeps apart from another."""
+        return [
+            (told["reason"], [f"{self.sets[entry['set']].title}: {entry['value']}" for entry in told["sets"]])
+            for told in self.comparison.get("refused") or []
+        ]
+
+    @property
+    def has_intervals(self) -> bool:
+        """Whether any number of any run has an interval over the text."""
+        return any(run.result.has_intervals for part in self.sets for run in part.runs)
+
+    @property
     def runs(self) -> list[Run]:
         """Each run once, though it stands in several sets."""
         return list({run.label: run for part in reversed(self.sets) for run in reversed(part.runs)}.values())[::-1]
@@ -94,16 +108,16 @@ def join(results: Sequence[Result], comparison: Mapping) -> Study:
     named = list(dict(named).items())
     by_label = dict(zip((label for label, _ in named), looks(named), strict=True))
     sets: list[ResultSet] = []
-    named_alike = Counter(_title(part) for part in comparison["sets"])
-    for part in comparison["sets"]:
-        runs = [Run(run["key"], run["label"], run["line"], _find(files, run["path"])) for run in part["runs"]]
+    runs_of = [
+        [Run(run["key"], run["label"], run["line"], _find(files, run["path"])) for run in part["runs"]]
+        for part in comparison["sets"]
+    ]
+    titles = _titles(comparison["sets"], runs_of)
+    for part, runs, title in zip(comparison["sets"], runs_of, titles, strict=True):
         slug = _free(re.sub(r"[^A-Za-z0-9._-]+", "-", runs[0].result.protocol), [s.slug for s in sets])
         own = {_key(run.result.path): run for run in runs}
         told = [(own.get(_key(c["path"])), _longer(c)) for c in comparison.get("changes") or []]
         changes = [(run, change) for run, change in told if run and change["lengths"]]
-        title = _title(part)
-        if named_alike[title] > 1:  # the whole of a text and a part of it
-            title += f", {runs[0].result.content['data']['tokens']:,} tokens"
         sets.append(ResultSet(slug, title, part, runs, _lines(part, runs, by_label), changes))
     return Study(comparison, sets, by_label)
 
@@ -122,12 +136,26 @@ def _longer(change: Mapping) -> Mapping:
     return {**change, "lengths": [entry for entry in change["lengths"] if entry["length"] != change["against"]]}
 
 
+def _titles(parts: Sequence[Mapping], runs_of: Sequence[Sequence[Run]]) -> list[str]:
+    """A title for each set; with its number of tokens where the whole of its text, or another part, is here too."""
+    texts = [(part["data"]["name"], part["data"]["split"]) for part in parts]
+    hashes = [part["data"]["sha256"] for part in parts]
+    titles = []
+    for part, text, runs in zip(parts, texts, runs_of, strict=True):
+        title = _title(part)
+        if len({sha256 for other, sha256 in zip(texts, hashes, strict=True) if other == text}) > 1:
+            counts = dict.fromkeys(run.result.content["data"]["tokens"] for run in runs)  # by tokenizer
+            title += f", {'/'.join(f'{n:,}' for n in counts)} tokens"
+        titles.append(title)
+    alike = Counter(titles)  # two texts of one name and size
+    return [t if alike[t] == 1 else f"{t}, text {sha[:8]}" for t, sha in zip(titles, hashes, strict=True)]
+
+
 def _title(part: Mapping) -> str:
     """wikitext2 validation, nonoverlapping; precision and scorer where they are not the usual ones."""
-    extra = [part["precision"]] if part["precision"] != "fp32" else []
-    if part.get("scorer", "full") != "full":
-        extra.append(f"scored through the {part['scorer']} model")
-    return ", ".join([f"{part['data']['name']} {part['data']['split']}", part["protocol"], *extra])
+    precision = "" if part["precision"] == "fp32" else f", {part['precision']}"
+    text = f"{part['data']['name']} {part['data']['split']}"
+    return f"{text}, {part['protocol']}{precision}{words.scorer(part.get('scorer'))}"
 
 
 def _key(path: str | Path) -> Path:

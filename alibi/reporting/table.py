@@ -30,7 +30,7 @@ def results_table(results: Sequence[Result], lengths: Sequence[int], style: str 
         same = [r for r in results if r.tokenizer == tokenizer]
         parts.append(_table(same, names, lengths, "perplexity", which, style))
     parts.append(_table(results, names, lengths, second_metric(results), "", style))
-    return "\n\n".join([*parts, *_reasons(results, lengths)])
+    return "\n\n".join([*parts, *_without_intervals(results), *_reasons(results, lengths)])
 
 
 def second_metric(results: Sequence[Result]) -> str:
@@ -68,7 +68,8 @@ def _title(results: Sequence[Result]) -> str:
         f"{'/'.join(f'{n:,}' for n in dict.fromkeys(r.content['data'][unit] for r in results))} {unit}"
         for unit in ("tokens", "words", "bytes")
     ]
-    what = f"{data['name']} {data['split']}, {first['protocol']['name']}, {first['precision']}"
+    how = f"{first['protocol']['name']}, {first['precision']}{words.scorer(first.get('scorer'))}"
+    what = f"{data['name']} {data['split']}, {how}"
     return f"{what}: {', '.join(counts)}, every token scored once at every length"
 
 
@@ -87,6 +88,15 @@ def _cell(result: Result, length: int, metric: str, new_line: str) -> str:
 
 def _interval(row: dict, metric: str) -> list[float] | None:
     return (row.get("interval") or {}).get(metric)
+
+
+def _without_intervals(results: Sequence[Result]) -> list[str]:
+    """Why there are none, once where it is the same for all."""
+    reasons = {r.run: r.why_no_intervals for r in results}
+    if len(set(reasons.values())) == 1:
+        return [f"no intervals: {reason}" for reason in set(reasons.values()) if reason]
+    lines = [f"{run}: no intervals: {reason}" for run, reason in reasons.items() if reason]
+    return ["\n".join(lines)]
 
 
 def _reasons(results: Sequence[Result], lengths: Sequence[int]) -> list[str]:

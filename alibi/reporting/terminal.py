@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from tabulate import tabulate
 
 from alibi.reporting.results import Result
+from alibi.reporting.settings import what_lacks
 from alibi.reporting.study import ResultSet, join
 from alibi.reporting.table import METRICS
 from alibi.reporting.tables import Table, change_rows, difference, far_rows, result_rows, run_rows
@@ -25,11 +26,13 @@ def comparison_text(results: Sequence[Result], comparison: Mapping) -> str:
             parts.append(f"Note: {part.content['note']}.")
         if len(part.runs) > 1 and part.metrics and any(pair["lengths"] for pair in part.content["pairs"]):
             parts.append(plain(against_best(part, part.metrics[0])))
-    told = comparison["intervals"]
-    parts.append(
-        f"Intervals: {100 * told['level']:g} %, {told['method']}, {told['resamples']:,} resamples. They hold for "
-        f"{told['holds_for']}."
-    )
+    if study.has_intervals:
+        told = comparison["intervals"]
+        parts.append(
+            f"Intervals: {100 * told['level']:g} %, {told['method']}, {told['resamples']:,} resamples. They hold for "
+            f"{told['holds_for']}."
+        )
+    parts += [f"Note: {sentence}" for sentence in what_lacks(study)]
     return "\n\n".join([*parts, findings_text(results, comparison)])
 
 
@@ -43,9 +46,15 @@ def findings_text(results: Sequence[Result], comparison: Mapping) -> str:
             parts.append(f"Where methods cross, {part.title}\n{crossings_text(part)}")
         if part.changes:
             parts.append(plain(change_rows(part)))
-    if comparison["refused"]:
-        parts.append("\n".join(["Not compared", *(f"  {reason}" for reason in comparison["refused"])]))
+    if study.refused:
+        parts.append(f"Not compared\n{refusals_text(results, comparison)}")
     return "\n\n".join(parts)
+
+
+def refusals_text(results: Sequence[Result], comparison: Mapping) -> str:
+    """Why which sets were not compared: a line each under each reason."""
+    told = join(results, comparison).refused
+    return "\n".join(line for reason, sets in told for line in (f"  {reason}", *(f"    {one}" for one in sets)))
 
 
 def plain(table: Table) -> str:
@@ -70,7 +79,8 @@ def against_best(part: ResultSet, metric: str) -> Table:
         [(names[key], ""), *(difference(cells.get(length)) for length in part.lengths)] for key, cells in others.items()
     ]
     title = f"Against {best.label}, the best at {at}: {METRICS[metric]}, {part.title}"
-    note = "Paired, on the same text. Above zero: worse than the best run; an interval that holds zero says nothing."
+    note = "Paired, on the same text. Above zero: worse than the best run"
+    note += "; an interval that holds zero says nothing." if any(small for row in rows for _, small in row) else "."
     return Table("against-best", title, ["run", *map(str, part.lengths)], rows, note)
 
 

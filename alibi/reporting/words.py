@@ -56,6 +56,11 @@ def minus(text: str) -> str:
     return text.replace("-", "−")
 
 
+def scorer(name: str | None) -> str:
+    """What a title says of it: nothing of the usual one."""
+    return "" if name in (None, "full") else f", scored through the {name} model"
+
+
 def short(error: str) -> str:
     """`out of memory: tried to allocate ...` as `out of memory`."""
     return error.partition(":")[0]

@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from alibi.evaluation.reach import crossings, how_far
+from alibi.evaluation.reach import crossings, how_far, measured_perplexities
 
 
 def test_how_far_is_the_longest_length_within_the_margin():
@@ -17,6 +17,23 @@ def test_how_far_is_the_longest_length_within_the_margin():
 
 def test_a_length_that_overflowed_breaks():
     assert how_far({64: 20.0, 128: math.inf}, 64, 2.0)["breaks_at"] == 128
+
+
+def test_a_length_that_is_not_a_number_breaks_and_one_without_memory_says_nothing():
+    def reach(error):
+        rows = [
+            {"length": 64, "perplexity": 20.0},
+            {"length": 128, "error": error},
+            {"length": 256, "perplexity": 19.0},
+        ]
+        found = how_far(measured_perplexities(rows), 64, 2.0)
+        return found["length"], found["breaks_at"]
+
+    assert reach("not a number: the sum of nats is nan") == (64, 128)
+    assert reach("overflow: exp(800 nats) is above the largest float64") == (64, 128)
+    assert reach("out of memory: tried 9 GiB") == (256, None)
+    nothing = measured_perplexities([{"length": 64, "error": "not a number: the sum of nats is nan"}])
+    assert "length 64, the training length, is not a number" in how_far(nothing, 64, 2.0)["reason"]
 
 
 def test_without_the_training_length_there_is_no_answer():

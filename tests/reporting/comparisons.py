@@ -20,7 +20,7 @@ def compare(paths, labels=None):
             check = content["checkpoint"]
             run = (check["model"], check["seq_len"], check["seed"])
             changes.append({"run": label_of(path, content, labels or {}), "path": path, **change_of(run, content)})
-    return {"schema": 1, "intervals": INTERVALS, "sets": sets, "changes": changes, "refused": []}
+    return {"schema": 2, "intervals": INTERVALS, "sets": sets, "changes": changes, "refused": []}
 
 
 def change_of(run, content):
@@ -145,5 +145,6 @@ def make_study(root, methods=tuple(HARM), seeds=(0, 1), strides=(None, 16), leng
         paths[make_file(root, method, seed, stride=stride, lengths=lengths)] = (method, seed)
     named = {str(p): labels[method] for p, (method, _) in paths.items() if labels and method in labels}
     comparison = compare(list(paths), named)
-    comparison["refused"] = ["other.json and first.json: other text (sha256 1234 and dddd)"]
+    apart = [{"set": number, "value": one["protocol"]} for number, one in enumerate(comparison["sets"])]
+    comparison["refused"] = [{"reason": "other protocol", "sets": apart}]
     return list(paths), comparison

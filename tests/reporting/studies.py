@@ -16,6 +16,7 @@ INTERVALS = {
     "level": 0.95,
     "resamples": 10000,
     "units": 60,
+    "least_units": 10,
     "method": "paired bootstrap over the groups of the text, expanded percentile interval",
     "holds_for": "these weights, over texts of this kind; another seed of training moves the numbers too",
 }

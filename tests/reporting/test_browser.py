@@ -259,6 +259,10 @@ def test_print_is_light_and_without_controls(page):
     assert chart(page, "perplexity", "getComputedStyle(gd.querySelector('.ytick text')).fill") == "rgb(28, 28, 28)"
     assert chart(page, "perplexity", "gd.layout.width") == 660, "a chart fits the paper"
     assert page.find_element(By.CSS_SELECTOR, "#chart-perplexity .legend").is_displayed()
+    uncut = page.execute_script(
+        "return [...document.querySelectorAll('.plot')].map(e => getComputedStyle(e).breakInside)"
+    )
+    assert set(uncut) == {"avoid"}, "a figure longer than a page breaks between its panels"
 
 
 @pytest.mark.parametrize("width", [360, 768, 1280])
@@ -271,11 +275,45 @@ def test_the_page_does_not_scroll_sideways(page, width):
     assert chart(page, "perplexity", "gd.layout.width") <= width
 
 
+@pytest.mark.parametrize("width", [360, 768, 1280])
+def test_no_heading_breaks_inside_a_word(page, width):
+    emulate(page, width=width)
+    page.execute_script("document.querySelectorAll('details').forEach(e => { e.open = true }); drawAll()")
+    broken = page.execute_script("""
+        const broken = [], range = document.createRange();
+        const walk = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+        for (let node; (node = walk.nextNode());) {
+          if (!node.parentElement.closest('thead th')) continue;
+          for (const word of node.data.matchAll(/\\S+/g)) {
+            range.setStart(node, word.index);
+            range.setEnd(node, word.index + word[0].length);
+            if (new Set([...range.getClientRects()].map(box => Math.round(box.top))).size > 1) broken.push(word[0]);
+          }
+        }
+        return broken""")
+    page.execute_script("document.querySelectorAll('main details').forEach(e => { e.open = false })")
+    assert broken == []
+
+
+def test_sets_chosen_faster_than_charts_are_drawn(page):
+    """Plotly lays a chart out again when its margins grew; the next choice may by then have no use for the chart."""
+    page.execute_script("""
+        const select = document.querySelector('select[name=set]');
+        const change = element => element.dispatchEvent(new Event('change', {bubbles: true}));
+        for (const option of [...select.options, ...select.options]) {
+          select.value = option.value;
+          change(select);
+          for (const box of document.querySelectorAll('[name=line]')) { box.checked = !box.checked; change(box); }
+        }""")
+    page.execute_async_script("setTimeout(arguments[0], 1000)")
+    assert complaints(page) == []
+
+
 def test_a_hostile_name_is_text_everywhere(browser, tmp_path):
     study = make_study(tmp_path, ("alibi", "t5"), lengths=(128, 256), labels={"alibi": HOSTILE})
     for told in study[1]["sets"]:
         told["note"] = HOSTILE
-    study[1]["refused"] = [HOSTILE]
+    study[1]["refused"] = [{"reason": HOSTILE, "sets": [{"set": 0, "value": HOSTILE}]}]
     emulate(browser)
     complaints(browser), requests(browser)
     address = write_page(study, Path(tmp_path) / "hostile.html")

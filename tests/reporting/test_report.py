@@ -18,9 +18,9 @@ from alibi.reporting.study import join
 from alibi.reporting.tables import all_tables, is_apart
 
 
-def rendered(study):
+def rendered(study, results=None):
     paths, comparison = study
-    return render_page(join(load_results(paths), comparison))
+    return render_page(join(results or load_results(paths), comparison))
 
 
 def own_part(page):
@@ -102,8 +102,10 @@ def test_older_files_are_shown_with_what_they_lack(make_result):
     paths = [make_result(), make_result("t5", {64: 3.0, 128: "out of memory: <b>"})]
     comparison = compare(paths)
     page = own_part(rendered((paths, comparison)))
-    assert "All result files of this page have no checksum" in page
-    assert "have no intervals" in page
+    assert "All result files given have no checksum" in page
+    assert "All result files given have no intervals: no sums by group of the text." in page
+    told = comparison_text(load_results(paths), comparison)
+    assert "All result files given have no checksum, so nobody can say whether they were changed" in told
     assert "None of the result files has its nats by context" in page
     assert "None of the runs has its metrics.jsonl" in page
     assert "Older files, without the run's settings" in page
@@ -122,9 +124,10 @@ def test_a_nan_row_stands_with_its_reason(make_result):
 
 
 def test_nothing_comparable_still_has_a_page(tmp_path):
-    comparison = {"schema": 1, "intervals": None, "sets": [], "changes": [], "refused": ["a and b: other text"]}
+    refused = [{"reason": "other text", "sets": []}]
+    comparison = {"schema": 2, "intervals": None, "sets": [], "changes": [], "refused": refused}
     page = own_part(rendered(([], comparison)))
-    assert "<li>a and b: other text</li>" in page
+    assert "<li>other text" in page
     assert "None of the result files given could be put beside another" in page
 
 
@@ -187,3 +190,39 @@ def test_a_text_and_a_part_of_it_have_titles_of_their_own(make_result):
     results = load_results([make_result(), make_result("t5", data=part)])
     study = join(results, compare_results({result.path: result.content for result in results}))
     assert [s.title for s in study.sets] == [f"toy validation, nonoverlapping, {n} tokens" for n in ("12,345", "999")]
+
+
+def test_what_is_not_compared_is_a_line_a_set_under_each_reason(make_result):
+    """Seven sets: pairs of them would be 19 lines of paths."""
+    part = {"name": "toy", "split": "validation", "tokens": 999, "words": 600, "bytes": 4321, "sha256": "2"}
+    of = [{}, {"data": part}]
+    paths = [make_result(f"m{n}{k}", protocol=f"stride-{n}", **over) for n in (2, 4, 8) for k, over in enumerate(of)]
+    results = load_results([*paths, make_result("m", precision="bf16", protocol="stride-2")])
+    comparison = compare_results({result.path: result.content for result in results})
+    told = comparison_text(results, comparison).partition("Not compared\n")[2].splitlines()
+    by_reason = {line.strip(): number for number, line in enumerate(told) if not line.startswith("    ")}
+    assert list(by_reason) == ["other text or part of it (sha256)", "other protocol", "other precision"]
+    # All are the same weights, whose other precision keeps only sets of another text apart.
+    assert len(told) == (1 + 7) + (1 + 7) + (1 + 4)
+    assert told[1] == "    toy validation, stride-2, 12,345 tokens: 1"
+    assert "    toy validation, stride-2, bf16, 12,345 tokens: bf16" in told
+    assert not any(str(path.parent) in line for path in paths for line in told)
+    page = own_part(rendered((None, comparison), results))
+    assert "<li>toy validation, stride-8, 999 tokens: stride-8</li>" in page
+
+
+def test_a_part_says_so_though_no_other_set_is_named_alike(make_result):
+    """The whole by one protocol, a part of it by another, twice over: nobody may take the part for the whole."""
+    part = {"name": "toy", "split": "validation", "tokens": 999, "words": 600, "bytes": 4321, "sha256": "2"}
+    twin = part | {"sha256": "34567890a"}
+    results = load_results(
+        [make_result(), make_result(data=part, protocol="stride-8"), make_result("t5", data=twin, protocol="stride-8")]
+    )
+    results += load_results([make_result("none", data=part | {"name": "other"})])
+    study = join(results, compare_results({result.path: result.content for result in results}))
+    assert [s.title for s in study.sets] == [
+        "toy validation, nonoverlapping, 12,345 tokens",
+        "toy validation, stride-8, 999 tokens, text 2",
+        "toy validation, stride-8, 999 tokens, text 34567890",
+        "other validation, nonoverlapping",
+    ]

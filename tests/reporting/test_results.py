@@ -119,6 +119,33 @@ def test_fields_that_lack_or_are_of_another_kind(make_result, change, message):
         load_results([path])
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("perplexity", 19.0, r"rows\[0\].perplexity is 19.0, and exp\(nll_nats / tokens\) is 20"),
+        ("perplexity", 20.0001, r"rows\[0\].perplexity is 20.0001"),
+        ("word_perplexity", 400.0, r"rows\[0\].word_perplexity is 400.0, and exp\(nll_nats / words\) is 475.19"),
+        ("bits_per_byte", 0.9, r"rows\[0\].bits_per_byte is 0.9, and nll_nats / bytes / ln 2 is 0.98"),
+        ("nll_nats", 1e9, r"rows\[0\].perplexity is 20.* is inf"),
+        (
+            "scored_tokens",
+            12344,
+            r"rows\[0\].scored_tokens is 12344, and data.tokens 12345: every token is scored once",
+        ),
+    ],
+)
+def test_a_number_that_does_not_follow_from_its_nats_is_refused_without_a_checksum_too(
+    make_result, name, value, message
+):
+    path = make_result()
+    content = json.loads(path.read_text())
+    assert "sha256" not in content
+    content["rows"][0][name] = value
+    path.write_text(json.dumps(content))
+    with pytest.raises(ValueError, match=message):
+        load_results([path])
+
+
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
@@ -140,7 +167,7 @@ def places(value, path=()):
 def test_any_value_anywhere_is_read_or_refused(make_result, data):
     path = make_result(intervals={"level": 0.95}, how_far={"length": 64}, scorer="full")
     content = json.loads(path.read_text())
-    content["rows"][0] |= {"interval": {"perplexity": [1.0, 2.0]}, "bits_per_byte": 1.0}
+    content["rows"][0]["interval"] = {"perplexity": [1.0, 2.0]}
     content = copy.deepcopy(content)
     at = data.draw(st.sampled_from([p for p in places(content) if p]))
     value = data.draw(JSON)

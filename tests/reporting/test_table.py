@@ -1,3 +1,6 @@
+import json
+import math
+
 from alibi.reporting import load_results, results_table
 
 
@@ -10,7 +13,7 @@ def test_one_row_a_run_one_column_a_length_and_the_training_length_marked(make_r
     rows = [line.split() for line in table if line.startswith(("alibi", "none"))]
     assert rows[0] == ["alibi", "64", "0", "100", "20.00*", "19.46"]
     assert rows[1] == ["none", "128", "0", "100", "21.00", "30.00*"]
-    assert rows[2][-2:] == ["40.00*", "38.91"], "per word"
+    assert rows[2][-2:] == ["475.19*", "448.98"], "per word: the same nats over 6,000 words"
     assert "12,345 tokens, 6,000 words, 54,321 bytes, every token scored once" in table[0]
 
 
@@ -25,6 +28,14 @@ def test_a_length_without_a_row_is_blank_and_large_numbers_are_short(make_result
     assert next(line.split() for line in table if line.startswith("none"))[-1] == "1.235e+06*"
 
 
+def test_the_scorer_is_named_where_it_is_not_the_usual_one(make_result):
+    full, cached = load_results([make_result(), make_result("t5", scorer="cached")])
+    usual, through = (results_table([result], [64]).splitlines()[0] for result in (full, cached))
+    assert "toy validation, nonoverlapping, fp32: 12,345 tokens" in usual
+    assert "toy validation, nonoverlapping, fp32, scored through the cached model: 12,345 tokens" in through
+    assert full.measured != cached.measured, "no one table for both"
+
+
 def test_markdown(make_result):
     text = results_table(load_results([make_result()]), [64, 128], style="github")
     assert "| alibi" in text
@@ -32,10 +43,11 @@ def test_markdown(make_result):
 
 def test_text_without_words_is_told_in_bytes(make_result):
     data = {"name": "toy", "split": "test", "tokens": 9, "words": 3, "bytes": 40, "sha256": "1", "form": "files"}
-    row = {"length": 64, "stride": 64, "perplexity": 20.0, "bits_per_byte": 1.5, "nll_nats": 27.0}
+    nats = 9 * math.log(20)
+    row = {"length": 64, "stride": 64, "perplexity": 20.0, "bits_per_byte": nats / 40 / math.log(2), "nll_nats": nats}
     text = results_table(load_results([make_result(data=data, rows=[row])]), [64])
     assert "bits per byte" in text
-    assert "1.500*" in text
+    assert "0.972*" in text
     assert "per word" not in text
 
 
@@ -56,17 +68,18 @@ def with_tokenizer(name):
 
 
 def test_an_interval_stands_under_its_number(make_result):
-    interval = {"perplexity": [38.812, 40.571], "word_perplexity": None}
-    row = {"length": 64, "stride": 64, "perplexity": 39.68, "word_perplexity": 80.0, "interval": interval}
-    row |= {"nll_nats": 4e4, "bits_per_byte": 1.5}
-    text = results_table(load_results([make_result(rows=[row])]), [64, 128])
+    path = make_result(curve={64: 39.68})
+    content = json.loads(path.read_text())
+    content["rows"][0]["interval"] = {"perplexity": [38.812, 40.571], "word_perplexity": None}
+    path.write_text(json.dumps(content))
+    text = results_table(load_results([path]), [64, 128])
     lines = text.splitlines()
     at = next(i for i, line in enumerate(lines) if line.startswith("alibi"))
     assert lines[at].split()[-1] == "39.68*"
     assert lines[at + 1].split() == ["38.81–40.57"]
     assert "under a number its 95 % interval" in text
     assert text.count("95 %") == 1, "none where the metric has no interval"
-    assert "39.68*<br>38.81–40.57" in results_table(load_results([make_result(rows=[row])]), [64], style="github")
+    assert "39.68*<br>38.81–40.57" in results_table(load_results([path]), [64], style="github")
 
 
 def test_six_lengths_with_intervals_fit_120_columns(whole_study):

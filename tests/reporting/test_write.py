@@ -65,7 +65,7 @@ def test_a_comparison_of_other_files_is_refused(small_study, tmp_path):
     paths, comparison = small_study
     with pytest.raises(ValueError, match="is not among the result files given; load it too"):
         write_tables(join(load_results(paths[1:]), comparison), tmp_path)
-    with pytest.raises(ValueError, match="has schema 7; this version reads 1"):
+    with pytest.raises(ValueError, match="has schema 7; this version reads 2"):
         write_tables(join(load_results(paths), comparison | {"schema": 7}), tmp_path)
 
 

@@ -143,7 +143,7 @@ function drawSplit(chart, state) {
     Object.assign(layout.yaxis, { title: { text: unit }, zeroline: true });
     plot(chart, number, panel, traces, layout);
   });
-  dropPlots(chart, panels.length);
+  hidePlots(chart, panels.length);
   for (const run of runs) for (const e of run.lengths) {
     rows.push([run.label, String(run.stride), String(e.length), ...parts.map(([part]) => showCell(e[part].map((v) => v * run.factors[state.unit])))]);
   }

@@ -88,6 +88,7 @@ function plot(chart, number, title, traces, layout) {
     box.append(document.createElement("p"), document.createElement("div"));
     plots.append(box);
   }
+  plots.children[number].hidden = false;
   const [heading, target] = plots.children[number].children;
   heading.textContent = title;
   heading.hidden = !title;
@@ -96,12 +97,9 @@ function plot(chart, number, title, traces, layout) {
   Plotly.react(target, traces, layout, { displayModeBar: false, doubleClick: false, showTips: false });
 }
 
-function dropPlots(chart, from) {
-  const plots = chart.querySelector(".plots");
-  while (plots.children.length > from) {
-    Plotly.purge(plots.lastChild.lastChild);
-    plots.lastChild.remove();
-  }
+// Spare plots are hidden, not purged: Plotly may be about to lay one out again, and would find it gone.
+function hidePlots(chart, from) {
+  [...chart.querySelector(".plots").children].slice(from).forEach((box) => { box.hidden = true; });
 }
 
 // entries: {label, colour: [light, dark], dash}
