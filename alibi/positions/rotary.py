@@ -42,10 +42,10 @@ class Rotary(Position, name="rotary"):
         if positions.dim() == 2:
             angle = angle[:, None]  # (B, 1, L, K/2), the same for every head
         cos, sin = angle.cos(), angle.sin()
-        narrow = cos.float(), sin.float()
 
         def turn(x_BHLK: Tensor) -> Tensor:
-            return _Rotate.apply(x_BHLK, *((cos, sin) if x_BHLK.dtype == torch.float64 else narrow))
+            wide = torch.promote_types(x_BHLK.dtype, torch.float32)
+            return _Rotate.apply(x_BHLK, cos.to(wide), sin.to(wide))
 
         return turn
 

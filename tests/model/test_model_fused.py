@@ -1,0 +1,227 @@
+"""Attention through the fused kernel against a dense float64 reference, beside the error of plain attention."""
+
+import math
+
+import pytest
+import torch
+from torch.nn.functional import scaled_dot_product_attention
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from alibi.model import attention, fused
+from alibi.model.attention import attend
+from alibi.model.scores import ScoreBias
+from alibi.positions import Position, build_position
+from alibi.positions.base import DistanceBias
+
+NAMES = ("out", "q", "k", "v")
+
+
+def method(name: str, num_heads: int, causal: bool = True) -> Position:
+    position = build_position({"name": name}, 8 * num_heads, num_heads, causal)
+    position.initialise(torch.Generator().manual_seed(0))
+    return position
+
+
+def tensors(length: int, num_heads: int, dtype=torch.float32, batch: int = 1, head_dim: int = 8, seed: int = 0):
+    generator = torch.Generator().manual_seed(seed)
+    shape = batch, length, num_heads, head_dim
+    return [torch.randn(shape, generator=generator).to(dtype).transpose(1, 2) for _ in range(4)]
+
+
+def outcome(forward, q, k, v, grad, rows=slice(None)) -> dict[str, torch.Tensor]:
+    """Output of the queries `rows` and, with `grad` for its gradient, those of q, k and v."""
+    q, k, v = (t.detach().clone().requires_grad_() for t in (q, k, v))
+    out = forward(q, k, v)[:, :, rows]
+    gradients = torch.autograd.grad(out, (q, k, v), grad[:, :, rows].to(out.dtype))
+    return dict(zip(NAMES, (out.detach(), *gradients), strict=True))
+
+
+def dense(position: Position | None, causal: bool = True, rows=slice(None)):
+    """softmax(q k^T / sqrt(head_dim) + bias) v written out in float64, of the queries `rows`; others are zero."""
+
+    def forward(q, k, v):
+        q, k, v = q.double(), k.double(), v.double()
+        keys = torch.arange(k.shape[2])
+        queries = keys[rows]
+        scores = q[:, :, rows] @ k.transpose(2, 3) / math.sqrt(q.shape[-1])
+        bias = None if position is None else position.double().bias(queries, keys)
+        scores = scores if bias is None else scores + bias
+        scores = scores.masked_fill(keys > queries[:, None], -math.inf) if causal else scores
+        out = torch.zeros_like(q)
+        out[:, :, rows] = scores.softmax(-1) @ v
+        return out
+
+    return forward
+
+
+def ours(position: Position, causal: bool = True, **values):
+    def forward(q, k, v):
+        positions = torch.arange(q.shape[2])
+        return attend(q, k, v, ScoreBias(position, positions, positions, 0, causal, True, **values))
+
+    return forward
+
+
+def errors(got: dict, exact: dict) -> dict[str, float]:
+    """Relative to the size of the exact tensor; one key alone has gradients of zero, held against v's."""
+    least = 1e-6 * exact["v"].norm()
+    return {
+        name: ((got[name].double() - exact[name]).norm() / exact[name].norm().maximum(least)).item() for name in exact
+    }
+
+
+def assert_as_exact_as_plain(position, length, dtype, causal=True, rows=slice(None)):
+    """Output and gradients: at most 1.5 times the error of torch's attention without position, on the same numbers."""
+    num_heads = position.num_heads
+    given = tensors(length, num_heads, dtype, batch=1 if length > 2 else 200)  # a few numbers alone are luck
+    plain = outcome(lambda q, k, v: scaled_dot_product_attention(q, k, v, is_causal=causal), *given, rows)
+    floor = errors(plain, outcome(dense(None, causal, rows), *given, rows))
+    found = errors(outcome(ours(position, causal), *given, rows), outcome(dense(position, causal, rows), *given, rows))
+    # One key alone leaves nothing to be wrong, and no sum can be asked to be nearer than half a unit.
+    half_unit = torch.finfo(dtype).eps / 2
+    for name in NAMES:
+        assert found[name] <= 1.5 * max(floor[name], half_unit), (name, found, floor)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("length", [1, 2, 97, 256, 513, 1200])
+@pytest.mark.parametrize(("name", "num_heads"), [("alibi", 8), ("alibi", 6), ("none", 8), ("t5", 6)])
+def test_the_error_is_that_of_plain_attention(name, num_heads, length, dtype):
+    assert_as_exact_as_plain(method(name, num_heads), length, dtype)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("name", ["alibi", "t5"])
+def test_the_error_is_that_of_plain_attention_in_an_encoder(name, dtype):
+    for length in (1, 301, 700):
+        assert_as_exact_as_plain(method(name, 6, causal=False), length, dtype, causal=False)
+
+
+@pytest.mark.parametrize(("length", "name", "num_heads"), [(4095, "alibi", 8), (16_384, "alibi", 3), (16_384, "t5", 3)])
+def test_the_error_is_that_of_plain_attention_far_past_any_block(length, name, num_heads):
+    """Some hundred queries all over the text, and the gradients that they alone give."""
+    rows = torch.cat([torch.arange(0, length, length // 300), torch.arange(length - 3, length)]).unique()
+    assert_as_exact_as_plain(method(name, num_heads), length, torch.float32, rows=rows)
+
+
+def test_a_bias_in_rows_alike_fails_the_test_of_error(monkeypatch):
+    """Control: the form m * j, which the softmax makes the same, loses digits as j grows."""
+
+    def rows_alike(self, start, stop, dtype, first_key=0):
+        keys = torch.arange(first_key, self.keys_seen(stop))
+        query = torch.arange(stop - 1, start - 1, -1)
+        row = torch.tensor(self.distance_bias.slopes, dtype=dtype)[:, None, None] * keys
+        return row.masked_fill(keys > query[:, None], -math.inf)[None]
+
+    monkeypatch.setattr(ScoreBias, "block", rows_alike)
+    with pytest.raises(AssertionError):
+        assert_as_exact_as_plain(method("alibi", 8), 1200, torch.float32)
+
+
+@pytest.mark.parametrize("constant_from", [None, 128])
+def test_a_learned_table_gets_its_gradient(constant_from, monkeypatch):
+    """With the far keys visited, and with their sum taken from what the near ones lack."""
+    position = method("t5", 6).double()
+    monkeypatch.setattr(type(position.distance_bias()), "constant_from", constant_from)
+    given = tensors(700, 6, torch.float64, batch=2)
+    found = {}
+    for name, forward in (("ours", ours(position)), ("dense", dense(position))):
+        q, k, v, grad = given
+        found[name] = torch.autograd.grad(forward(q, k, v), position.table, grad)[0]
+    assert (found["ours"] - found["dense"]).abs().max() < 1e-10
+    assert found["dense"][-1].abs().max() > 1e-3
+
+
+class Learned(DistanceBias):
+    """A bias that no distance bounds, as a method of somebody else might have."""
+
+    def __init__(self, strength: torch.Tensor) -> None:
+        self.strength = strength
+
+    def at(self, distance):
+        return -self.strength.reshape(-1, *[1] * distance.dim()) * torch.log1p(distance.abs().double())
+
+
+class Logarithmic(Position, name="toy for the fused path"):
+    def __init__(self, d_model, num_heads, causal):
+        super().__init__(d_model, num_heads, causal)
+        self.strength = torch.nn.Parameter(torch.linspace(0.5, 2, num_heads, dtype=torch.float64))
+
+    def distance_bias(self):
+        return Learned(self.strength)
+
+
+del Position.registry["toy for the fused path"]
+
+
+@pytest.mark.parametrize("causal", [True, False])
+def test_any_learned_function_of_distance_gets_its_gradient(causal):
+    position, (q, k, v, grad) = Logarithmic(24, 3, causal), tensors(390, 3, torch.float64, batch=2)
+    mine, full = (
+        torch.autograd.grad(forward(q, k, v), position.strength, grad)[0]
+        for forward in (ours(position, causal), dense(position, causal))
+    )
+    assert (mine - full).abs().max() < 1e-10
+
+
+class LargestResult(TorchDispatchMode):
+    """Elements of the largest tensor that any operation returns, forward and backward, views included."""
+
+    elements = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        result = func(*args, **(kwargs or {}))
+        for tensor in result if isinstance(result, tuple | list) else [result]:
+            if isinstance(tensor, torch.Tensor):
+                self.elements = max(self.elements, tensor.numel())
+        return result
+
+
+@pytest.mark.parametrize("use", ["causal", "encoder", "padded", "dropout"])
+@pytest.mark.parametrize("name", sorted(Position.registry))
+def test_no_matrix_of_lengths_in_training(name, use):
+    """Nor is anything kept for the backward pass that grows with the square: memory over blocks is not added up."""
+    L, causal = 4096, use != "encoder"
+    position = method(name, 2, causal)
+    q, k, v, grad = (t.requires_grad_() for t in tensors(L, 2))
+    positions, padding = torch.arange(L), torch.arange(L)[None] < 9 if use == "padded" else None
+    kept = 0
+
+    def keep(tensor):
+        nonlocal kept
+        kept += tensor.numel()
+        return tensor
+
+    with LargestResult() as largest:
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+            scores = ScoreBias(position, positions, positions, 0, causal, True, padding)
+            out = attend(q, k, v, scores, 0.1 if use == "dropout" else 0.0)
+        out.backward(grad.detach())
+    assert largest.elements < L * L
+    assert kept < L * L
+
+
+def test_dense_attention_fails_the_test_of_memory():
+    q, k, v, grad = (t.requires_grad_() for t in tensors(512, 2))
+    with LargestResult() as largest:
+        dense(method("alibi", 2))(q, k, v).backward(grad.detach())
+    assert largest.elements >= 512 * 512
+
+
+def test_short_and_long_plain_attention_agree_whichever_kernel_is_faster(monkeypatch):
+    given = tensors(300, 4, torch.float64)
+    monkeypatch.setattr(attention, "TORCH_IS_FASTER_FROM", 1)
+    torchs = outcome(ours(method("none", 4)), *given)
+    monkeypatch.setattr(attention, "TORCH_IS_FASTER_FROM", 10**9)
+    blocks = outcome(ours(method("none", 4)), *given)
+    for name in NAMES:
+        assert (torchs[name] - blocks[name]).abs().max() < 1e-12
+
+
+def test_sums_along_equal_distances():
+    x = torch.randn(2, 5, 7)
+    wanted = torch.zeros(2, 11)
+    for r in range(5):
+        for c in range(7):
+            wanted[:, r + c] += x[:, r, c]
+    assert torch.allclose(fused._sum_antidiagonals(x), wanted, atol=1e-6)
