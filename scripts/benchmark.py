@@ -19,8 +19,8 @@ import sys
 import time
 from pathlib import Path
 
-from benchmark_cases import CPU, DENSE, LIMIT, SECTIONS, TORCH, Shape, as_dict, known_names
-from benchmark_draw import draw, table
+from benchmarking.cases import CPU, DENSE, LIMIT, SECTIONS, TORCH, Shape, as_dict, known_names
+from benchmarking.draw import draw, table
 
 from alibi.environment import environment, peak_memory_mib
 from alibi.positions import Position
@@ -73,7 +73,7 @@ def measure(section: str, names: list[str], shape: Shape, options: argparse.Name
 def peak_of(section: str, name: str, shape: Shape, extra: dict) -> float:
     """MiB by which two calls, building included, raise the resident peak of a fresh process."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["benchmark_cases", "benchmark_draw"])
+    context.set_forkserver_preload(["benchmarking.cases", "benchmarking.draw"])
     with context.Pool(1) as pool:
         return pool.apply(_peak_here, (section, name, shape, extra))
 
@@ -101,7 +101,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--out", type=Path, required=True, help="folder for the JSON, the table and the figures")
     parser.add_argument("--sections", nargs="+", choices=list(SECTIONS), default=list(SECTIONS))
     parser.add_argument("--methods", nargs="+", default=sorted(Position.registry), help="position methods (all)")
-    parser.add_argument("--peers", nargs="*", default=[], help='names from scripts/benchmark_peers.py, or "all"')
+    parser.add_argument("--peers", nargs="*", default=[], help='names from scripts/benchmarking/peers.py, or "all"')
     parser.add_argument("--peers-up-to", type=int, default=2048, help="longest length for peers (2048)")
     parser.add_argument("--lengths", type=int, nargs="+", default=[512, 2048, 8192])
     parser.add_argument("--precisions", nargs="+", choices=["fp32", "bf16"], default=["fp32"])

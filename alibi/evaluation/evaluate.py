@@ -52,6 +52,7 @@ def evaluate_checkpoint(
     if not text.own:
         say(f"this is not the text that {checkpoint.run.name} was trained beside: its hash is in the result's name")
     model, groups = checkpoint.load_model(device), text_groups(text.tokens)
+    model.transformer.skip_far_keys = settings.skip_far_keys
     scorer = cached_scorer(model, precision) if settings.cached else model_scorer(model, precision)
     batch_tokens = settings.batch_tokens or fast_batch_tokens(device, settings.cached)
     files = []
@@ -77,6 +78,7 @@ def evaluate_checkpoint(
             rows[length] = score_length(text.tokens, groups, length, window, scorer, device, batch_tokens)
             if error := rows[length].get("error"):
                 say(f"length {length}: {error}")
+            rows[length]["skip_far_keys"] = settings.skip_far_keys
             write_result(path, head, rows.values(), settings.within_percent)
         if set(done) == set(lengths):  # the margin may be another one
             rewrite_result(path, settings.within_percent)

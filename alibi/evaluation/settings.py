@@ -16,6 +16,7 @@ class EvaluationSettings:
         max_tokens: cut the split at the last whole line within so many tokens.
         batch_tokens: inputs scored at once, where several windows fit; None means what is fast on the device.
         cached: score through the key/value cache, token by token, as decoding would.
+        skip_far_keys: leave out keys whose weights a linear bias puts below rounding; False visits all.
         within_percent: how far a run reaches is the longest length whose perplexity stays within so many per cent.
         reuse: keep rows that an earlier evaluation of the same checkpoint, text, protocol and precision left.
         figure_dir: where the figure goes; None means the run's own evaluation folder, or, for several
@@ -28,6 +29,7 @@ class EvaluationSettings:
     max_tokens: int | None = None
     batch_tokens: int | None = None
     cached: bool = False
+    skip_far_keys: bool = True
     within_percent: float = 2.0
     reuse: bool = False
     figure_dir: str | None = None

@@ -76,6 +76,7 @@ class Run:
     ) -> None:
         self.config, self.folder, self.procs, self.texts = config, folder, procs, texts
         self.model = LanguageModel(config.model, texts.tokenizer.vocab_size, seed=config.seed)
+        self.model.transformer.skip_far_keys = config.train.skip_far_keys
         self.state = TrainState()
         if checkpoint:
             load_weights(self.model, checkpoint.path)
@@ -174,7 +175,8 @@ class Run:
         begun = time.perf_counter()
         blocks, cursor = self.order.blocks(state.cursor, train.batch_tokens // train.seq_len)
         try:
-            result = updater.update(state.step + 1, blocks)
+            following, _ = self.order.blocks(cursor, len(blocks))
+            result = updater.update(state.step + 1, blocks, following)
         except NotFinite as error:
             raise self._not_finite(str(error)) from error
         seconds = time.perf_counter() - begun

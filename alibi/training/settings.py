@@ -26,6 +26,7 @@ class TrainSettings:
         log_every: updates between lines of metrics.jsonl.
         resume: auto, false, or the path of a checkpoint.
         compile: torch.compile.
+        skip_far_keys: leave out keys whose weights a linear bias puts below rounding; False visits all.
     """
 
     seq_len: int = 512
@@ -39,6 +40,7 @@ class TrainSettings:
     log_every: int = 1
     resume: Any = "auto"
     compile: bool = False
+    skip_far_keys: bool = True
 
     def __post_init__(self) -> None:
         names = ("seq_len", "batch_tokens", "max_steps", "eval_every", "checkpoint_every", "keep_last", "log_every")

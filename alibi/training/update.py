@@ -14,6 +14,7 @@ from alibi.model import LanguageModel
 from alibi.model.initialise import named_generator
 from alibi.training.optimizer import learning_rate, set_learning_rate
 from alibi.training.processes import Processes
+from alibi.training.read_ahead import ReadAhead
 from alibi.training.settings import RunConfig
 
 # Memory for the activations of a micro-batch that nobody chose: of this much on a CPU, of this
@@ -61,6 +62,7 @@ class Updater:
     ) -> None:
         self.config, self.model, self.optimizer, self.order, self.procs = config, model, optimizer, order, procs
         self.device = model.device
+        self.sequences = ReadAhead(order, model.device)
         self.micro_batch_tokens = micro_batch_tokens
         self.total_nats = torch.compile(TotalNats(model)) if config.train.compile else TotalNats(model)
 
@@ -68,15 +70,15 @@ class Updater:
         """Average gradients over processes from here on. All of them call it, once, when the micro-batch is settled."""
         self.total_nats = self.procs.replicate(self.total_nats, self.device)
 
-    def update(self, step: int, blocks: np.ndarray) -> UpdateResult:
-        """Update number `step` (the first is 1) on the sequences `blocks`.
+    def update(self, step: int, blocks: np.ndarray, following: np.ndarray | None = None) -> UpdateResult:
+        """Update number `step` (the first is 1) on the sequences `blocks`; `following` are those of the next.
 
         Raises:
             NotFinite: nothing was changed.
         """
         train = self.config.train
         lr = learning_rate(self.config.optimizer, step - 1, train.max_steps)
-        nats = self._gradient(step, blocks)
+        nats = self._gradient(step, blocks, following)
         loss = self.procs.sum([nats], self.device)[0] / train.batch_tokens
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.config.optimizer.clip).item()
         if not (math.isfinite(loss) and math.isfinite(norm)):
@@ -89,24 +91,28 @@ class Updater:
             torch.cuda.synchronize(self.device)  # the step that is timed is the whole step
         return UpdateResult(loss, norm, lr)
 
-    def _gradient(self, step: int, blocks: np.ndarray) -> float:
+    def _gradient(self, step: int, blocks: np.ndarray, following: np.ndarray | None = None) -> float:
         """Gradients of the batch's mean loss into the parameters; returns this process's nats."""
         self.model.train()
         size, (rank, number) = self.micro_batch_tokens // self.config.train.seq_len, self.procs.share
         mine = range(len(blocks) // size)[rank::number]
+        parts = [blocks[first : first + size] for first in (size * micro_batch for micro_batch in mine)]
+        after = [*parts[1:], None if following is None else following[rank * size : (rank + 1) * size]]
         nats = torch.zeros((), dtype=torch.float64, device=self.device)
-        for micro_batch in mine:
+        for micro_batch, part, next_part in zip(mine, parts, after, strict=True):
             # Keyed by what is computed, not by who computes it or when: no generator state to carry.
             seed = named_generator(self.config.seed, f"dropout/{step}/{micro_batch}").initial_seed()
             torch.manual_seed(seed)
-            inputs, targets = self.order.read(blocks[micro_batch * size : (micro_batch + 1) * size])
+            input_ids, target_ids = self.sequences.read(part)
+            if next_part is not None:
+                self.sequences.announce(next_part)
             if number > 1:
                 self.total_nats.require_backward_grad_sync = micro_batch == mine[-1]
-            nats += self._backward(inputs, targets).detach()
+            nats += self._backward(input_ids, target_ids).detach()
         return nats.item()
 
-    def _backward(self, inputs: np.ndarray, targets: np.ndarray) -> Tensor:
-        input_ids, target_ids = (torch.from_numpy(ids).to(self.device, non_blocking=True) for ids in (inputs, targets))
+    def _backward(self, input_ids: Tensor, target_ids: Tensor) -> Tensor:
+        input_ids, target_ids = (ids.to(self.device, non_blocking=True) for ids in (input_ids, target_ids))
         with autocast(self.device, self.config.precision):
             nats = self.total_nats(input_ids, target_ids)
         # Replicas average their gradients, and the batch's mean is wanted: hence the factor.
@@ -117,14 +123,14 @@ class Updater:
     def is_sound(self) -> bool:
         """Whether the weights give a finite loss, on one sequence: weights can be ruined and yet be finite."""
         self.model.eval()
-        inputs, targets = (torch.from_numpy(ids).to(self.device) for ids in self.order.read(np.zeros(1, int)))
+        inputs, targets = (ids.to(self.device) for ids in self.sequences.read(np.zeros(1, int)))
         finite = all(parameter.isfinite().all() for parameter in self.model.parameters())
         return finite and bool(self.model.nll(inputs, targets).isfinite().all())
 
     def measure_seconds(self) -> float:
         """Seconds of one micro-batch, the second of two; before `replicate`. Changes neither weights nor the order."""
         self.model.train()
-        inputs, targets = self.order.read(np.zeros(self.micro_batch_tokens // self.config.train.seq_len, int))
+        inputs, targets = self.sequences.read(np.zeros(self.micro_batch_tokens // self.config.train.seq_len, int))
         seconds = 0.0
         for _ in range(2):
             begun = time.perf_counter()
@@ -157,8 +163,8 @@ def micro_batch_sizes(config: RunConfig, model: LanguageModel, procs: Processes)
                 f"cannot share equally; use {train.batch_tokens // procs.number} or a divisor of it."
             )
         return [train.micro_batch_tokens]
-    # Per token: about 20 vectors of width d_model a block, and the logits three times over.
-    per_token = 4 * (20 * shape.num_layers * shape.d_model + 3 * model.vocab_size)
+    # Per token: about 20 vectors of width d_model a block; logits are never whole.
+    per_token = 4 * 20 * shape.num_layers * shape.d_model
     if model.device.type == "cuda":
         allowed = CUDA_SHARE * torch.cuda.get_device_properties(model.device).total_memory
     else:

@@ -4,8 +4,8 @@ import math
 
 import pytest
 import torch
+from largest_result import LargestResult
 from torch.nn.functional import scaled_dot_product_attention
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from alibi.model import attention, fused
 from alibi.model.attention import attend
@@ -162,19 +162,6 @@ def test_any_learned_function_of_distance_gets_its_gradient(causal):
         for forward in (ours(position, causal), dense(position, causal))
     )
     assert (mine - full).abs().max() < 1e-10
-
-
-class LargestResult(TorchDispatchMode):
-    """Elements of the largest tensor that any operation returns, forward and backward, views included."""
-
-    elements = 0
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        result = func(*args, **(kwargs or {}))
-        for tensor in result if isinstance(result, tuple | list) else [result]:
-            if isinstance(tensor, torch.Tensor):
-                self.elements = max(self.elements, tensor.numel())
-        return result
 
 
 @pytest.mark.parametrize("use", ["causal", "encoder", "padded", "dropout"])

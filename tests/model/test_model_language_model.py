@@ -43,6 +43,23 @@ def test_nats_of_a_tail_are_the_tail_of_the_nats(method, first_scored):
 
 
 @pytest.mark.parametrize("method", METHODS)
+def test_only_scored_positions_go_through_the_last_block(method):
+    """As queries, in the feed-forward layer and in the output layer; the block before computes all 300."""
+    model, seen = random_model(method), {}
+    last, before = model.transformer.blocks[-1], model.transformer.blocks[-2]
+    for name, module in (
+        ("query", last.attention.query),
+        ("feed-forward", last.feed_forward),
+        ("final norm", model.transformer.final_norm),
+        ("block before", before.feed_forward),
+        ("keys", last.attention.key),
+    ):
+        module.register_forward_hook(lambda module, given, out, name=name: seen.update({name: out.shape[1]}))
+    model.nll(ids(300), ids(300)[:, 280:], 280)
+    assert seen == {"query": 20, "feed-forward": 20, "final norm": 20, "block before": 300, "keys": 300}
+
+
+@pytest.mark.parametrize("method", METHODS)
 def test_cached_logits_are_those_of_the_full_pass(method):
     """Several times past any nominal length, each position compared."""
     model, x, cache = random_model(method), ids(90), KeyValueCache()

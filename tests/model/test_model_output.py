@@ -4,6 +4,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from largest_result import LargestResult
 from torch import nn
 
 from alibi.model import output
@@ -27,7 +28,7 @@ def test_nats_in_chunks_are_the_nats(length, chunk):
     softmax, (hidden, targets) = layer(torch.float64), batch(length, torch.float64)
     reference = -softmax.logits(hidden).log_softmax(-1).gather(-1, targets[..., None])[..., 0]
     with pytest.MonkeyPatch.context() as patch, torch.no_grad():
-        patch.setattr(output, "LOGITS_PER_CHUNK", chunk * V)
+        patch.setitem(output.LOGITS_PER_CHUNK, "cpu", chunk * V)
         chunked = softmax.nll(hidden, targets)
     assert chunked.shape == targets.shape
     assert (chunked - reference).abs().max() < 1e-12
@@ -37,7 +38,7 @@ def test_a_chunk_smaller_than_the_vocabulary_still_goes_on(monkeypatch):
     softmax, (hidden, targets) = layer(), batch(5)
     with torch.no_grad():
         whole = softmax.nll(hidden, targets)
-        monkeypatch.setattr(output, "LOGITS_PER_CHUNK", 1)
+        monkeypatch.setitem(output.LOGITS_PER_CHUNK, "cpu", 1)
         assert (softmax.nll(hidden, targets) - whole).abs().max() < 1e-6
 
 
@@ -45,13 +46,58 @@ def test_only_one_chunk_of_logits_exists_at_once(monkeypatch):
     softmax, (hidden, targets) = layer(), batch(20)
     asked, logits = [], softmax.logits
     monkeypatch.setattr(softmax, "logits", lambda h: asked.append(len(h)) or logits(h))
-    monkeypatch.setattr(output, "LOGITS_PER_CHUNK", 7 * V)
+    monkeypatch.setitem(output.LOGITS_PER_CHUNK, "cpu", 7 * V)
     with torch.no_grad():
         softmax.nll(hidden, targets)
     assert asked == [7] * 8 + [4]
     asked.clear()
     softmax.nll(hidden, targets)  # with gradients chunks would save nothing
     assert asked == [60]
+
+
+def test_training_never_has_all_logits(monkeypatch):
+    monkeypatch.setitem(output.LOGITS_PER_CHUNK, "cpu", 7 * V)
+    softmax, (hidden, targets) = layer(), batch(200)
+    hidden.requires_grad_()
+    elements = {}
+    for name, forward in (("total", softmax.total_nats), ("nll", lambda h, t: softmax.nll(h, t).sum())):
+        with LargestResult() as largest:
+            forward(hidden, targets).backward()
+        elements[name] = largest.elements
+    assert elements["total"] == 600 * D, "the hidden states' gradient is the largest"
+    assert elements["nll"] == 600 * V  # control
+
+
+@given(st.integers(1, 40), st.integers(1, 200), st.booleans())
+def test_the_total_is_the_sum_of_the_nats_with_its_gradients(length, chunk, scaled):
+    softmax, (hidden, targets) = layer(torch.float64), batch(length, torch.float64)
+    hidden.requires_grad_()
+    factor = 0.3 if scaled else 1.0
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(output.LOGITS_PER_CHUNK, "cpu", chunk * V)
+        total = softmax.total_nats(hidden, targets)
+        mine = torch.autograd.grad(total * factor, (hidden, softmax.weight))
+    reference = softmax.nll(hidden, targets).sum()
+    theirs = torch.autograd.grad(reference * factor, (hidden, softmax.weight))
+    assert (total - reference).abs() < 1e-10
+    for a, b in zip(mine, theirs, strict=True):
+        assert (a - b).abs().max() < 1e-12
+
+
+def test_the_total_in_bfloat16_is_summed_in_float32():
+    """torch's own chunked loss rounds the sum to the three digits of bf16, which is what this would notice."""
+    softmax, (hidden, targets) = layer(), batch(300)
+    with torch.autocast("cpu", torch.bfloat16):
+        total, reference = softmax.total_nats(hidden, targets), softmax.nll(hidden, targets).sum()
+    assert total.dtype == torch.float32
+    assert total.item() == pytest.approx(reference.item(), rel=1e-5)
+    assert total.bfloat16().item() != pytest.approx(reference.item(), rel=1e-5)
+
+
+def test_the_total_of_logits_far_from_zero_is_finite():
+    softmax, (hidden, targets) = layer(), batch(9)
+    total = softmax.total_nats(1e4 * hidden, targets)
+    assert total.item() == pytest.approx(softmax.nll(1e4 * hidden, targets).sum().item(), rel=1e-6)
 
 
 def test_gradients_of_the_nats_are_softmax_minus_one_hot():
@@ -87,3 +133,5 @@ def test_targets_of_another_length_are_refused():
         rule = rf"target_ids have shape \({wrong.shape[0]}, {wrong.shape[1]}\); they must be \(3, 6\)"
         with pytest.raises(ValueError, match=rule):
             softmax.nll(hidden, wrong)
+        with pytest.raises(ValueError, match=rule):
+            softmax.total_nats(hidden, wrong)

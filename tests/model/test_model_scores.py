@@ -7,7 +7,7 @@ import torch
 from dense_reference import PAPER_METHODS, random_model, stack_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch.utils._python_dispatch import TorchDispatchMode
+from largest_result import LargestResult
 
 from alibi.model.scores import ScoreBias
 from alibi.positions import Position, build_position
@@ -130,19 +130,6 @@ def test_a_method_may_give_its_bias_in_full(causal, monkeypatch):
         assert not scores.plain
         ours, reference = assembled(scores), in_full(position, 3, 20, 17, causal)
         assert torch.equal(*torch.broadcast_tensors(ours, reference))
-
-
-class LargestResult(TorchDispatchMode):
-    """Counts the elements of the largest tensor that any operation returns, views included."""
-
-    elements = 0
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        result = func(*args, **(kwargs or {}))
-        for tensor in result if isinstance(result, tuple | list) else [result]:
-            if isinstance(tensor, torch.Tensor):
-                self.elements = max(self.elements, tensor.numel())
-        return result
 
 
 @pytest.mark.parametrize("use", ["causal", "encoder", "padded", "positions", "scored tail"])

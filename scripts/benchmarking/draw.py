@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmark_cases import LIMIT, TORCH
 from matplotlib.figure import Figure
 from tabulate import tabulate
+
+from benchmarking.cases import LIMIT, TORCH
 
 
 def table(rows: Sequence[dict], style: str) -> str:

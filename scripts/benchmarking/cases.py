@@ -7,7 +7,6 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
 import torch
-from benchmark_peers import PEERS
 from torch import nn
 from torch.nn.functional import scaled_dot_product_attention
 
@@ -18,6 +17,7 @@ from alibi.model.scores import ScoreBias
 from alibi.positions import Position, build_position
 from alibi.runs import load_model
 from alibi.training.optimizer import OptimizerConfig, build_optimizer
+from benchmarking.peers import PEERS
 
 CPU = torch.device("cpu")
 LIMIT = "matrix products alone"

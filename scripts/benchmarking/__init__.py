@@ -1,0 +1,1 @@
+"""The parts of scripts/benchmark.py: what is timed, whom it is timed beside, how it is shown."""

@@ -1,0 +1,72 @@
+"""The benchmark as a user runs it, at a size that takes seconds; nothing is asserted of time."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+SHAPE = ["--layers", "1", "--d-model", "32", "--heads", "4", "--vocab-size", "64", "--tokens", "128"]
+PEERS = ["MPT (ALiBi)", "x-transformers (ALiBi, flash)"]
+
+
+def benchmark(*arguments) -> subprocess.CompletedProcess:
+    command = [sys.executable, ROOT / "scripts" / "benchmark.py", *map(str, arguments), *SHAPE]
+    env = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.run(command, capture_output=True, text=True, timeout=200, env=env)
+
+
+def test_a_short_benchmark(tmp_path):
+    done = benchmark("--out", tmp_path, "--lengths", 64, 1024, "--rounds", 1, "--methods", "alibi", "none",
+                     "--peers", *PEERS, "--peers-up-to", 64, "--no-memory")  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    report = json.loads((tmp_path / "benchmark.json").read_text())
+    found = {(row["section"], row["length"], row["name"]) for row in report["rows"]}
+    ours = {"train": ["matrix products alone"], "attention": ["torch's causal attention"], "evaluation": []}
+    assert found == {
+        *((section, length, name) for section in ours for length in (64, 1024) for name in ("alibi", "none")),
+        *((section, length, name) for section, names in ours.items() for length in (64, 1024) for name in names),
+        *((section, 1024, "alibi (all keys)") for section in ours),
+        *((section, 64, peer) for section in ("train", "evaluation") for peer in PEERS),
+    }
+    for row in report["rows"]:
+        assert row["tokens_per_sec"] > 0
+        assert len(row["seconds"]) == 1
+    alibi = next(row for row in report["rows"] if row["name"] == "alibi" and row["section"] == "train")
+    assert alibi["time_over"].keys() == {"none", "matrix products alone"}
+    table = (tmp_path / "benchmark.md").read_text()
+    assert all(name in table and name in done.stdout for name in PEERS)
+    figures = {path.name for path in tmp_path.glob("*.png")}
+    assert figures == {"train-fp32.png", "attention-fp32.png", "evaluation-fp32.png"}
+    assert {"torch", "threads", "scripts/benchmark.py"} <= {
+        *report["made_with"]["packages"], *report["made_with"], report["command"].split()[0]
+    }  # fmt: skip
+
+
+def test_memory_is_of_a_process_of_its_own(tmp_path):
+    done = benchmark("--out", tmp_path, "--lengths", 64, "--rounds", 1, "--methods", "none", "--sections", "train")
+    assert done.returncode == 0, done.stdout + done.stderr
+    row, limit = json.loads((tmp_path / "benchmark.json").read_text())["rows"]
+    assert row["peak_memory_mib"] > 0
+    assert "peak_memory_mib" not in limit
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--rounds", 0], "--rounds (0) must be at least 1"),
+        (["--lengths", 0], "a length must be at least 1"),
+        (["--methods", "alibbi"], "--methods has 'alibbi', which is none of: alibi"),
+        (["--peers", "GPT-5"], "--peers has 'GPT-5', which is none of: MPT (ALiBi)"),
+        (["--sections", "train", "--run", "x"], "--run is for the section evaluation"),
+    ],
+)
+def test_a_wrong_option_is_refused(tmp_path, arguments, message):
+    done = benchmark("--out", tmp_path / "out", *arguments)
+    assert done.returncode == 1
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "out").exists()
