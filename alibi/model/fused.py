@@ -21,8 +21,8 @@ _forward = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
 _backward = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward
 
 ALL = slice(None)
-# First key and the heads that see from there on: ALL, or their numbers.
-Span = tuple[int, slice | Tensor]
+# First key and the heads, neighbours, that see from there on. Slices, as indexing by numbers copies.
+Span = tuple[int, slice]
 
 
 class FusedAttention(torch.autograd.Function):

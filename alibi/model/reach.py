@@ -16,6 +16,7 @@ No approximation to choose, and no window: how far a head sees follows from its 
 Legend: B batch, H heads, C queries in a block, M keys, K head_dim, N blocks of keys before the near ones.
 """
 
+import itertools
 import math
 
 import torch
@@ -53,8 +54,8 @@ class FarKeys:
         least = QUERIES_PER_BLOCK + NEAR_KEYS + KEYS_PER_BLOCK
         return scores.slopes is not None and scores.num_queries >= QUERIES_PER_BLOCK and scores.num_keys > least
 
-    def spans(self, q_BHCK: Tensor, lse_BHC: Tensor, start: int, stop: int, near: int) -> list[tuple[int, Tensor]]:
-        """First key that may matter and the numbers of the heads for which it is that, over all heads.
+    def spans(self, q_BHCK: Tensor, lse_BHC: Tensor, start: int, stop: int, near: int) -> list[tuple[int, slice]]:
+        """First key that may matter and the heads, neighbours, for which it is that; over all heads.
 
         Args:
             q_BHCK: queries stop - 1 down to start.
@@ -74,4 +75,8 @@ class FarKeys:
         # What blocks 0 to N add, in units of the largest sum that rounding hides.
         negligible_BHN = (bound_BHCN.exp_().cumsum(-1) <= 1).all(2)
         first_H = negligible_BHN.sum(-1).amin(0) * KEYS_PER_BLOCK
-        return [(first, (first_H == first).nonzero()[:, 0]) for first in first_H.unique().tolist()]
+        spans, head = [], 0
+        for first, heads in itertools.groupby(first_H.tolist()):
+            begin, head = head, head + len(list(heads))
+            spans.append((first, slice(begin, head)))
+        return spans

@@ -22,11 +22,11 @@ def stopped_after(monkeypatch, step):
     """Make the process die inside update number `step`."""
     whole = Updater.update
 
-    def dies(self, number, blocks):
+    def dies(self, number, blocks, following=None):
         if number == step:
             self._gradient(number, blocks[: len(blocks) // 2])  # in the middle of the accumulation
             raise KeyboardInterrupt
-        return whole(self, number, blocks)
+        return whole(self, number, blocks, following)
 
     monkeypatch.setattr(Updater, "update", dies)
 
