@@ -43,8 +43,9 @@ def measure(section: str, names: list[str], shape: Shape, options: argparse.Name
     """One row a case."""
     extra = {name: run_of(name, options) if section == "evaluation" else {} for name in names}
     works = {name: SECTIONS[section](name, shape, **extra[name]) for name in names}
-    for work in works.values():
-        work()
+    if section != "evaluation" or shape.length <= 8192:  # beyond, a pass takes minutes, and its first moments nothing
+        for work in works.values():
+            work()
     times: dict[str, list[float]] = {name: [] for name in names}
     for number in range(options.rounds):
         for name in names if number % 2 == 0 else reversed(names):
@@ -71,7 +72,7 @@ def measure(section: str, names: list[str], shape: Shape, options: argparse.Name
 
 
 def peak_of(section: str, name: str, shape: Shape, extra: dict) -> float:
-    """MiB by which two calls, building included, raise the resident peak of a fresh process."""
+    """MiB by which building a case and calling it raise the resident peak of a fresh process."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["benchmarking.cases", "benchmarking.draw"])
     with context.Pool(1) as pool:
@@ -82,7 +83,8 @@ def _peak_here(section: str, name: str, shape: Shape, extra: dict) -> float:
     before = peak_memory_mib(CPU)
     work = SECTIONS[section](name, shape, **extra)
     work()
-    work()
+    if section == "train":  # the optimizer's state is there from the second step on
+        work()
     return peak_memory_mib(CPU) - before
 
 
