@@ -72,8 +72,9 @@ class FarKeys:
         of_query_BHC = common_BHC - self.slope_H1 * index_C - lse_BHC + (self.margin + math.log(KEYS_PER_BLOCK))
         bound_BHCN = size_BHC[..., None] * self.largest_BHN[:, :, None, :blocks]
         bound_BHCN.add_(of_query_BHC[..., None]).add_((self.slope_H1 * last_key_N)[:, None])
-        # What blocks 0 to N add, in units of the largest sum that rounding hides.
-        negligible_BHN = (bound_BHCN.exp_().cumsum(-1) <= 1).all(2)
+        # What blocks 0 to N add, in units of the largest sum that rounding hides. Raised to e^-50, which is as
+        # good as nothing: exponentials that underflow took 12 times as long.
+        negligible_BHN = (bound_BHCN.clamp_(min=-50.0).exp_().cumsum(-1) <= 1).all(2)
         first_H = negligible_BHN.sum(-1).amin(0) * KEYS_PER_BLOCK
         spans, head = [], 0
         for first, heads in itertools.groupby(first_H.tolist()):
