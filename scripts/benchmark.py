@@ -17,9 +17,10 @@ import multiprocessing
 import statistics
 import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
 
-from benchmarking.cases import CPU, DENSE, LIMIT, SECTIONS, TORCH, Shape, as_dict, known_names
+from benchmarking.cases import CPU, DENSE, LIMIT, SECTIONS, TORCH, Shape, known_names
 from benchmarking.draw import draw, table
 
 from alibi.environment import environment, peak_memory_mib
@@ -156,7 +157,7 @@ def main() -> None:
                 )
                 print(f"{section} at {length}, {precision}", flush=True)
                 report["rows"] += measure(section, names_for(section, length, options), shape, options)
-                report["shape"] = {k: v for k, v in as_dict(shape).items() if k not in ("length", "precision")}
+                report["shape"] = {k: v for k, v in asdict(shape).items() if k not in ("length", "precision")}
                 report["made_with"] = environment(CPU)
                 options.out.mkdir(parents=True, exist_ok=True)
                 write_atomically(options.out / "benchmark.json", json.dumps(report, indent=1) + "\n")

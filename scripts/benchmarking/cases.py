@@ -4,19 +4,22 @@ Legend: B batch, L length, T tokens, H heads, K head_dim, C queries in a block.
 """
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import nn
 from torch.nn.functional import scaled_dot_product_attention
 
 from alibi.environment import autocast
+from alibi.evaluation import open_evaluation_text
 from alibi.model import LanguageModel, ModelConfig
 from alibi.model.attention import attend
 from alibi.model.scores import ScoreBias
 from alibi.positions import Position, build_position
-from alibi.runs import load_model
+from alibi.runs import Checkpoint, load_model, resolve_runs
 from alibi.training.optimizer import OptimizerConfig, build_optimizer
+from alibi.training.settings import PathsConfig
 from benchmarking.peers import PEERS
 
 CPU = torch.device("cpu")
@@ -105,12 +108,6 @@ def evaluation_pass(name: str, shape: Shape, run: str | None = None) -> Work:
 
 def text_of(run: str, shape: Shape) -> tuple[torch.Tensor, torch.Tensor]:
     """The first windows of the validation split of a run."""
-    from pathlib import Path
-
-    from alibi.evaluation import open_evaluation_text
-    from alibi.runs import Checkpoint, resolve_runs
-    from alibi.training.settings import PathsConfig
-
     checkpoint = Checkpoint(resolve_runs(run, Path("outputs"))[0])
     text = open_evaluation_text(checkpoint, checkpoint.data_config, "validation", None, Path(PathsConfig().cache))
     if shape.step_tokens > len(text.tokens):
@@ -206,7 +203,3 @@ SECTIONS: dict[str, Callable[..., Work]] = {
 
 def known_names() -> list[str]:
     return [*Position.registry, *PEERS, LIMIT, TORCH]
-
-
-def as_dict(shape: Shape) -> dict:
-    return asdict(shape)
