@@ -78,7 +78,8 @@ def evaluate_checkpoint(
             rows[length] = score_length(text.tokens, groups, length, window, scorer, device, batch_tokens)
             if error := rows[length].get("error"):
                 say(f"length {length}: {error}")
-            rows[length]["skip_far_keys"] = settings.skip_far_keys
+            else:
+                rows[length]["skip_far_keys"] = settings.skip_far_keys
             write_result(path, head, rows.values(), settings.within_percent)
         if set(done) == set(lengths):  # the margin may be another one
             rewrite_result(path, settings.within_percent)
