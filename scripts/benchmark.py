@@ -27,6 +27,9 @@ from alibi.environment import environment, peak_memory_mib
 from alibi.positions import Position
 from alibi.runs import write_atomically
 
+# The method whose far keys can be left out, and whose weights `--run` gives.
+TRAINED = "alibi"
+
 
 def seconds_of(work) -> float:
     begun = time.perf_counter()
@@ -36,7 +39,7 @@ def seconds_of(work) -> float:
 
 def run_of(name: str, options: argparse.Namespace) -> dict:
     """The trained weights are ALiBi's: what evaluation builds a case from, besides its name and shape."""
-    trained = options.run is not None and name.removesuffix(DENSE) == "alibi"
+    trained = options.run is not None and name.removesuffix(DENSE) == TRAINED
     return {"run": options.run} if trained else {}
 
 
@@ -92,8 +95,8 @@ def _peak_here(section: str, name: str, shape: Shape, extra: dict) -> float:
 def names_for(section: str, length: int, options: argparse.Namespace) -> list[str]:
     """Methods first; peers where they are asked for; what everything is held against last."""
     names = [*options.methods]
-    if "alibi" in names and length >= 1024:
-        names.append("alibi" + DENSE)
+    if TRAINED in names and length >= 1024:
+        names.append(TRAINED + DENSE)
     if section != "attention" and length <= options.peers_up_to:
         names += options.peers
     return names + {"train": [LIMIT], "attention": [TORCH], "evaluation": []}[section]

@@ -55,8 +55,8 @@ def test_a_read_that_fails_says_so_when_it_is_asked_for():
         sequences.read(np.array([1]))
 
 
-def test_sequences_are_those_of_the_order(stream):
-    order = TrainingOrder(stream, 8, seed=0)
+def test_sequences_are_those_of_the_order(make_stream):
+    order = TrainingOrder(make_stream(range(100)), 8, seed=0)
     sequences, (blocks, _) = ReadAhead(order, CPU), order.blocks(Cursor(), 5)
     sequences.announce(blocks)
     for mine, direct in zip(sequences.read(blocks), order.read(blocks), strict=True):
