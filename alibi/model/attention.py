@@ -40,8 +40,8 @@ def attend(q_BHLK: Tensor, k_BHMK: Tensor, v_BHMK: Tensor, scores: ScoreBias, dr
     L, M, on_cpu = q_BHLK.shape[2], k_BHMK.shape[2], q_BHLK.device.type == "cpu"
     # With dropout a CPU computes plain attention in full.
     torch_is_best = not dropout and L >= TORCH_IS_FASTER_FROM if on_cpu else True
-    if scores.plain and scores.causal and L == M and torch_is_best:
-        return scaled_dot_product_attention(q_BHLK, k_BHMK, v_BHMK, dropout_p=dropout, is_causal=True)
+    if scores.plain and (L == M or not scores.causal) and torch_is_best:
+        return scaled_dot_product_attention(q_BHLK, k_BHMK, v_BHMK, dropout_p=dropout, is_causal=scores.causal)
     if on_cpu and not dropout and ((scores.in_line and scores.padding_BM is None) or not scores.learned):
         line_HW = scores.line(torch.promote_types(q_BHLK.dtype, torch.float32)) if scores.learned else None
         return FusedAttention.apply(q_BHLK, k_BHMK, v_BHMK, scores, line_HW)

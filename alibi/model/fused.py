@@ -34,6 +34,7 @@ class FusedAttention(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, q_BHLK, k_BHMK, v_BHMK, scores: ScoreBias, line_HW: Tensor | None) -> Tensor:
+        q_BHLK, k_BHMK, v_BHMK = _in_rows(q_BHLK), _in_rows(k_BHMK), _in_rows(v_BHMK)
         B, H, L, K = q_BHLK.shape
         out_BHLK = q_BHLK.new_empty(B, L, H, K).transpose(1, 2)
         far = FarKeys(k_BHMK, scores) if FarKeys.worthwhile(scores) else None
@@ -52,6 +53,7 @@ class FusedAttention(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     def backward(ctx, grad_BHLK: Tensor) -> tuple:
         q_BHLK, k_BHMK, v_BHMK, out_BHLK, *kept = ctx.saved_tensors
+        grad_BHLK = _in_rows(grad_BHLK)
         scores, wide = ctx.scores, torch.promote_types(q_BHLK.dtype, torch.float32)
         dq_BHLK = torch.empty_like(q_BHLK)
         dk_BHMK, dv_BHMK = (torch.zeros_like(t, dtype=wide) for t in (k_BHMK, v_BHMK))
@@ -71,6 +73,11 @@ class FusedAttention(torch.autograd.Function):
             if dline is not None:
                 _add_line_gradient(dline, scores, start, stop, q, k_BHMK, v_BHMK, out, grad, lse)
         return dq_BHLK, dk_BHMK.to(k_BHMK.dtype), dv_BHMK.to(v_BHMK.dtype), None, dline
+
+
+def _in_rows(x: Tensor) -> Tensor:
+    """With the numbers of a row beside each other: of any other layout the kernel makes garbage, without an error."""
+    return x if x.stride(-1) == 1 else x.contiguous()
 
 
 def _attend_block(

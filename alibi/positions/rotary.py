@@ -51,7 +51,7 @@ class Rotary(Position, name="rotary"):
 
 
 class _Rotate(torch.autograd.Function):
-    """The turn, written into its result half by half: half the time of the sum of four products and a join.
+    """The turn, written into its result half by half: 0.64 to 0.76 of the time of four products and a join.
 
     Args (of apply): x_BHLK; cosines and sines, which broadcast to half of it and have no gradient.
     """

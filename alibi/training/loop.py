@@ -174,8 +174,8 @@ class Run:
         reset_peak_memory(device)
         begun = time.perf_counter()
         blocks, cursor = self.order.blocks(state.cursor, train.batch_tokens // train.seq_len)
+        following, _ = self.order.blocks(cursor, len(blocks))
         try:
-            following, _ = self.order.blocks(cursor, len(blocks))
             result = updater.update(state.step + 1, blocks, following)
         except NotFinite as error:
             raise self._not_finite(str(error)) from error

@@ -60,7 +60,7 @@ class Updater:
         procs: Processes,
         micro_batch_tokens: int,
     ) -> None:
-        self.config, self.model, self.optimizer, self.order, self.procs = config, model, optimizer, order, procs
+        self.config, self.model, self.optimizer, self.procs = config, model, optimizer, procs
         self.device = model.device
         self.sequences = ReadAhead(order, model.device)
         self.micro_batch_tokens = micro_batch_tokens

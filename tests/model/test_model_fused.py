@@ -195,12 +195,28 @@ def test_dense_attention_fails_the_test_of_memory():
     assert largest.elements >= 512 * 512
 
 
-def test_short_and_long_plain_attention_agree_whichever_kernel_is_faster(monkeypatch):
+@pytest.mark.parametrize("which", NAMES)
+def test_any_layout_in_memory_gives_the_same(which):
+    """Queries, keys, values or the gradient of the output with their last dimension not innermost."""
+    given = tensors(300, 4, torch.float64)
+    wanted = outcome(ours(method("alibi", 4)), *given)
+    moved = dict(zip(("q", "k", "v", "out"), given, strict=True))
+    moved[which] = moved[which].transpose(2, 3).contiguous().transpose(2, 3)
+    assert moved[which].stride(-1) != 1
+    q, k, v = (moved[name].detach().requires_grad_() for name in ("q", "k", "v"))
+    out = ours(method("alibi", 4))(q, k, v)
+    found = dict(zip(NAMES, (out, *torch.autograd.grad(out, (q, k, v), moved["out"])), strict=True))
+    for name in NAMES:
+        assert (found[name] - wanted[name]).abs().max() < 1e-12
+
+
+@pytest.mark.parametrize("causal", [True, False])
+def test_short_and_long_plain_attention_agree_whichever_kernel_is_faster(causal, monkeypatch):
     given = tensors(300, 4, torch.float64)
     monkeypatch.setattr(attention, "TORCH_IS_FASTER_FROM", 1)
-    torchs = outcome(ours(method("none", 4)), *given)
+    torchs = outcome(ours(method("none", 4, causal), causal), *given)
     monkeypatch.setattr(attention, "TORCH_IS_FASTER_FROM", 10**9)
-    blocks = outcome(ours(method("none", 4)), *given)
+    blocks = outcome(ours(method("none", 4, causal), causal), *given)
     for name in NAMES:
         assert (torchs[name] - blocks[name]).abs().max() < 1e-12
 
