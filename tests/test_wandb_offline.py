@@ -26,10 +26,10 @@ from pathlib import Path
 sys.path.insert(0, sys.argv.pop(1))
 from alibi.training.update import Updater
 update = Updater.update
-def until(self, step, blocks):
+def until(self, step, *rest):
     if step == 5:
         raise KeyboardInterrupt
-    return update(self, step, blocks)
+    return update(self, step, *rest)
 Updater.update = until
 import runpy
 sys.argv[0] = str(Path(sys.path[0]) / "train.py")
@@ -43,12 +43,13 @@ class Study:
     def __init__(self, folder: Path) -> None:
         self.folder, self.runs = folder, []
 
-    def did(self, *command: str, fails: bool = False) -> None:
+    def did(self, *command: str, fails_by: str = "") -> None:
         env = {**os.environ, "ALIBI_CACHE": str(self.folder / "cache"), "OMP_NUM_THREADS": "1"}
         done = subprocess.run(
             [sys.executable, *command], cwd=self.folder, env=env, capture_output=True, text=True, timeout=200
         )
-        assert (done.returncode != 0) == fails, done.stdout + done.stderr
+        assert (done.returncode != 0) == bool(fails_by), done.stdout + done.stderr
+        assert fails_by in done.stderr, "it failed for another reason: " + done.stderr
         assert "wandb failed" not in done.stdout + done.stderr
         [run] = (p for p in (self.folder / "outputs").iterdir() if not p.is_symlink())
         read = {r.folder for r in self.runs}
@@ -68,7 +69,7 @@ def study(tmp_path_factory, raw_lines) -> Study:
         (folder / "corpus" / f"wiki.{split}.raw").write_bytes("".join(lines).encode())
     study = Study(folder)
     train = [*TRAIN, f"data.path={folder / 'corpus'}"]
-    study.did("-c", INTERRUPTED, str(ROOT), *train, fails=True)
+    study.did("-c", INTERRUPTED, str(ROOT), *train, fails_by="KeyboardInterrupt")
     study.did(str(ROOT / "train.py"), *train)
     study.did(str(ROOT / "evaluate.py"), "eval.lengths=[64,32]", "eval.stride=[null,16]", "eval.max_tokens=2000")
     return study
