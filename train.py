@@ -10,9 +10,9 @@ register()
 
 
 @hydra.main(config_path=CONFIGS, config_name="train", version_base="1.3")
-def main(composed: DictConfig) -> None:
+def main(composed: DictConfig) -> str:
     with plain_errors():
-        train(*run_from(composed))
+        return train(*run_from(composed))
 
 
 if __name__ == "__main__":

@@ -29,8 +29,10 @@ from alibi.training.update import NotFinite, Updater, micro_batch_sizes
 from alibi.training.validation import validate
 
 
-def train(config: RunConfig, run_dir: Path) -> None:
+def train(config: RunConfig, run_dir: Path) -> str:
     """Train the run that `config` describes, in `run_dir`, from its last checkpoint if it has one.
+
+    Returns "ran", or "skipped" where the run was finished already.
 
     Args:
         config: with `precision` resolved.
@@ -53,8 +55,9 @@ def train(config: RunConfig, run_dir: Path) -> None:
             if checkpoint and checkpoint.step >= config.train.max_steps:
                 say(f"{run_dir} is finished: {checkpoint.step} steps. python evaluate.py runs={run_dir} measures it.")
                 _point_latest(config, folder, procs)
-                return
+                return "skipped"
             Run(config, folder, procs, texts, checkpoint, device).train()
+            return "ran"
 
 
 def _point_latest(config: RunConfig, folder: RunFolder, procs: Processes) -> None:
