@@ -6,6 +6,7 @@ into them, and what a user did wrong becomes one message instead of a traceback.
 
 import atexit
 import shutil
+import signal
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -58,6 +59,9 @@ def plain_errors() -> Iterator[None]:
         raise _told(where + str(error).splitlines()[0]) from None
     except (ValueError, OSError, MemoryError) as error:
         raise _told(f"{type(error).__name__}: {error}") from error
+    except KeyboardInterrupt:
+        print("interrupted; nothing that was done is lost, and the same command goes on", file=sys.stderr)
+        raise SystemExit(128 + signal.SIGINT) from None
 
 
 def _told(message: str) -> CompactHydraException:

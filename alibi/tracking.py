@@ -58,13 +58,14 @@ class MetricsFile:
     Args:
         path: of the file.
         last_step: lines of later steps, and a line cut short, are dropped: the run goes on from there.
+        source: of the lines so far, where it is another file.
 
     Attributes:
         earlier: all lines that were there, the dropped ones too.
     """
 
-    def __init__(self, path: Path, last_step: int) -> None:
-        self.earlier = read_metrics(path)
+    def __init__(self, path: Path, last_step: int, source: Path | None = None) -> None:
+        self.earlier = read_metrics(source or path)
         kept = [line for line in self.earlier if line["step"] <= last_step]
         beside = path.with_name(f".{path.name}.{os.getpid()}")
         beside.write_text("".join(json.dumps(line) + "\n" for line in kept))
@@ -74,6 +75,10 @@ class MetricsFile:
     def log(self, line: dict) -> None:
         self.file.write(json.dumps(line, allow_nan=False) + "\n")
         self.file.flush()
+
+    def sync(self) -> None:
+        """Bring the lines so far to the disk."""
+        os.fsync(self.file.fileno())
 
     def close(self) -> None:
         self.file.close()

@@ -2,6 +2,7 @@
 
 import glob
 import os
+import re
 import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -46,6 +47,15 @@ class RunFolder:
         """Point outputs/latest to this run."""
         outputs.mkdir(parents=True, exist_ok=True)
         point(outputs / "latest", os.path.relpath(self.path.absolute(), outputs.absolute()))
+
+    def remove_leftovers(self) -> None:
+        """What a killed process had begun, beside its place: .<name>.<process>. The caller holds the run's lock."""
+        for path in (*self.path.glob(".*"), *self.checkpoints.glob(".*")):
+            if re.fullmatch(r"\..+\.\d+", path.name):
+                if path.is_dir() and not path.is_symlink():
+                    shutil.rmtree(path)
+                else:
+                    path.unlink()
 
     def keep(self, last: int) -> None:
         """Delete all but the newest `last` checkpoints and the best."""

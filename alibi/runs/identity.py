@@ -16,6 +16,8 @@ NOT_WEIGHTS = {
         "keep_last",
         "log_every",
         "resume",
+        "max_hours",
+        "skip_nonfinite",
         "compile",
         "skip_far_keys",
     },

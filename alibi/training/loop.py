@@ -4,28 +4,32 @@ Imports `data`, `model`, `runs` and `evaluation`.
 """
 
 import math
+import signal
 import time
 from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 
 import torch
-import yaml
+from tqdm import tqdm
 
 from alibi.data import TrainingOrder
 from alibi.environment import peak_memory_mib, pick_device, reset_peak_memory
 from alibi.evaluation import in_order, perplexity
 from alibi.model import LanguageModel
-from alibi.runs import CONFIG, Checkpoint, RunFolder, load_weights, write_atomically
-from alibi.tracking import MetricsFile, Wandb, progress_bar
+from alibi.runs import Checkpoint, RunFolder, load_weights, step_name
+from alibi.tracking import progress_bar
+from alibi.training.fitting import fitting_updater
 from alibi.training.optimizer import build_optimizer, check_warmup
 from alibi.training.processes import Processes, processes
+from alibi.training.record import Record
 from alibi.training.resume import check_same_text, find_checkpoint, only_process
 from alibi.training.settings import RunConfig
 from alibi.training.state import TrainState
+from alibi.training.stopping import stop_requests
 from alibi.training.summary import describe_run
 from alibi.training.texts import RunTexts, prepare_texts
-from alibi.training.update import NotFinite, Updater, micro_batch_sizes
+from alibi.training.update import NotFinite, Updater
 from alibi.training.validation import validate
 
 
@@ -40,7 +44,9 @@ def train(config: RunConfig, run_dir: Path) -> str:
     Raises:
         ValueError: settings that cannot be, another run in the folder, or a loss that is not finite.
         FileNotFoundError, ConnectionError: no text.
+        SystemExit: stopped by a signal or by train.max_hours, with 128 + the signal's number.
     """
+    begun = time.monotonic()
     device = pick_device(config.device)
     check_warmup(config.optimizer, config.train.max_steps)
     with processes(device) as procs:
@@ -56,8 +62,12 @@ def train(config: RunConfig, run_dir: Path) -> str:
                 say(f"{run_dir} is finished: {checkpoint.step} steps. python evaluate.py runs={run_dir} measures it.")
                 _point_latest(config, folder, procs)
                 return "skipped"
-            Run(config, folder, procs, texts, checkpoint, device).train()
-            return "ran"
+            run = Run(config, folder, procs, texts, checkpoint, device)
+            number = run.train(begun)
+        say(run.ending(number))
+        if number:
+            raise SystemExit(128 + number)
+        return "ran"
 
 
 def _point_latest(config: RunConfig, folder: RunFolder, procs: Processes) -> None:
@@ -80,13 +90,16 @@ class Run:
         self.config, self.folder, self.procs, self.texts = config, folder, procs, texts
         self.model = LanguageModel(config.model, texts.tokenizer.vocab_size, seed=config.seed)
         self.model.transformer.skip_far_keys = config.train.skip_far_keys
-        self.state = TrainState()
+        self.state, self.source, self.saved_step = TrainState(), folder, 0
         if checkpoint:
             load_weights(self.model, checkpoint.path)
         self.model.to(device)
         self.optimizer = build_optimizer(config.optimizer, self.model)
         if checkpoint:
             self.state = TrainState.restore(checkpoint.load_state(), self.optimizer)
+            self.source, self.saved_step = RunFolder(checkpoint.run), checkpoint.step
+            if self.source.path.resolve() != folder.path.resolve():
+                self.state.branch_off()
         self.order = TrainingOrder(texts.train, config.train.seq_len, config.seed)
         self.lengths, note = in_order(config.train.eval_lengths)
         if note and procs.is_main:
@@ -94,67 +107,51 @@ class Run:
         for length in self.lengths:
             if length > len(texts.validation) and procs.is_main:
                 print(f"note       length {length} is above the {len(texts.validation)} validation tokens: one window")
-        self.yaml = yaml.safe_dump(asdict(config), sort_keys=False)
 
-    def train(self) -> None:
-        train, procs = self.config.train, self.procs
-        updater, seconds = self._updater()
+    def train(self, begun: float) -> int:
+        """To the last step, or to the end of the step in which a stop is asked for.
+
+        Args:
+            begun: time.monotonic() from which train.max_hours counts.
+
+        Returns the number of the signal that it stopped by, or 0.
+        """
+        train, procs, number = self.config.train, self.procs, 0
+        updater, seconds = fitting_updater(self.config, self.model, self.optimizer, self.order, procs, self.state)
         if procs.is_main:
             print(f"run        {self.folder.path}")
             print(describe_run(self.config, self.texts, self.model, self.state, procs, seconds))
-            self._open_folder()
+            self.record = Record(self.config, self.folder, self.state, self.source, self._facts())
+        until = math.inf if train.max_hours is None else begun + 3600 * train.max_hours
         try:
-            with progress_bar(train.max_steps, "step", self.state.step, show=procs.is_main) as bar:
-                while self.state.step < train.max_steps:
+            with (
+                stop_requests(until) as stop,
+                progress_bar(train.max_steps, "step", self.state.step, show=procs.is_main) as bar,
+            ):
+                while self.state.step < train.max_steps and not number:
                     line = self._step(updater)
                     bar.set_postfix_str(_progress(line), refresh=False)
                     bar.update()
+                    # A signal may have reached one process alone; and all go on together from here.
+                    number = procs.greatest(stop.wanted(), self.model.device)
+                if self.saved_step < self.state.step:
+                    self._save(updater)
         finally:
             if procs.is_main:
-                self.metrics.close()
-                self.wandb.close()
-        if procs.is_main:
-            step, loss = self.state.step, self.state.last_val_loss
-            print(f"finished   {step} steps; validation loss {loss:.4f} nats, perplexity {perplexity(loss, 1):.3f}")
+                self.record.close()
+        return number
 
-    def _updater(self) -> tuple[Updater, float]:
-        """The updater with the largest micro-batch that fits (or the one this run began with), and its seconds."""
-        sizes = micro_batch_sizes(self.config, self.model, self.procs)
-        begun_with = self.state.micro_batch_tokens
-        if begun_with and self.config.train.micro_batch_tokens is None:
-            if (self.config.train.batch_tokens // begun_with) % self.procs.number == 0:
-                sizes = [begun_with]
-            elif self.procs.is_main:
-                print(f"note       this run began with micro-batches of {begun_with} tokens, which {self.procs.number} "
-                      "processes cannot share: others are taken, and dropout, if any, draws anew")  # fmt: skip
-        updater = Updater(self.config, self.model, self.optimizer, self.order, self.procs, sizes[0])
-        for updater.micro_batch_tokens in sizes:
-            try:
-                seconds = updater.measure_seconds()
-                break
-            except torch.OutOfMemoryError:
-                self.optimizer.zero_grad()
-                torch.cuda.empty_cache()
-                if updater.micro_batch_tokens == sizes[-1]:
-                    raise MemoryError(
-                        f"one micro-batch of {sizes[-1]} tokens does not fit into the memory of {self.model.device}; "
-                        "use a smaller train.micro_batch_tokens, train.seq_len or size."
-                    ) from None
-        # Other processes may have had less room: all take the smallest.
-        updater.micro_batch_tokens = self.procs.least(updater.micro_batch_tokens, self.model.device)
-        self.state.micro_batch_tokens = updater.micro_batch_tokens
-        updater.replicate()
-        return updater, seconds
-
-    def _open_folder(self) -> None:
-        self.folder.path.mkdir(parents=True, exist_ok=True)
-        write_atomically(self.folder.path / CONFIG, self.yaml)
-        _point_latest(self.config, self.folder, self.procs)
-        self.metrics = MetricsFile(self.folder.path / "metrics.jsonl", self.state.step)
-        method, told = self.config.model.position["name"], asdict(self.config) | {"facts": self._facts()}
-        tracking, run_id = self.config.tracking, self.state.wandb_id
-        self.wandb = Wandb(tracking, self.folder.path, run_id, told, method, self.metrics.earlier)
-        self.state.wandb_id = self.wandb.id
+    def ending(self, number: int) -> str:
+        """How the run ended, and how to go on; `number` is of the signal that stopped it, or 0."""
+        state, max_steps = self.state, self.config.train.max_steps
+        if state.step == max_steps:
+            loss = state.last_val_loss
+            ppl = perplexity(loss, 1)
+            return f"finished   {state.step} steps; validation loss {loss:.4f} nats, perplexity {ppl:.3f}"
+        return (
+            f"stopped    by {signal.Signals(number).name} or train.max_hours after step {state.step} of {max_steps}; "
+            f"checkpoint {self.folder.checkpoints / step_name(state.step)}. The same command goes on from there."
+        )
 
     def _facts(self) -> dict:
         """What the settings imply, for whoever compares runs: parameters by use, the sizes of text and batch."""
@@ -176,21 +173,13 @@ class Run:
         device = self.model.device
         reset_peak_memory(device)
         begun = time.perf_counter()
-        blocks, cursor = self.order.blocks(state.cursor, train.batch_tokens // train.seq_len)
-        following, _ = self.order.blocks(cursor, len(blocks))
-        try:
-            result = updater.update(state.step + 1, blocks, following)
-        except NotFinite as error:
-            raise self._not_finite(str(error)) from error
+        measured = self._update(updater)
         seconds = time.perf_counter() - begun
-        state.step, state.cursor, state.tokens = state.step + 1, cursor, state.tokens + train.batch_tokens
         last = state.step == train.max_steps
         line = {
             "step": state.step,
             "tokens": state.tokens,
-            "train/loss": result.loss,
-            "train/lr": result.lr,
-            "train/grad_norm": result.grad_norm,
+            **measured,
             "perf/tokens_per_sec": train.batch_tokens / seconds,
             "perf/step_ms": 1000 * seconds,
             "perf/max_memory_mib": peak_memory_mib(device),
@@ -201,31 +190,51 @@ class Run:
             if not math.isfinite(line["val/loss"]):
                 raise self._not_finite(f"step {state.step}: validation loss is {line['val/loss']}")
         improved = validated and state.saw_validation(line["val/loss"])
-        if self.procs.is_main and (validated or state.step % train.log_every == 0):
-            self.metrics.log(line)
-            self.wandb.log_step(line)
+        if self.procs.is_main and (validated or state.step % train.log_every == 0 or "train/skipped" in line):
+            self.record.log(line)
         if last or improved or state.step % train.checkpoint_every == 0:
-            if not updater.is_sound():
-                raise self._not_finite(f"step {state.step}: the loss after this update is not finite")
-            if self.procs.is_main:
-                self._save(improved)
-        self.procs.wait()
+            self._save(updater)
         return line
+
+    def _update(self, updater: Updater) -> dict[str, float]:
+        """The next update, done or skipped: what a line of metrics says of it."""
+        train, state = self.config.train, self.state
+        blocks, cursor = self.order.blocks(state.cursor, train.batch_tokens // train.seq_len)
+        following, _ = self.order.blocks(cursor, len(blocks))
+        try:
+            result = updater.update(state.step + 1, blocks, following)
+            measured = {"train/loss": result.loss, "train/lr": result.lr, "train/grad_norm": result.grad_norm}
+        except NotFinite as error:
+            if state.skipped >= train.skip_nonfinite:
+                raise self._not_finite(str(error)) from error
+            state.skipped += 1
+            measured = {"train/skipped": state.skipped}
+            if self.procs.is_main:
+                allowed = train.skip_nonfinite
+                tqdm.write(f"note       {error}; skipped ({state.skipped} of train.skip_nonfinite={allowed})")
+        state.step, state.cursor, state.tokens = state.step + 1, cursor, state.tokens + train.batch_tokens
+        return measured
 
     def _not_finite(self, what: str) -> NotFinite:
         kept = self.folder.saved_steps()
         last = f"the last good checkpoint, step {kept[-1]}, is untouched" if kept else "there is no checkpoint yet"
-        return NotFinite(f"{what}; stopped, {last}. Use a lower optimizer.lr or optimizer.clip.")
+        return NotFinite(
+            f"{what}; stopped, {last}. Use a lower optimizer.lr or optimizer.clip, or leave such updates out "
+            f"(train.skip_nonfinite, now {self.config.train.skip_nonfinite})."
+        )
 
-    def _save(self, best: bool) -> None:
-        state, texts = self.state.to_dict(self.optimizer), self.texts
-        self.folder.save_checkpoint(self.state.step, self.model, state, self.yaml, texts.tokenizer, texts.sha256)
-        if best:
-            self.folder.point_best(self.state.step)
-        self.folder.keep(self.config.train.keep_last)
+    def _save(self, updater: Updater) -> None:
+        if not updater.is_sound():
+            raise self._not_finite(f"step {self.state.step}: the loss after this update is not finite")
+        saved = self.state.to_dict(self.optimizer)
+        if self.procs.is_main:
+            self.record.save(self.model, saved, self.texts)
+        self.saved_step = self.state.step
 
 
 def _progress(line: dict) -> str:
-    loss = line["train/loss"]
     rate = f"{line['perf/tokens_per_sec']:,.0f} tok/s"
+    if "train/skipped" in line:
+        return f"skipped, {rate}"
+    loss = line["train/loss"]
     return f"loss {loss:.3f}, ppl {perplexity(min(loss, 700.0), 1):.4g}, {rate}"

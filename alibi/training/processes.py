@@ -40,9 +40,13 @@ class Processes:
         dist.all_reduce(box, dist.ReduceOp.MIN)
         return int(box)
 
-    def wait(self) -> None:
-        if self.number > 1:
-            dist.barrier()
+    def greatest(self, value: int, device: torch.device) -> int:
+        """The largest value that any process has."""
+        if self.number == 1:
+            return value
+        box = torch.tensor(value, device=device)
+        dist.all_reduce(box, dist.ReduceOp.MAX)
+        return int(box)
 
     def replicate(self, module: nn.Module, device: torch.device) -> nn.Module:
         """The module with gradients averaged over processes."""

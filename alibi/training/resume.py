@@ -29,7 +29,7 @@ def find_checkpoint(config: RunConfig, folder: RunFolder, say: Callable[[str], N
                 "it, or another run_dir."
             )
         _same_settings(_stored_settings(folder.path / CONFIG), config, folder.path)
-    elif folder.path.exists() and any(p.name not in ("wandb", LOCK) for p in folder.path.iterdir()):
+    elif folder.path.exists() and any(p.name != "wandb" and p.name[0] != "." for p in folder.path.iterdir()):
         raise ValueError(f"run_dir {folder.path} is not empty and holds no run; choose an empty or a new folder.")
     if resume not in ("auto", "false"):
         if not Path(resume).exists():

@@ -25,6 +25,8 @@ class TrainSettings:
         keep_last: how many of the newest checkpoints stay, beside the best.
         log_every: updates between lines of metrics.jsonl.
         resume: auto, false, or the path of a checkpoint.
+        max_hours: after which a run stops, with a checkpoint, as by SIGTERM; None for no limit.
+        skip_nonfinite: how many updates of the run may be left out as their loss or gradient is not finite.
         compile: torch.compile.
         skip_far_keys: leave out keys whose weights a linear bias puts below rounding; False visits all.
     """
@@ -39,6 +41,8 @@ class TrainSettings:
     keep_last: int = 2
     log_every: int = 1
     resume: Any = "auto"
+    max_hours: float | None = None
+    skip_nonfinite: int = 0
     compile: bool = False
     skip_far_keys: bool = True
 
@@ -47,6 +51,10 @@ class TrainSettings:
         for name in names:
             if getattr(self, name) < 1:
                 raise ValueError(f"train.{name} ({getattr(self, name)}) must be at least 1.")
+        if self.max_hours is not None and not self.max_hours > 0:
+            raise ValueError(f"train.max_hours ({self.max_hours}) must be above 0, or null for no limit.")
+        if self.skip_nonfinite < 0:
+            raise ValueError(f"train.skip_nonfinite ({self.skip_nonfinite}) must be at least 0.")
         if any(length < 1 for length in self.eval_lengths):
             raise ValueError(f"train.eval_lengths ({self.eval_lengths}) must each be at least 1.")
         if self.batch_tokens % self.seq_len:

@@ -15,7 +15,9 @@ class TrainState:
         tokens: tokens trained on.
         cursor: the next training sequence.
         best_val_loss: the lowest so far, nats per token.
+        best_step: where it was; 0 before the first validation.
         last_val_loss: the newest.
+        skipped: updates left out, as their loss or gradient was not finite.
         micro_batch_tokens: what dropout is keyed by; 0 until it is chosen.
         wandb_id: of the run to go on with.
     """
@@ -24,17 +26,23 @@ class TrainState:
     tokens: int = 0
     cursor: Cursor = field(default_factory=Cursor)
     best_val_loss: float = float("inf")
+    best_step: int = 0
     last_val_loss: float = float("nan")
+    skipped: int = 0
     micro_batch_tokens: int = 0
     wandb_id: str | None = None
 
     def saw_validation(self, loss: float) -> bool:
-        """Note a validation; whether it is the best so far."""
+        """Note a validation of this step; whether it is the best so far."""
         self.last_val_loss = loss
         if loss < self.best_val_loss:
-            self.best_val_loss = loss
+            self.best_val_loss, self.best_step = loss, self.step
             return True
         return False
+
+    def branch_off(self) -> None:
+        """The run goes on in another folder: curves of its own, and a best checkpoint that the folder has."""
+        self.wandb_id, self.best_val_loss, self.best_step = None, float("inf"), 0
 
     def to_dict(self, optimizer: torch.optim.Optimizer) -> dict:
         """Numbers, strings, tensors and containers of them: loads weights-only."""

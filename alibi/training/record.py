@@ -1,0 +1,62 @@
+"""What a run leaves behind: settings, metrics, wandb's curves, checkpoints and the pointers to them.
+
+Written by process 0 alone.
+"""
+
+from dataclasses import asdict
+from pathlib import Path
+
+import yaml
+
+from alibi.model import LanguageModel
+from alibi.runs import CONFIG, RunFolder, write_atomically
+from alibi.tracking import MetricsFile, Wandb
+from alibi.training.settings import RunConfig
+from alibi.training.state import TrainState
+from alibi.training.texts import RunTexts
+
+METRICS = "metrics.jsonl"
+
+
+class Record:
+    """
+    Args:
+        state: of the run so far. It gets the id of the wandb run.
+        source: the run folder that the state comes from: another one where a run branches off.
+        facts: what the settings imply.
+    """
+
+    def __init__(self, config: RunConfig, folder: RunFolder, state: TrainState, source: RunFolder, facts: dict) -> None:
+        self.config, self.folder, self.state = config, folder, state
+        self.yaml = yaml.safe_dump(asdict(config), sort_keys=False)
+        folder.path.mkdir(parents=True, exist_ok=True)
+        folder.remove_leftovers()
+        write_atomically(folder.path / CONFIG, self.yaml)
+        folder.point_latest(Path(config.paths.outputs))
+        if state.best_step in folder.saved_steps():
+            folder.point_best(state.best_step)  # a kill may have come between a checkpoint and its pointer
+        self.metrics = MetricsFile(folder.path / METRICS, state.step, source.path / METRICS)
+        method, told = config.model.position["name"], asdict(config) | {"facts": facts}
+        self.wandb = Wandb(config.tracking, folder.path, state.wandb_id, told, method, self.metrics.earlier)
+        state.wandb_id = self.wandb.id
+
+    def log(self, line: dict) -> None:
+        """A line of metrics."""
+        self.metrics.log(line)
+        self.wandb.log_step(line)
+
+    def save(self, model: LanguageModel, saved: dict, texts: RunTexts) -> None:
+        """A checkpoint of the state as it is, the pointers to it, and no more of the older ones than asked for.
+
+        Args:
+            saved: all that a restart needs.
+        """
+        self.metrics.sync()  # no checkpoint without the lines before it, even if the machine dies now
+        self.folder.save_checkpoint(self.state.step, model, saved, self.yaml, texts.tokenizer, texts.sha256)
+        if self.state.best_step == self.state.step:
+            self.folder.point_best(self.state.step)
+        self.folder.keep(self.config.train.keep_last)
+
+    def close(self) -> None:
+        self.wandb.close()
+        self.metrics.close()

@@ -1,0 +1,67 @@
+"""The end of a run before its last step: SIGTERM, SIGINT, or the time that it was given.
+
+A request is noted and the run goes on to the end of its step, where it asks for it. A second SIGINT
+ends the process at once.
+"""
+
+import math
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+# torchrun passes a Ctrl-C on that its workers got from the terminal already: so soon, it is the same one.
+SAME_SECONDS = 3.0
+
+
+class StopRequest:
+    """
+    Args:
+        until: of time.monotonic(), a clock that never goes back, whatever is done to the time of day.
+
+    Attributes:
+        signal: number of the signal that came; 0 for none.
+    """
+
+    def __init__(self, until: float = math.inf) -> None:
+        self.signal, self.until, self._noted = 0, until, 0.0
+
+    def wanted(self) -> int:
+        """Number of the signal to end with, 0 to go on; when the time is over, SIGTERM's."""
+        return self.signal or (signal.SIGTERM if time.monotonic() >= self.until else 0)
+
+    def note(self, number: int, frame: object) -> None:
+        """Signal handler."""
+        if number == signal.SIGINT and self.signal == signal.SIGINT and not self._passed_on():
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
+            signal.raise_signal(signal.SIGINT)
+        if not self.signal:
+            self.signal, self._noted = number, time.monotonic()
+            if os.environ.get("RANK", "0") == "0":
+                again = "; Ctrl-C again stops at once" if number == signal.SIGINT else ""
+                # Not print: the signal may have come in the middle of one.
+                os.write(2, f"\n{name_of(number)}: stopping after this step{again}\n".encode())
+
+    def _passed_on(self) -> bool:
+        return "TORCHELASTIC_RUN_ID" in os.environ and time.monotonic() - self._noted < SAME_SECONDS
+
+
+def name_of(number: int) -> str:
+    return signal.Signals(number).name
+
+
+@contextmanager
+def stop_requests(until: float = math.inf) -> Iterator[StopRequest]:
+    """Note signals instead of ending, for as long as the context lasts; in the main thread, which alone gets them."""
+    request = StopRequest(until)
+    if threading.current_thread() is not threading.main_thread():
+        yield request
+        return
+    before = {number: signal.signal(number, request.note) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield request
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
