@@ -1,12 +1,20 @@
 """The benchmark's rows as a table and as figures: tokens a second, and memory, against length."""
 
 from collections.abc import Sequence
+from itertools import cycle
 from pathlib import Path
 
+from matplotlib import colormaps
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator
 from tabulate import tabulate
 
-from benchmarking.cases import LIMIT, TORCH
+from alibi.positions import Position
+from benchmarking.cases import DENSE, LIMIT, TORCH
+
+PANELS = {"tokens_per_sec": "tokens per second", "peak_memory_mib": "peak memory, MiB"}
+COLOURS = colormaps["tab10"].colors
 
 
 def table(rows: Sequence[dict], style: str) -> str:
@@ -31,25 +39,43 @@ def table(rows: Sequence[dict], style: str) -> str:
 
 
 def draw(rows: Sequence[dict], folder: Path) -> list[Path]:
-    """A figure a section and precision, speed beside memory; returns the files."""
+    """A figure a section and precision: speed, and memory where it was measured; returns the files."""
     paths = []
     for section, precision in dict.fromkeys((row["section"], row["precision"]) for row in rows):
         chosen = [row for row in rows if (row["section"], row["precision"]) == (section, precision)]
-        figure = Figure(figsize=(11, 4.5), layout="constrained")
-        axes = figure.subplots(1, 2)
-        for axis, field, label in zip(
-            axes, ("tokens_per_sec", "peak_memory_mib"), ("tokens per second", "peak memory, MiB"), strict=True
-        ):
-            for name in dict.fromkeys(row["name"] for row in chosen):
-                points = sorted((r["length"], r[field]) for r in chosen if r["name"] == name and field in r)
-                if points:
-                    axis.plot(*zip(*points, strict=True), marker="o", markersize=4, label=name)
-            axis.set(xscale="log", yscale="log", xlabel="length, tokens", ylabel=label)
-            axis.grid(True, which="major", linewidth=0.4)
+        panels = [(field, label) for field, label in PANELS.items() if any(field in row for row in chosen)]
+        figure = Figure(figsize=(3 + 4 * len(panels), 4.5), layout="constrained")
+        for axis, (field, label) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
+            _panel(axis, chosen, field)
+            axis.set_ylabel(label)
         figure.suptitle(f"{section}, {precision}")
-        handles, labels = axes[0].get_legend_handles_labels()
+        handles, labels = figure.axes[0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside right center", frameon=False)
         for suffix in ("png", "svg"):
             paths.append(folder / f"{section}-{precision}.{suffix}")
             figure.savefig(paths[-1], dpi=150)
     return paths
+
+
+def _panel(axis: Axes, rows: Sequence[dict], field: str) -> None:
+    """One line a case: ours whole, other projects' dashed, the limit dotted."""
+    ours = cycle(COLOURS)
+    theirs = cycle(zip(COLOURS, "sDv^<>PX*h", strict=True))
+    for name in dict.fromkeys(row["name"] for row in rows):
+        points = sorted((row["length"], row[field]) for row in rows if row["name"] == name and field in row)
+        if name in (LIMIT, TORCH):
+            look = {"color": "black", "linestyle": ":", "marker": "."}
+        elif name.removesuffix(DENSE) in Position.registry:
+            look = {"color": next(ours), "marker": "o"}
+        else:
+            colour, marker = next(theirs)
+            look = {"color": colour, "linestyle": "--", "marker": marker}
+        if points:
+            axis.plot(*zip(*points, strict=True), markersize=4, linewidth=1.2, label=name, **look)
+    lengths = sorted({row["length"] for row in rows})
+    axis.set(xscale="log", yscale="log", xlabel="length, tokens")
+    axis.set_xticks(lengths, [f"{length:,}" for length in lengths])
+    axis.minorticks_off()
+    axis.yaxis.set_major_locator(LogLocator(10, (1, 2, 5)))
+    axis.yaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
+    axis.grid(True, which="major", linewidth=0.4)
