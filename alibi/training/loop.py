@@ -64,7 +64,7 @@ def train(config: RunConfig, run_dir: Path) -> str:
                 return "skipped"
             run = Run(config, folder, procs, texts, checkpoint, device)
             number = run.train(begun)
-        say(run.ending(number))
+        say(run.ending())
         if number:
             raise SystemExit(128 + number)
         return "ran"
@@ -90,7 +90,7 @@ class Run:
         self.config, self.folder, self.procs, self.texts = config, folder, procs, texts
         self.model = LanguageModel(config.model, texts.tokenizer.vocab_size, seed=config.seed)
         self.model.transformer.skip_far_keys = config.train.skip_far_keys
-        self.state, self.source, self.saved_step = TrainState(), folder, 0
+        self.state, self.source, self.saved_step, self.stopped_by = TrainState(), folder, 0, ""
         if checkpoint:
             load_weights(self.model, checkpoint.path)
         self.model.to(device)
@@ -134,6 +134,8 @@ class Run:
                     bar.update()
                     # A signal may have reached one process alone; and all go on together from here.
                     number = procs.greatest(stop.wanted(), self.model.device)
+                if number:
+                    self.stopped_by = "train.max_hours" if stop.time_is_over() else signal.Signals(number).name
                 if self.saved_step < self.state.step:
                     self._save(updater)
         finally:
@@ -141,15 +143,15 @@ class Run:
                 self.record.close()
         return number
 
-    def ending(self, number: int) -> str:
-        """How the run ended, and how to go on; `number` is of the signal that stopped it, or 0."""
+    def ending(self) -> str:
+        """How the run ended, and how to go on."""
         state, max_steps = self.state, self.config.train.max_steps
         if state.step == max_steps:
             loss = state.last_val_loss
             ppl = perplexity(loss, 1)
             return f"finished   {state.step} steps; validation loss {loss:.4f} nats, perplexity {ppl:.3f}"
         return (
-            f"stopped    by {signal.Signals(number).name} or train.max_hours after step {state.step} of {max_steps}; "
+            f"stopped    by {self.stopped_by} after step {state.step} of {max_steps}; "
             f"checkpoint {self.folder.checkpoints / step_name(state.step)}. The same command goes on from there."
         )
 
