@@ -17,6 +17,7 @@ NOT_WEIGHTS = {
         "log_every",
         "resume",
         "compile",
+        "parallel",
         "skip_far_keys",
     },
     "model": {"size"},

@@ -5,7 +5,7 @@ Imports `data`, `model`, `runs` and `evaluation`.
 
 import math
 import time
-from contextlib import nullcontext
+from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 
@@ -16,10 +16,11 @@ from alibi.data import TrainingOrder
 from alibi.environment import peak_memory_mib, pick_device, reset_peak_memory
 from alibi.evaluation import in_order, perplexity
 from alibi.model import LanguageModel
-from alibi.runs import CONFIG, Checkpoint, RunFolder, load_weights, write_atomically
+from alibi.processes import Processes, processes
+from alibi.runs import CONFIG, Checkpoint, RunFolder, load_weights, weight_settings, write_atomically
 from alibi.tracking import MetricsFile, Wandb, progress_bar
 from alibi.training.optimizer import build_optimizer, check_warmup
-from alibi.training.processes import Processes, processes
+from alibi.training.parallel import check_same_everywhere, full_state, full_weights, is_sharded, place, spread_state
 from alibi.training.resume import check_same_text, find_checkpoint, only_process
 from alibi.training.settings import RunConfig
 from alibi.training.state import TrainState
@@ -43,21 +44,27 @@ def train(config: RunConfig, run_dir: Path) -> str:
     """
     device = pick_device(config.device)
     check_warmup(config.optimizer, config.train.max_steps)
-    with processes(device) as procs:
-        folder = RunFolder(run_dir)
+    with processes(device) as procs, ExitStack() as held:
+        folder, checkpoint = RunFolder(run_dir), None
         say = print if procs.is_main else (lambda _: None)
-        find_checkpoint(config, folder, lambda _: None)  # refuses before anything is prepared
-        texts = prepare_texts(config, procs)
-        with only_process(folder) if procs.is_main else nullcontext():
-            checkpoint = find_checkpoint(config, folder, say)
+        with procs.together():
+            if procs.is_main:
+                find_checkpoint(config, folder, lambda _: None)  # refuses before anything is prepared
+        with procs.together():
+            texts = prepare_texts(config, procs)
+            if procs.is_main:
+                held.enter_context(only_process(folder))
+                checkpoint = find_checkpoint(config, folder, say)
             if checkpoint:
                 check_same_text(checkpoint, texts.sha256, texts.tokenizer.sha256)
-            if checkpoint and checkpoint.step >= config.train.max_steps:
-                say(f"{run_dir} is finished: {checkpoint.step} steps. python evaluate.py runs={run_dir} measures it.")
-                _point_latest(config, folder, procs)
-                return "skipped"
-            Run(config, folder, procs, texts, checkpoint, device).train()
-            return "ran"
+        check_same_everywhere([weight_settings(asdict(config)), texts.sha256, texts.tokenizer.sha256], procs)
+        checkpoint = procs.from_main(checkpoint)  # all go on from the same one, whatever their disks show them
+        if checkpoint and checkpoint.step >= config.train.max_steps:
+            say(f"{run_dir} is finished: {checkpoint.step} steps. python evaluate.py runs={run_dir} measures it.")
+            _point_latest(config, folder, procs)
+            return "skipped"
+        Run(config, folder, procs, texts, checkpoint).train()
+        return "ran"
 
 
 def _point_latest(config: RunConfig, folder: RunFolder, procs: Processes) -> None:
@@ -75,7 +82,6 @@ class Run:
         procs: Processes,
         texts: RunTexts,
         checkpoint: Checkpoint | None,
-        device: torch.device,
     ) -> None:
         self.config, self.folder, self.procs, self.texts = config, folder, procs, texts
         self.model = LanguageModel(config.model, texts.tokenizer.vocab_size, seed=config.seed)
@@ -83,10 +89,12 @@ class Run:
         self.state = TrainState()
         if checkpoint:
             load_weights(self.model, checkpoint.path)
-        self.model.to(device)
+        place(self.model, config.train.parallel, procs)
         self.optimizer = build_optimizer(config.optimizer, self.model)
         if checkpoint:
-            self.state = TrainState.restore(checkpoint.load_state(), self.optimizer)
+            with procs.together():
+                saved = checkpoint.load_state() if procs.is_main else None
+            self.state = TrainState.restore(spread_state(saved, self.optimizer, procs), self.optimizer)
         self.order = TrainingOrder(texts.train, config.train.seq_len, config.seed)
         self.lengths, note = in_order(config.train.eval_lengths)
         if note and procs.is_main:
@@ -99,10 +107,11 @@ class Run:
     def train(self) -> None:
         train, procs = self.config.train, self.procs
         updater, seconds = self._updater()
-        if procs.is_main:
-            print(f"run        {self.folder.path}")
-            print(describe_run(self.config, self.texts, self.model, self.state, procs, seconds))
-            self._open_folder()
+        with procs.together():
+            if procs.is_main:
+                print(f"run        {self.folder.path}")
+                print(describe_run(self.config, self.texts, self.model, self.state, procs, seconds))
+                self._open_folder()
         try:
             with progress_bar(train.max_steps, "step", self.state.step, show=procs.is_main) as bar:
                 while self.state.step < train.max_steps:
@@ -135,13 +144,14 @@ class Run:
             except torch.OutOfMemoryError:
                 self.optimizer.zero_grad()
                 torch.cuda.empty_cache()
-                if updater.micro_batch_tokens == sizes[-1]:
+                # In a sharded model the others wait in the middle of the pass, and cannot try again.
+                if updater.micro_batch_tokens == sizes[-1] or is_sharded(self.model):
                     raise MemoryError(
-                        f"one micro-batch of {sizes[-1]} tokens does not fit into the memory of {self.model.device}; "
-                        "use a smaller train.micro_batch_tokens, train.seq_len or size."
+                        f"one micro-batch of {updater.micro_batch_tokens} tokens does not fit into the memory of "
+                        f"{self.model.device}; use a smaller train.micro_batch_tokens, train.seq_len or size."
                     ) from None
         # Other processes may have had less room: all take the smallest.
-        updater.micro_batch_tokens = self.procs.least(updater.micro_batch_tokens, self.model.device)
+        updater.micro_batch_tokens = self.procs.least(updater.micro_batch_tokens)
         self.state.micro_batch_tokens = updater.micro_batch_tokens
         updater.replicate()
         return updater, seconds
@@ -201,15 +211,14 @@ class Run:
             if not math.isfinite(line["val/loss"]):
                 raise self._not_finite(f"step {state.step}: validation loss is {line['val/loss']}")
         improved = validated and state.saw_validation(line["val/loss"])
-        if self.procs.is_main and (validated or state.step % train.log_every == 0):
-            self.metrics.log(line)
-            self.wandb.log_step(line)
+        with self.procs.together():
+            if self.procs.is_main and (validated or state.step % train.log_every == 0):
+                self.metrics.log(line)
+                self.wandb.log_step(line)
         if last or improved or state.step % train.checkpoint_every == 0:
             if not updater.is_sound():
                 raise self._not_finite(f"step {state.step}: the loss after this update is not finite")
-            if self.procs.is_main:
-                self._save(improved)
-        self.procs.wait()
+            self._save(improved)
         return line
 
     def _not_finite(self, what: str) -> NotFinite:
@@ -218,11 +227,16 @@ class Run:
         return NotFinite(f"{what}; stopped, {last}. Use a lower optimizer.lr or optimizer.clip.")
 
     def _save(self, best: bool) -> None:
-        state, texts = self.state.to_dict(self.optimizer), self.texts
-        self.folder.save_checkpoint(self.state.step, self.model, state, self.yaml, texts.tokenizer, texts.sha256)
-        if best:
-            self.folder.point_best(self.state.step)
-        self.folder.keep(self.config.train.keep_last)
+        """A checkpoint, by the main process; all take part, for each may hold a part of it."""
+        step, folder, tokenizer, texts = self.state.step, self.folder, self.texts.tokenizer, self.texts.sha256
+        weights = full_weights(self.model, self.procs)
+        state = self.state.to_dict(full_state(self.optimizer, self.procs))
+        with self.procs.together():
+            if self.procs.is_main:
+                folder.save_checkpoint(step, self.model, state, self.yaml, tokenizer, texts, weights)
+                if best:
+                    folder.point_best(step)
+                folder.keep(self.config.train.keep_last)
 
 
 def _progress(line: dict) -> str:
