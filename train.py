@@ -4,6 +4,7 @@ import hydra
 from omegaconf import DictConfig
 
 from alibi.config import CONFIGS, plain_errors, register, run_from
+from alibi.processes import one_message
 from alibi.training import train
 
 register()
@@ -11,7 +12,7 @@ register()
 
 @hydra.main(config_path=CONFIGS, config_name="train", version_base="1.3")
 def main(composed: DictConfig) -> str:
-    with plain_errors():
+    with one_message(), plain_errors():
         return train(*run_from(composed))
 
 

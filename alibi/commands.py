@@ -19,6 +19,7 @@ from alibi.evaluation import (
     find_results,
     open_evaluation_text,
 )
+from alibi.processes import Processes, processes
 from alibi.reporting import Result, draw_perplexity, findings_text, load_results, refusals_text, results_table
 from alibi.runs import Checkpoint, resolve_runs
 from alibi.tracking import TrackingConfig, Wandb
@@ -65,22 +66,37 @@ def evaluate(command: EvaluateCommand) -> None:
         ValueError: settings that cannot be, or a damaged checkpoint; found before anything is scored.
         FileNotFoundError, ConnectionError: no run, or no text.
     """
-    device = pick_device(command.device)
-    checkpoints = [Checkpoint(path) for path in resolve_runs(command.runs, Path(command.paths.outputs))]
-    cache, settings = Path(command.paths.cache), command.eval
-    texts = [
-        open_evaluation_text(c, command.data.over(c.data_config), settings.split, settings.max_tokens, cache)
-        for c in checkpoints
-    ]
+    with processes(pick_device(command.device)) as procs:
+        checkpoints, texts, files = _evaluate_all(command, procs)
+        if not procs.is_main:
+            return
+        figures = show(command, files)
+        for checkpoint, text in zip(checkpoints, texts, strict=True):
+            own = [path for path, scored in files.items() if scored is text]
+            track(command.tracking, checkpoint, text, own, figures)
+
+
+def _evaluate_all(
+    command: EvaluateCommand, procs: Processes
+) -> tuple[list[Checkpoint], list[EvaluationText], dict[Path, EvaluationText]]:
+    """Checkpoints, the text of each, and the result files with the text that each is of."""
+    with procs.together():
+        paths = resolve_runs(command.runs, Path(command.paths.outputs)) if procs.is_main else []
+    paths = procs.from_main(paths)  # a run that goes on may move its pointers
+    cache, settings, quiet = Path(command.paths.cache), command.eval, not procs.is_main
+    with procs.together():
+        checkpoints = [Checkpoint(path) for path in paths]
+        texts = [
+            open_evaluation_text(c, command.data.over(c.data_config), settings.split, settings.max_tokens, cache, quiet)
+            for c in checkpoints
+        ]
     files: dict[Path, EvaluationText] = {}
     for checkpoint, text in zip(checkpoints, texts, strict=True):
-        print(f"{checkpoint.path}: {len(text.tokens):,} tokens of {text.tokens.text['name']} {settings.split}")
-        paths = evaluate_checkpoint(checkpoint, text, settings, device, command.precision)
-        files |= dict.fromkeys(paths, text)
-    figures = show(command, files)
-    for checkpoint, text in zip(checkpoints, texts, strict=True):
-        own = [path for path, scored in files.items() if scored is text]
-        track(command.tracking, checkpoint, text, own, figures)
+        if procs.is_main:
+            print(f"{checkpoint.path}: {len(text.tokens):,} tokens of {text.tokens.text['name']} {settings.split}")
+        written = evaluate_checkpoint(checkpoint, text, settings, procs.device, command.precision, procs=procs)
+        files |= dict.fromkeys(written, text)
+    return checkpoints, texts, files
 
 
 def show(command: EvaluateCommand, files: dict[Path, EvaluationText]) -> list[Path]:

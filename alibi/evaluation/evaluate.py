@@ -4,6 +4,7 @@ Everything is rebuilt from the checkpoint; only the text may be another one.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -28,6 +29,7 @@ from alibi.evaluation.settings import EvaluationSettings, in_order
 from alibi.evaluation.statistics import ABOUT_INTERVALS
 from alibi.evaluation.text import EvaluationText
 from alibi.model import LanguageModel
+from alibi.processes import ALONE, Processes
 from alibi.runs import Checkpoint, weight_settings
 
 
@@ -38,11 +40,15 @@ def evaluate_checkpoint(
     device: torch.device,
     precision: str,
     say: Callable[[str], None] = print,
+    procs: Processes = ALONE,
 ) -> list[Path]:
     """Score every length and stride of `settings`; returns the result files, one a stride.
 
-    A length that cannot be done is a row with its reason, and the others go on.
+    A length that cannot be done is a row with its reason, and the others go on. Of several processes each
+    scores its share, and the main one reads and writes files and speaks.
     """
+    if not procs.is_main:
+        say = _silent
     lengths, note = in_order(settings.lengths)
     if note:
         say(note)
@@ -56,36 +62,77 @@ def evaluate_checkpoint(
     scorer = cached_scorer(model, precision) if settings.cached else model_scorer(model, precision)
     batch_tokens = settings.batch_tokens or fast_batch_tokens(device, settings.cached)
     files = []
-    for stride in settings.strides:  # a file that cannot be read is named before anything is scored
-        head = result_head(checkpoint, model, text, settings, stride, precision) | {
-            "groups": groups.to_dict(),
-            "intervals": ABOUT_INTERVALS | {"units": len(groups.sizes)},
-        }
-        path = result_path(checkpoint.run / "evaluation", checkpoint.path.name, head, text.own, text.whole)
-        if kept := set_aside_other_weights(path, head):
-            say(f"{path.name} is of other weights, and is now {kept.name}")
-        files.append((stride, path, head, earlier_rows(path, head)))
+    with procs.together():
+        for stride in settings.strides if procs.is_main else ():
+            head = result_head(checkpoint, model, text, settings, stride, precision) | {
+                "groups": groups.to_dict(),
+                "intervals": ABOUT_INTERVALS | {"units": len(groups.sizes)},
+            }
+            head["made_with"]["processes"] = procs.number
+            files.append(_open_result(checkpoint, text, head, lengths, settings, say))
     warm = False
-    for stride, path, head, rows in files:
-        done = [n for n in lengths if settings.reuse and "group_nats" in rows.get(n, {})]
-        if done:
-            say(f"{path.name}: lengths {done} are there already (eval.reuse=true)")
-        for length in [n for n in lengths if n not in done]:
+    missing = procs.from_main([[n for n in lengths if n not in file.done] for file in files])
+    for number, stride in enumerate(settings.strides):
+        for length in missing[number]:
             if not warm:
                 warm_up(text.tokens, length, scorer, device, batch_tokens)
                 warm = True
-            window = stride or length
-            rows[length] = score_length(text.tokens, groups, length, window, scorer, device, batch_tokens)
-            if error := rows[length].get("error"):
+            row = score_length(text.tokens, groups, length, stride or length, scorer, device, batch_tokens, procs)
+            if error := row.get("error"):
                 say(f"length {length}: {error}")
             else:
-                rows[length]["skip_far_keys"] = settings.skip_far_keys
-            write_result(path, head, rows.values(), settings.within_percent)
-        if set(done) == set(lengths):  # the margin may be another one
-            rewrite_result(path, settings.within_percent)
-    paths = [path for _, path, _, _ in files]
-    explain_changes(paths, say)
-    return paths
+                row["skip_far_keys"] = settings.skip_far_keys
+            with procs.together():
+                if procs.is_main:
+                    files[number].add(row, settings.within_percent)
+    with procs.together():
+        for file in files:
+            if file.done == set(lengths):  # the margin may be another one
+                rewrite_result(file.path, settings.within_percent)
+        if files:
+            explain_changes([file.path for file in files], say)
+    return procs.from_main([file.path for file in files])
+
+
+@dataclass
+class OpenResult:
+    """A result file that rows are added to.
+
+    Attributes:
+        done: lengths of an earlier evaluation that are kept.
+    """
+
+    path: Path
+    head: dict
+    rows: dict[int, dict]
+    done: set[int]
+
+    def add(self, row: dict, within_percent: float) -> None:
+        self.rows[row["length"]] = row
+        write_result(self.path, self.head, self.rows.values(), within_percent)
+
+
+def _open_result(
+    checkpoint: Checkpoint,
+    text: EvaluationText,
+    head: dict,
+    lengths: list[int],
+    settings: EvaluationSettings,
+    say: Callable[[str], None],
+) -> OpenResult:
+    """The file that the head belongs into, so that one that cannot be read is named before anything is scored."""
+    path = result_path(checkpoint.run / "evaluation", checkpoint.path.name, head, text.own, text.whole)
+    if kept := set_aside_other_weights(path, head):
+        say(f"{path.name} is of other weights, and is now {kept.name}")
+    rows = earlier_rows(path, head)
+    done = [n for n in lengths if settings.reuse and "group_nats" in rows.get(n, {})]
+    if done:
+        say(f"{path.name}: lengths {done} are there already (eval.reuse=true)")
+    return OpenResult(path, head, rows, set(done))
+
+
+def _silent(line: str) -> None:
+    """What the processes beside the main one say."""
 
 
 def result_head(

@@ -19,7 +19,7 @@ class EvaluationText:
 
 
 def open_evaluation_text(
-    checkpoint: Checkpoint, data: DataConfig, split: str, max_tokens: int | None, cache: Path
+    checkpoint: Checkpoint, data: DataConfig, split: str, max_tokens: int | None, cache: Path, quiet: bool = False
 ) -> EvaluationText:
     """The split, encoded by the checkpoint's own tokenizer and cut at `max_tokens`.
 
@@ -29,7 +29,7 @@ def open_evaluation_text(
     tokenizer = checkpoint.load_tokenizer()
     words = tokenizer.name == "word"
     text = open_text(data, split, words, cache)
-    whole = prepare_tokens(text, tokenizer, cache)
+    whole = prepare_tokens(text, tokenizer, cache, quiet)
     tokens = whole if max_tokens is None else whole.cut(max_tokens)
     is_whole = len(tokens) == len(whole)
     sha256 = text.sha256 if is_whole else text.sha256_of(tokens.num_lines)

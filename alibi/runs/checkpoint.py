@@ -44,7 +44,14 @@ class DamagedCheckpoint(ValueError):
 
 
 def write_checkpoint(
-    target: Path, step: int, model: LanguageModel, state: dict, config: str, tokenizer: Tokenizer, texts: dict[str, str]
+    target: Path,
+    step: int,
+    model: LanguageModel,
+    state: dict,
+    config: str,
+    tokenizer: Tokenizer,
+    texts: dict[str, str],
+    weights: dict[str, torch.Tensor] | None = None,
 ) -> None:
     """Write a checkpoint folder, whole or not at all.
 
@@ -52,13 +59,14 @@ def write_checkpoint(
         state: all that a restart needs; numbers, strings, tensors and containers of them.
         config: the run's resolved config.yaml.
         texts: sha256 of the text of each split that the run read.
+        weights: the model's parameters where it holds only a part of them.
     """
     beside = target.with_name(f".{target.name}.{os.getpid()}")
     for leftover in target.parent.glob(".step-*"):
         shutil.rmtree(leftover, ignore_errors=True)
     beside.mkdir(parents=True)
     try:
-        save_file(_own_tensors(model), beside / MODEL)
+        save_file(_own_tensors(model) if weights is None else weights, beside / MODEL)
         torch.save(state, beside / STATE)
         (beside / CONFIG).write_text(config, encoding="utf-8")
         (beside / TOKENIZER).write_text(tokenizer.to_json(), encoding="utf-8")

@@ -34,10 +34,17 @@ class RunFolder:
         return sorted(int(name.removeprefix("step-")) for name in found if name.removeprefix("step-").isdigit())
 
     def save_checkpoint(
-        self, step: int, model: LanguageModel, state: dict, config: str, tokenizer: Tokenizer, texts: dict[str, str]
+        self,
+        step: int,
+        model: LanguageModel,
+        state: dict,
+        config: str,
+        tokenizer: Tokenizer,
+        texts: dict[str, str],
+        weights: dict[str, torch.Tensor] | None = None,
     ) -> None:
         """Write checkpoints/step-<step> and point `last` to it; see write_checkpoint."""
-        write_checkpoint(self.checkpoints / step_name(step), step, model, state, config, tokenizer, texts)
+        write_checkpoint(self.checkpoints / step_name(step), step, model, state, config, tokenizer, texts, weights)
         point(self.checkpoints / "last", step_name(step))
 
     def point_best(self, step: int) -> None:

@@ -19,6 +19,7 @@ NOT_WEIGHTS = {
         "max_hours",
         "skip_nonfinite",
         "compile",
+        "parallel",
         "skip_far_keys",
     },
     "model": {"size"},

@@ -44,14 +44,18 @@ class TrainState:
         """The run goes on in another folder: curves of its own, and a best checkpoint that the folder has."""
         self.wandb_id, self.best_val_loss, self.best_step = None, float("inf"), 0
 
-    def to_dict(self, optimizer: torch.optim.Optimizer) -> dict:
-        """Numbers, strings, tensors and containers of them: loads weights-only."""
+    def to_dict(self, optimizer: dict) -> dict:
+        """Numbers, strings, tensors and containers of them: loads weights-only.
+
+        Args:
+            optimizer: its state_dict, with whole tensors.
+        """
         values = {name: value for name, value in vars(self).items() if name != "cursor"}
-        return {**values, "cursor": [self.cursor.epoch, self.cursor.index], "optimizer": optimizer.state_dict()}
+        return {**values, "cursor": [self.cursor.epoch, self.cursor.index], "optimizer": optimizer}
 
     @classmethod
     def restore(cls, saved: dict, optimizer: torch.optim.Optimizer) -> "TrainState":
-        """Inverse of `to_dict`; fills the optimizer."""
+        """Inverse of `to_dict`; fills the optimizer, of which `saved` holds what this process has."""
         optimizer.load_state_dict(saved["optimizer"])
         values = {name: value for name, value in saved.items() if name not in ("cursor", "optimizer")}
         return cls(cursor=Cursor(*saved["cursor"]), **values)
