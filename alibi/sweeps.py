@@ -16,10 +16,12 @@ import socket
 import sys
 import threading
 import traceback
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from multiprocessing.connection import wait
 from pathlib import Path
 
+from filelock import FileLock, Timeout
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import CompactHydraException
 from hydra.experimental.callback import Callback
@@ -29,9 +31,11 @@ from omegaconf import DictConfig, OmegaConf, read_write
 from alibi.config import plain_errors, run_from
 from alibi.runs import write_atomically
 from alibi.training import train
+from alibi.training.resume import LOCK
 
 BEGUN, RAN, SKIPPED, FAILED, STOPPED = "begun", "ran", "skipped", "failed", "stopped"
 LOOK_SECONDS = 0.5  # how often a job looks whether the sweep is to stop
+LEFTOVER_SECONDS = 60.0  # how long a job waits for the same run's last process to end
 
 
 @dataclass
@@ -152,6 +156,7 @@ def _work(composed: DictConfig, sweep: Sweep, outcome: Outcome) -> None:
             limit = " or train.max_hours" if config.train.max_hours else ""
             first = sweep.claim(run, outcome.number)
             if first == outcome.number:
+                _wait_for_leftovers(run)
                 outcome.what = train(config, run)
             else:
                 outcome.what, outcome.reason = SKIPPED, f"job {first} has the same settings"
@@ -167,6 +172,13 @@ def _work(composed: DictConfig, sweep: Sweep, outcome: Outcome) -> None:
         _failed(outcome, f"{type(error).__name__}: {error}")
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     sweep.record(outcome)
+
+
+def _wait_for_leftovers(run: Path) -> None:
+    """A killed sweep's job may be at its last step and checkpoint still; what holds the run longer, train() refuses."""
+    if (run / LOCK).exists():
+        with suppress(Timeout), FileLock(run / LOCK, timeout=LEFTOVER_SECONDS):
+            pass
 
 
 def _failed(outcome: Outcome, reason: str) -> None:
