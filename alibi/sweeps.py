@@ -224,7 +224,9 @@ class Summary(Callback):
             raise KeyboardInterrupt
         self.sweep.stop(number)
         again = "; Ctrl-C again stops at once" if number == signal.SIGINT else ""
-        os.write(2, f"\n{signal.Signals(number).name}: stopping the sweep after the steps in progress{again}\n".encode())
+        os.write(
+            2, f"\n{signal.Signals(number).name}: stopping the sweep after the steps in progress{again}\n".encode()
+        )
 
     def on_multirun_end(self, config: DictConfig, **kwargs: object) -> None:
         if "RANK" in os.environ:

@@ -72,7 +72,8 @@ def read_study(path: Path) -> Study:
         value = content[name]
         if not (isinstance(value, list) and value and all(_strings(one) for one in value)):
             raise ValueError(
-                f'{path}: {name} ({value}) must be a list of lists of overrides, each a text; quote those with a comma, "seed=0,1".'
+                f"{path}: {name} ({value}) must be a list of lists of overrides, each a text; quote those with a "
+                'comma, "seed=0,1".'
             )
     if not _strings(report["runs"]):
         raise ValueError(f"{path}: report.runs ({report['runs']}) must be a list of run folders or globs.")
@@ -130,7 +131,7 @@ class Runner:
 def hold(out: Path) -> TextIO:
     """The study's lock, beside its report; waits for what a killed one left running."""
     out.parent.mkdir(parents=True, exist_ok=True)
-    lock = open(out.parent / f".{out.name}.study.lock", "w")
+    lock = open(out.parent / f".{out.name}.study.lock", "w")  # noqa: SIM115, it is held to the end of the process
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -161,7 +162,9 @@ def main() -> None:
         if code:
             failed.append(f"  exit code {code}: python {shlex.join(command)}")
     if failed:
-        sys.exit("\n".join([f"{len(failed)} of the study's commands failed; what went well is in the report:", *failed]))
+        sys.exit(
+            "\n".join([f"{len(failed)} of the study's commands failed; what went well is in the report:", *failed])
+        )
 
 
 if __name__ == "__main__":
