@@ -1,4 +1,4 @@
-"""Typed settings for the entries: with sweeps.py, train.py and evaluate.py the only place that knows Hydra.
+"""Typed settings for the entries: with sweeps/, train.py and evaluate.py the only place that knows Hydra.
 
 Hydra composes YAML and command line; here the result is checked against the dataclasses and turned
 into them, and what a user did wrong becomes one message instead of a traceback.

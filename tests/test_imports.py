@@ -38,7 +38,7 @@ ALLOWED = {
 }
 POSITION_FILE = {"torch", "math", "dataclasses", "alibi.positions.base"}
 BASE_FILE = {"torch", "math", "dataclasses", "collections.abc", "typing", "inspect"}
-MAY_KNOW_HYDRA = {"alibi/config.py", "alibi/sweeps.py", "train.py", "evaluate.py"}
+MAY_KNOW_HYDRA = {"alibi/config.py", "alibi/sweeps/job.py", "alibi/sweeps/callback.py", "train.py", "evaluate.py"}
 
 
 def name_of(path: Path) -> str:

@@ -95,6 +95,7 @@ def test_a_study_waits_for_what_a_killed_one_left_running(house, tmp_path):
         except OSError:
             pass
     second.communicate(timeout=60)
+    first.communicate(timeout=60)
     assert second.returncode == 0
 
 
@@ -127,7 +128,7 @@ def test_the_studies_read_and_begin_with_their_command(path):
 
 
 def test_killed_twice_a_study_ends_with_the_report_of_one_left_alone(tmp_path, monkeypatch):
-    """SIGKILL for all its processes, at the first checkpoint and at the first result; the one left alone is no sweep."""
+    """SIGKILL for all its processes, at the first checkpoint and the first result; the one left alone is no sweep."""
     file, alone, killed = tmp_path / "study.yaml", tmp_path / "alone", tmp_path / "killed"
     torture_study.write_study(file, ["rotary"], 2)
     for sign in ("runs/*/checkpoints/step-*", "runs/*/evaluation/*.json"):
