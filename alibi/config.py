@@ -1,14 +1,16 @@
-"""Typed settings for the entries: with train.py and evaluate.py the only place that knows Hydra.
+"""Typed settings for the entries: with sweeps/, train.py and evaluate.py the only place that knows Hydra.
 
 Hydra composes YAML and command line; here the result is checked against the dataclasses and turned
 into them, and what a user did wrong becomes one message instead of a traceback.
 """
 
 import atexit
+import os
 import shutil
 import signal
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -34,8 +36,16 @@ T = TypeVar("T")
 
 
 @cache
-def scratch_folder() -> str:
-    """Where Hydra may put what it insists on writing in a sweep; gone when the process ends."""
+def scratch_folder(launcher: str = "", outputs: str = "outputs") -> str:
+    """Where Hydra may put what it insists on writing in a sweep; gone when the process ends.
+
+    Except with submitit, whose jobs may run on other machines: theirs is `<outputs>/.sweeps/<date>-<process>`, which
+    all nodes see if they see the outputs, and stays, as the jobs' output is there. `runs=` and the report pass it over.
+    """
+    if "submitit" in launcher:
+        folder = Path(outputs).absolute() / ".sweeps" / f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
+        folder.mkdir(parents=True)
+        return str(folder)
     folder = tempfile.mkdtemp(prefix="alibi-hydra-")
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return folder

@@ -117,7 +117,11 @@ def resolve_runs(runs: str | Iterable[str], outputs: Path) -> list[Path]:
     folders = [p for p in matches if (p / MANIFEST).is_file() or (p / CONFIG).is_file()]
     if not folders:
         raise FileNotFoundError(f"runs={runs} matches no run and no checkpoint; python train.py makes one.")
-    return list(dict.fromkeys(checkpoint_of(p) for p in folders))
+    ready = [p for p in folders if (p / MANIFEST).is_file() or (p / "checkpoints" / "last").is_symlink()]
+    for path in folders:
+        if ready and path not in ready:  # of a sweep, a job that failed early
+            print(f"note       {path} has no checkpoint yet, and is passed over")
+    return list(dict.fromkeys(checkpoint_of(p) for p in ready or folders))
 
 
 def _through_pointer(pattern: str, match: Path) -> bool:
