@@ -17,7 +17,7 @@ ENTRIES = [
 # Which rooms of alibi a room may import; its own files always. `alibi` is the package's __init__.
 MODEL_SIDE = {"positions", "model"}
 BELOW = MODEL_SIDE | {"runs"}
-LEAVES = {"environment", "tracking"}
+LEAVES = {"environment", "faults", "foreign", "tracking"}
 ALLOWED = {
     "positions": set(),
     "model": {"positions"},
@@ -32,6 +32,8 @@ ALLOWED = {
     "commands": BELOW | {"data", "evaluation", "training", "generation", "interop", "reporting"} | LEAVES,
     "config": BELOW | {"data", "evaluation", "training", "generation", "interop", "commands"} | LEAVES,
     "environment": set(),
+    "faults": set(),
+    "foreign": set(),
     "tracking": set(),
     "alibi": BELOW,
 }
