@@ -38,7 +38,10 @@ from alibi.runs.state_file import read_state
 from alibi.runs.weights import check_fit, check_sizes, expected_shapes, load_weights, read_shapes
 
 # Of a run folder: what is written to, after a checkpoint in it was read.
-WRITTEN = ("checkpoints", "evaluation", "wandb", "wandb/rows-sent.json", "metrics.jsonl", "config.yaml", ".lock")
+WRITTEN = (
+    *("checkpoints", "checkpoints/*", "evaluation", "evaluation/*", "wandb", "wandb/rows-sent.json"),
+    *("metrics.jsonl", "config.yaml", ".lock"),
+)
 
 
 @dataclass(frozen=True)

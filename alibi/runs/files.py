@@ -47,22 +47,23 @@ def exchange(one: Path, other: Path) -> bool:
     return rename(AT_FDCWD, os.fsencode(one), AT_FDCWD, os.fsencode(other), RENAME_EXCHANGE) == 0
 
 
-def refuse_links_out(folder: Path, names: tuple[str, ...]) -> None:
-    """A folder from a stranger may hold a link in place of a folder that will be written to.
+def refuse_links_out(folder: Path, patterns: tuple[str, ...]) -> None:
+    """A folder from a stranger may hold a link in place of what will be written to.
+
+    Args:
+        patterns: of what is written to, as globs in `folder`.
 
     Raises:
-        ValueError: one of these, or what lies in it, is a link that leads out of `folder`.
+        ValueError: one of these is a link that leads out of `folder`.
     """
-    inside = folder.resolve()
-    for name in names:
-        path = folder / name
-        entries = () if path.is_symlink() or not path.is_dir() else path.iterdir()
-        for place in (path, *entries):
-            if place.is_symlink() and not place.resolve().is_relative_to(inside):
-                raise ValueError(
-                    f"{place} is a link out of the run folder, where nothing may be written; remove it, or put what "
-                    "it points to in its place."
-                )
+    inside = os.path.realpath(folder)
+    for place in (place for pattern in patterns for place in folder.glob(pattern)):
+        # Not Path.resolve(), which fails on links that lead to each other.
+        if place.is_symlink() and not Path(os.path.realpath(place)).is_relative_to(inside):
+            raise ValueError(
+                f"{place} is a link out of the run folder, where nothing may be written; remove it, or put what it "
+                "points to in its place."
+            )
 
 
 def file_sha256(path: Path) -> str:

@@ -92,8 +92,8 @@ def checkpoint_of(path: Path) -> Path:
 
 
 def _pointed_to(path: Path) -> Path:
-    checkpoint = path.resolve()
-    if path.is_symlink() and checkpoint.parent != path.parent.resolve():
+    checkpoint = Path(os.path.realpath(path))
+    if path.is_symlink() and checkpoint.parent != Path(os.path.realpath(path.parent)):
         raise ValueError(f"{path} points to {path.readlink()}, out of its folder; give the checkpoint folder itself.")
     return checkpoint
 

@@ -96,7 +96,7 @@ class Run:
         self.model.to(device)
         self.optimizer = build_optimizer(config.optimizer, self.model)
         if checkpoint:
-            self.state = TrainState.restore(checkpoint.load_state(), self.optimizer)
+            self.state = TrainState.restore(checkpoint.load_state(), self.optimizer, checkpoint.path)
             self.source, self.saved_step = RunFolder(checkpoint.run), checkpoint.step
             if self.source.path.resolve() != folder.path.resolve():
                 self.state.branch_off()

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 import torch
 
 from alibi.data import Cursor
+from alibi.training.saved_state import check_saved
 
 
 @dataclass
@@ -50,8 +51,17 @@ class TrainState:
         return {**values, "cursor": [self.cursor.epoch, self.cursor.index], "optimizer": optimizer.state_dict()}
 
     @classmethod
-    def restore(cls, saved: dict, optimizer: torch.optim.Optimizer) -> "TrainState":
-        """Inverse of `to_dict`; fills the optimizer."""
+    def restore(cls, saved: dict, optimizer: torch.optim.Optimizer, where: object = "the checkpoint") -> "TrainState":
+        """Inverse of `to_dict`; fills the optimizer.
+
+        Args:
+            where: what it comes from, for the message.
+
+        Raises:
+            ValueError: a field is missing, of another kind, or none of this version's; the optimizer's state is
+                of another model.
+        """
+        check_saved(saved, cls(), optimizer, where)
         optimizer.load_state_dict(saved["optimizer"])
         values = {name: value for name, value in saved.items() if name not in ("cursor", "optimizer")}
         return cls(cursor=Cursor(*saved["cursor"]), **values)
