@@ -157,8 +157,8 @@ def track(
     own = checkpoint.config["tracking"]
     # The run stays where training put it, unless another place is asked for.
     project = own["project"] if tracking.project == TrackingConfig.project else tracking.project
-    tracking = replace(tracking, project=project, group=tracking.group or own["group"])
-    run_id, method = checkpoint.load_state()["wandb_id"], checkpoint.config["model"]["position"]["name"]
+    tracking = replace(tracking, project=project, group=tracking.group or own.get("group"))
+    run_id, method = checkpoint.load_state().get("wandb_id"), checkpoint.config["model"]["position"]["name"]
     results, last_step = load_results(files), checkpoint.config["train"]["max_steps"]
     wandb = Wandb(tracking, checkpoint.run, run_id, checkpoint.config, method)
     # An earlier step is a curve of its own, as a part of a text is.

@@ -27,6 +27,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from alibi.commands import EvaluateCommand
 from alibi.environment import pick_device, resolve_precision
+from alibi.faults import explained
 from alibi.positions import build_position
 from alibi.runs import run_name
 from alibi.training import RunConfig
@@ -67,7 +68,9 @@ def plain_errors() -> Iterator[None]:
     except OmegaConfBaseException as error:
         where = f"{error.full_key}: " if getattr(error, "full_key", None) else ""
         raise _told(where + str(error).splitlines()[0]) from None
-    except (ValueError, OSError, MemoryError) as error:
+    except OSError as error:
+        raise _told(explained(error)) from error
+    except (ValueError, MemoryError) as error:
         raise _told(f"{type(error).__name__}: {error}") from error
     except KeyboardInterrupt:
         print("interrupted; nothing that was done is lost, and the same command goes on", file=sys.stderr)

@@ -1,11 +1,10 @@
 """Metrics out: metrics.jsonl, which is the truth, and wandb, which may fail and never stops a run.
 
-A leaf: imports nothing of this project.
+A leaf: imports nothing of this project but the leaf that writes metrics.jsonl.
 """
 
 import json
 import math
-import os
 import secrets
 import sys
 import warnings
@@ -15,6 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tqdm import tqdm
+
+from alibi.metrics import MetricsFile as MetricsFile
+from alibi.metrics import read_metrics as read_metrics
 
 MODES = ("offline", "online", "disabled")
 TOKENS, LENGTH = "train/tokens", "eval/length"
@@ -52,57 +54,6 @@ def progress_bar(total: int, unit: str, done: int = 0, title: str | None = None,
     )  # fmt: skip
 
 
-class MetricsFile:
-    """metrics.jsonl, one object a line.
-
-    Args:
-        path: of the file.
-        last_step: lines of later steps, and a line cut short, are dropped: the run goes on from there.
-        source: of the lines so far, where it is another file.
-
-    Attributes:
-        earlier: all lines that were there, the dropped ones too.
-    """
-
-    def __init__(self, path: Path, last_step: int, source: Path | None = None) -> None:
-        self.earlier = read_metrics(source or path)
-        kept = [line for line in self.earlier if line["step"] <= last_step]
-        beside = path.with_name(f".{path.name}.{os.getpid()}")
-        beside.write_text("".join(json.dumps(line) + "\n" for line in kept))
-        os.replace(beside, path)
-        self.file = open(path, "a", encoding="utf-8")  # noqa: SIM115, closed by close()
-
-    def log(self, line: dict) -> None:
-        self.file.write(json.dumps(line, allow_nan=False) + "\n")
-        self.file.flush()
-
-    def sync(self) -> None:
-        """Bring the lines so far to the disk."""
-        os.fsync(self.file.fileno())
-
-    def close(self) -> None:
-        self.file.close()
-
-
-def read_metrics(path: Path) -> list[dict]:
-    """Lines of a metrics.jsonl, a last one cut short left out; none where there is no file.
-
-    Raises:
-        ValueError: a line that is no line of metrics.
-    """
-    lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []
-    metrics = []
-    for number, line in enumerate(lines, start=1):
-        if not line.endswith("\n"):
-            continue
-        try:
-            metrics.append(json.loads(line))
-            _ = metrics[-1]["step"]
-        except (ValueError, KeyError, TypeError) as error:
-            raise ValueError(f"{path}, line {number}, is no line of metrics; move the file away.") from error
-    return metrics
-
-
 class Wandb:
     """A wandb run that gives up, once and with a warning, at its first failure.
 
@@ -124,7 +75,7 @@ class Wandb:
         self.run, self.id, self.folder = None, run_id, folder / "wandb"
         self.sent_tokens, self.lowest = 0, {}
         for line in earlier if run_id else ():
-            self.sent_tokens = max(self.sent_tokens, line["tokens"])
+            self.sent_tokens = max(self.sent_tokens, line.get("tokens", 0))
             self._note_lowest(line)
         if config.wandb == "disabled":
             return

@@ -17,7 +17,7 @@ ENTRIES = [
 # Which rooms of alibi a room may import; its own files always. `alibi` is the package's __init__.
 MODEL_SIDE = {"positions", "model"}
 BELOW = MODEL_SIDE | {"runs"}
-LEAVES = {"environment", "processes", "tracking"}
+LEAVES = {"environment", "faults", "foreign", "metrics", "processes", "tracking"}
 ALLOWED = {
     "positions": set(),
     "model": {"positions"},
@@ -33,8 +33,11 @@ ALLOWED = {
     "config": BELOW | {"data", "evaluation", "training", "generation", "interop", "commands"} | LEAVES,
     "sweeps": {"config", "training", "runs"} | LEAVES,
     "environment": set(),
+    "faults": set(),
+    "foreign": set(),
+    "metrics": set(),
     "processes": set(),
-    "tracking": set(),
+    "tracking": {"metrics"},
     "alibi": BELOW,
 }
 POSITION_FILE = {"torch", "math", "dataclasses", "alibi.positions.base"}

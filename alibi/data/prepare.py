@@ -20,9 +20,12 @@ from tqdm import tqdm
 from alibi.data.text import Line, Text, in_batches
 from alibi.data.token_file import FORMAT, TokenFile, TokenFileWriter, open_token_file
 from alibi.data.tokenizers import TOKENIZERS, Tokenizer, TokenizerConfig, tokenizer_from_json
+from alibi.faults import naming
+from alibi.foreign import read_text
 
 # Lines handed to the tokenizer at once: enough to keep its threads busy, few enough to stay small.
 LINES_PER_BATCH = 16384
+MOST_TOKENIZER_BYTES = 2**26
 
 
 def prepare_tokenizer(config: TokenizerConfig, text: Text, cache: Path, quiet: bool = False) -> Tokenizer:
@@ -36,8 +39,8 @@ def prepare_tokenizer(config: TokenizerConfig, text: Text, cache: Path, quiet: b
 
     def read() -> Tokenizer | None:
         try:
-            content = (folder / "tokenizer.json").read_text(encoding="utf-8")
-            stated = (folder / "sha256").read_text().strip()
+            content = read_text(folder / "tokenizer.json", MOST_TOKENIZER_BYTES)
+            stated = read_text(folder / "sha256", 1000).strip()
             return tokenizer_from_json(content) if hashlib.sha256(content.encode()).hexdigest() == stated else None
         except (OSError, ValueError):
             return None
@@ -45,8 +48,9 @@ def prepare_tokenizer(config: TokenizerConfig, text: Text, cache: Path, quiet: b
     def make(target: Path) -> None:
         lines = (line for line, _ in _with_progress(text, f"training tokenizer {config.name}", quiet))
         tokenizer = TOKENIZERS[config.name].train(lines, config.vocab_size)
-        (target / "tokenizer.json").write_text(tokenizer.to_json(), encoding="utf-8")
-        (target / "sha256").write_text(tokenizer.sha256 + "\n")
+        with naming(target / "tokenizer.json"):
+            (target / "tokenizer.json").write_text(tokenizer.to_json(), encoding="utf-8")
+            (target / "sha256").write_text(tokenizer.sha256 + "\n")
 
     return _cached(folder, read, make)
 
@@ -59,6 +63,14 @@ def prepare_tokens(text: Text, tokenizer: Tokenizer, cache: Path, quiet: bool = 
     """
     key = _key(format=FORMAT, text=text.sha256, form=text.form, tokenizer=tokenizer.sha256)
     folder = cache / "tokens" / f"{text.name}-{text.split}-{tokenizer.name}-{key}"
+    about_text = {"name": text.name, "split": text.split, "form": text.form, "sha256": text.sha256}
+    about_tokenizer = {"name": tokenizer.name, "vocab_size": tokenizer.vocab_size, "sha256": tokenizer.sha256}
+
+    def read() -> TokenFile | None:
+        """What is there, if it is of this text and tokenizer: a name can be given to anything."""
+        found = open_token_file(folder)
+        sound = found and found.text == about_text and found.tokenizer == about_tokenizer
+        return found if sound and found.end_of_text == tokenizer.end_of_text else None
 
     def make(target: Path) -> None:
         end, apart = tokenizer.end_of_text, text.separate_documents
@@ -68,12 +80,9 @@ def prepare_tokens(text: Text, tokenizer: Tokenizer, cache: Path, quiet: bool = 
                 writer.add(lines, starts, tokenizer.encode(lines))
             if not writer.counts["tokens"]:
                 raise ValueError(f"the {text.split} split of {text.name} is empty; give a text with at least one line.")
-            writer.close(
-                {"name": text.name, "split": text.split, "form": text.form, "sha256": text.sha256},
-                {"name": tokenizer.name, "vocab_size": tokenizer.vocab_size, "sha256": tokenizer.sha256},
-            )
+            writer.close(about_text, about_tokenizer)
 
-    return _cached(folder, lambda: open_token_file(folder), make)
+    return _cached(folder, read, make)
 
 
 def _key(**what: object) -> str:

@@ -8,14 +8,20 @@ manifest.json   counts, and sha256 of text, tokenizer and the three files; writt
 
 import hashlib
 import json
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
+from alibi.faults import naming
+from alibi.foreign import check_file, parse_json, read_text
+
 FORMAT = 1
 LINE_FIELDS = ("tokens", "words", "bytes")
 FILES = ("tokens", "lines", "documents")
+COUNTS = ("tokens", "words", "bytes", "lines", "documents")
+MOST_MANIFEST_BYTES, READ_BYTES = 2**20, 2**24
 
 
 @dataclass(frozen=True)
@@ -105,7 +111,7 @@ class TokenFileWriter:
         self.dtype = np.dtype(np.uint16 if vocab_size <= 2**16 else np.uint32)
         self.end_of_text = end_of_text
         self.separate_documents = separate_documents
-        self.counts = dict.fromkeys(("tokens", "words", "bytes", "lines", "documents"), 0)
+        self.counts = dict.fromkeys(COUNTS, 0)
         self.sha256 = {name: hashlib.sha256() for name in FILES}
         self.files = {name: open(folder / f"{name}.bin", "wb") for name in FILES}  # noqa: SIM115, closed by close()
 
@@ -114,7 +120,9 @@ class TokenFileWriter:
 
     def __exit__(self, *raised: object) -> None:
         for file in self.files.values():
-            file.close()
+            # On a full disk it tries once more to write what it holds; the first error is the one to tell.
+            with suppress(OSError):
+                file.close()
 
     def add(self, lines: list[str], starts: list[bool], ids: list[list[int]]) -> None:
         """Append lines with their ids; where documents are kept apart, end-of-text closes the one before."""
@@ -133,7 +141,8 @@ class TokenFileWriter:
     def _write(self, tokens: np.ndarray, sizes: np.ndarray, first_lines: np.ndarray) -> None:
         for name, array in zip(FILES, (tokens, sizes, first_lines.astype(np.uint32)), strict=True):
             data = array.tobytes()
-            self.files[name].write(data)
+            with naming(self.folder / f"{name}.bin"):
+                self.files[name].write(data)
             self.sha256[name].update(data)
         for name, total in zip(LINE_FIELDS, sizes.sum(axis=0, dtype=np.int64), strict=True):
             self.counts[name] += int(total)
@@ -144,8 +153,9 @@ class TokenFileWriter:
             # The last document's end-of-text belongs to no line of text.
             self._write(np.array([self.end_of_text], self.dtype), np.array([(1, 0, 0)], np.uint32), np.array([], int))
             self.counts["lines"] += 1
-        for file in self.files.values():
-            file.close()
+        for name, file in self.files.items():
+            with naming(self.folder / f"{name}.bin"):
+                file.close()
         manifest = {
             "format": FORMAT,
             "text": text,
@@ -155,27 +165,59 @@ class TokenFileWriter:
             "end_of_text": self.end_of_text,
             "sha256": {name: digest.hexdigest() for name, digest in self.sha256.items()},
         }
-        (self.folder / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n")
+        with naming(self.folder / "manifest.json"):
+            (self.folder / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n")
 
 
 def open_token_file(folder: Path) -> TokenFile | None:
-    """The token file in a folder, or None where there is none, or a damaged one (a cache is made again)."""
+    """The token file in a folder, or None where there is none, or an unsound one (a cache is made again).
+
+    What the manifest states is compared with the files, and their sizes before anything of that size is made.
+    """
     try:
-        manifest = json.loads((folder / "manifest.json").read_text())
-        if manifest["format"] != FORMAT:
+        manifest = parse_json(read_text(folder / "manifest.json", MOST_MANIFEST_BYTES))
+        if manifest["format"] != FORMAT or manifest["dtype"] not in ("uint16", "uint32"):
             return None
-        if any(_sha256(folder / f"{name}.bin") != manifest["sha256"][name] for name in FILES):
+        kinds = {"text": dict, "tokenizer": dict, "end_of_text": int, **dict.fromkeys(COUNTS, int)}
+        if any(type(manifest[name]) is not kind for name, kind in kinds.items()):
             return None
-        tokens = np.memmap(folder / "tokens.bin", np.dtype(manifest["dtype"]), "r")
-        if len(tokens) != manifest["tokens"]:
+        dtype = np.dtype(manifest["dtype"])
+        widths = {"tokens": dtype.itemsize, "lines": 4 * len(LINE_FIELDS), "documents": 4}
+        if any(check_file(folder / f"{name}.bin") != manifest[name] * width for name, width in widths.items()):
             return None
-    except (OSError, ValueError, KeyError, TypeError):
+        largest = {name: _checked(folder / f"{name}.bin", dtype, manifest["sha256"][name]) for name in FILES}
+        vocab_size = manifest["tokenizer"].get("vocab_size", largest["tokens"] + 1)
+        if not largest["tokens"] < vocab_size or not 0 <= manifest["end_of_text"] <= np.iinfo(dtype).max:
+            return None
+        tokens = np.memmap(folder / "tokens.bin", dtype, "r")
+        counts = {f"num_{name}": manifest[name] for name in COUNTS if name != "documents"}
+        about = manifest["text"], manifest["tokenizer"], manifest["end_of_text"]
+        file = TokenFile(folder, *about, tokens=tokens, **counts)
+        return file if _lines_fit(file) else None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
-    counts = {f"num_{name}": manifest[name] for name in ("tokens", "words", "bytes", "lines")}
-    return TokenFile(folder, manifest["text"], manifest["tokenizer"], manifest["end_of_text"], tokens=tokens, **counts)
 
 
-def _sha256(path: Path) -> str:
+def _checked(path: Path, dtype: np.dtype, stated: object) -> int:
+    """The largest number in a file whose sha256 is as stated.
+
+    Raises:
+        ValueError: it is another.
+    """
+    digest, largest = hashlib.sha256(), -1
     # Read, not mapped: mapped pages would count as this process's memory.
     with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        while part := file.read(READ_BYTES):
+            digest.update(part)
+            largest = max(largest, int(np.frombuffer(part, dtype).max()))
+    if digest.hexdigest() != stated:
+        raise ValueError("its sha256 is another")
+    return largest
+
+
+def _lines_fit(file: TokenFile) -> bool:
+    """Whether lines add up to the text, and documents begin at lines, one after the other."""
+    totals = file.line_sizes().sum(axis=0, dtype=np.int64).tolist()
+    starts = np.fromfile(file.path / "documents.bin", np.uint32).astype(np.int64)
+    in_order = not len(starts) or (bool((np.diff(starts) > 0).all()) and int(starts[-1]) < file.num_lines)
+    return totals == [file.num_tokens, file.num_words, file.num_bytes] and in_order

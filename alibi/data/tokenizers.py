@@ -16,6 +16,8 @@ from functools import cached_property
 import tokenizers as hf
 from tokenizers import decoders, models, pre_tokenizers, trainers
 
+from alibi.foreign import parse_json
+
 BYTES = 256
 WORD_SPECIALS = ("<s>", "<pad>", "</s>", "<unk>")
 END_OF_TEXT = "<|endoftext|>"
@@ -96,15 +98,21 @@ class BytePairTokenizer(Tokenizer):
 
     @classmethod
     def train(cls, lines: Iterable[str], vocab_size: int | None) -> "BytePairTokenizer":
-        tokenizer = hf.Tokenizer(models.BPE())
-        tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-        tokenizer.decoder = decoders.ByteLevel()
+        tokenizer = cls.blank()
         alphabet = pre_tokenizers.ByteLevel.alphabet()
         trainer = trainers.BpeTrainer(
             vocab_size=vocab_size, special_tokens=[END_OF_TEXT], initial_alphabet=alphabet, show_progress=False
         )
         tokenizer.train_from_iterator(lines, trainer)
         return cls(tokenizer)
+
+    @staticmethod
+    def blank() -> hf.Tokenizer:
+        """Its parts, before it has learnt anything."""
+        tokenizer = hf.Tokenizer(models.BPE())
+        tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+        tokenizer.decoder = decoders.ByteLevel()
+        return tokenizer
 
     def encode(self, lines: list[str]) -> list[list[int]]:
         return [encoding.ids for encoding in self.tokenizer.encode_batch_fast(lines, add_special_tokens=False)]
@@ -188,12 +196,46 @@ def tokenizer_from_json(text: str) -> Tokenizer:
         ValueError: not a tokenizer of ours.
     """
     try:
-        content = json.loads(text)
+        content = parse_json(text)
         kind = content.get("kind") or content["model"]["type"].lower()
         if kind == "bpe":
+            _check_byte_pairs(content)
             return BytePairTokenizer(hf.Tokenizer.from_str(text))
-        return WordTokenizer(content["words"]) if kind == "word" else {"byte": ByteTokenizer}[kind]()
-    except ValueError:
-        raise
+        if kind == "word":
+            words = content["words"]
+            if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
+                raise ValueError("its words must be a list of texts")
+            return WordTokenizer(words)
+        return {"byte": ByteTokenizer}[kind]()
     except Exception as error:
-        raise ValueError(f"not a tokenizer file of this project ({type(error).__name__}: {error}).") from error
+        what = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {str(error)[:200]}"
+        raise ValueError(f"not a tokenizer file of this project ({what}).") from error
+
+
+def _check_byte_pairs(content: dict) -> None:
+    """Whether a file says nothing but what `train` makes: the library would obey more.
+
+    A stranger's normaliser or pattern can take for ever, padding to 10^9 all memory, and an id that
+    no embedding has ends in an error of the device.
+    """
+    vocab, merges = content["model"]["vocab"], content["model"]["merges"]
+    if not all(type(i) is int for i in vocab.values()) or sorted(vocab.values()) != list(range(len(vocab))):
+        raise ValueError(f"its {len(vocab):,} ids must be 0 to {len(vocab) - 1:,}, each once")
+    if END_OF_TEXT not in vocab:
+        raise ValueError(f"it has no token {END_OF_TEXT}, which begins every stream")
+    if not all(isinstance(pair, (str, list)) for pair in merges):
+        raise ValueError("its merges must be pairs of texts")
+    own = BytePairTokenizer.blank()
+    own.add_special_tokens([END_OF_TEXT])
+    known = json.loads(own.to_str())
+    known["added_tokens"][0]["id"] = vocab[END_OF_TEXT]
+    model = {name: value for name, value in content["model"].items() if name not in ("vocab", "merges")}
+    found, allowed = {**content, "model": None, **_named("model", model)}, {**known, "model": None}
+    allowed |= _named("model", known["model"])
+    for name, value in found.items():
+        if name != "version" and (name not in allowed or value != allowed[name]):
+            raise ValueError(f"its {name[:40]} is {str(value)[:80]}, which `train` does not make")
+
+
+def _named(prefix: str, values: dict) -> dict:
+    return {f"{prefix}.{name}": value for name, value in values.items()}

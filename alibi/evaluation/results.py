@@ -14,10 +14,17 @@ from contextlib import suppress
 from pathlib import Path
 
 from alibi.evaluation.reach import how_far, measured_perplexities
+from alibi.foreign import parse_json, read_text
 from alibi.runs import write_atomically
 
 SCHEMA = 1
-NEEDED = {"checkpoint": ("sha256",), "data": ("name", "split", "sha256", "tokens"), "protocol": ("name",)}
+LARGEST_BYTES = 2**26
+# Texts that become part of file names, and so must be no way out of the folder.
+NAMES = {
+    "checkpoint": ("sha256",),
+    "data": ("name", "split", "sha256"),
+    "protocol": ("name",),
+}
 
 
 def protocol_name(stride: int | None) -> str:
@@ -33,18 +40,39 @@ def read_result(path: Path) -> dict | None:
     if not path.exists():
         return None
     try:
-        result = json.loads(path.read_text(encoding="utf-8"))
-        schema = result["schema"]
-        if schema == SCHEMA:
-            _ = [result[part][key] for part, keys in NEEDED.items() for key in keys]
-            _ = result["precision"], [row["length"] for row in result["rows"]]
-    except (ValueError, KeyError, TypeError) as error:
+        result = parse_json(read_text(path, LARGEST_BYTES))
+        if result["schema"] == SCHEMA and ("sha256" not in result or _has_own_sha256(result)):
+            _check_parts(result)
+            return result
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{path} is no result file ({type(error).__name__}: {error}); move it away.") from error
-    if schema != SCHEMA:
-        raise ValueError(f"{path} has schema {schema}, and this version writes {SCHEMA}; move it away.")
-    if "sha256" in result and not _has_own_sha256(result):
+    if result["schema"] == SCHEMA:
         raise ValueError(f"{path} was changed by hand: its content has another sha256 than it states; move it away.")
-    return result
+    raise ValueError(f"{path} has schema {str(result['schema'])[:40]}, and this version writes {SCHEMA}; move it away.")
+
+
+def _check_parts(result: dict) -> None:
+    """Whether what is read of an earlier file has its kind."""
+    names = [(f"{part}.{key}", result[part][key]) for part, keys in NAMES.items() for key in keys]
+    names += [("precision", result["precision"]), ("scorer", result.get("scorer", "full"))]
+    for name, value in names:
+        if not isinstance(value, str) or not re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9._-]*", value):
+            raise ValueError(f"{name} is {str(value)[:60]!r}, and must be a name of letters, digits, '.', '_' and '-'")
+    if type(result["data"]["tokens"]) is not int or type(result["checkpoint"].get("seq_len", 0)) is not int:
+        raise ValueError("data.tokens and checkpoint.seq_len must be whole numbers")
+    if not _is_number(result.get("how_far", {}).get("within_percent", 1)) or not isinstance(result["rows"], list):
+        raise ValueError("how_far.within_percent must be a number, and rows a list")
+    groups = (result.get("groups") or {}).get("tokens", [])
+    for row in result["rows"]:
+        numbers = [row.get("perplexity", 1), *(sums := row.get("group_nats", [])), *groups]
+        if type(row["length"]) is not int or type(row.get("stride", 1)) is not int or not all(map(_is_number, numbers)):
+            raise ValueError("a row must have a length, and numbers for its stride, perplexity and sums by group")
+        if "group_nats" in row and len(sums) != len(groups):
+            raise ValueError(f"a row has {len(sums)} sums for {len(groups)} groups")
+
+
+def _is_number(value: object) -> bool:
+    return type(value) in (int, float) and abs(value) < 1e300
 
 
 def find_results(wanted: Iterable[str]) -> list[Path]:

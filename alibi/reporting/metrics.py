@@ -34,7 +34,7 @@ def read_training(folder: Path, points: int = 300) -> Training | None:
     """
     path = folder / "metrics.jsonl"
     try:
-        if path.stat().st_size > LARGEST_BYTES:
+        if not path.is_file() or path.stat().st_size > LARGEST_BYTES:
             return None
         lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:

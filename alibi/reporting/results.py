@@ -13,7 +13,7 @@ from alibi.reporting.fields import check_fields
 
 SCHEMA = 1
 # A file of ten runs' worth of rows and groups is some MiB; what is larger than this is something else.
-LARGEST_BYTES = 256 * 2**20
+LARGEST_BYTES = 64 * 2**20
 REMEDY = "Evaluate again, or move the file away."
 
 
@@ -136,6 +136,15 @@ def load_results(paths: Iterable[Path]) -> list[Result]:
 def load_result(path: Path) -> Result:
     """One result file. Rows with a number that is none (NaN) become rows with an `error`."""
     try:
+        return _load(path)
+    except RecursionError as error:
+        raise ValueError(f"{path} is no result file: it is nested too deep. {REMEDY}") from error
+
+
+def _load(path: Path) -> Result:
+    try:
+        if not path.is_file():
+            raise ValueError("no regular file")
         if path.stat().st_size > LARGEST_BYTES:
             raise ValueError(f"larger than {LARGEST_BYTES // 2**20} MiB")
         content = json.loads(path.read_text(encoding="utf-8"))

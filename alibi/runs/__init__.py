@@ -7,10 +7,13 @@ Imports `model`, `positions` and `data`. `last`, `best` and `latest` are relativ
 folder may be moved.
 """
 
-from alibi.runs.checkpoint import CONFIG, Checkpoint, DamagedCheckpoint, load_weights, typed
+from alibi.runs.checkpoint import Checkpoint, typed
 from alibi.runs.files import file_sha256, point, write_atomically
 from alibi.runs.folder import RunFolder, checkpoint_of, load_model, resolve_runs, step_name
 from alibi.runs.identity import differences, run_name, weight_settings
+from alibi.runs.layout import CONFIG, DamagedCheckpoint
+from alibi.runs.settings import read_settings
+from alibi.runs.weights import load_weights
 
 __all__ = [
     "CONFIG",
@@ -23,6 +26,7 @@ __all__ = [
     "load_model",
     "load_weights",
     "point",
+    "read_settings",
     "resolve_runs",
     "run_name",
     "step_name",

@@ -3,15 +3,11 @@
     step-00001000/model.safetensors, training_state.pt, config.yaml, tokenizer.json, manifest.json
 
 It holds all that is needed to rebuild model, tokenizer and data, and all that a restart needs. It
-is written beside its place and renamed, and read only after its checksums were compared. Loading
-runs no code: safetensors, and a state that torch loads weights-only.
+is read only after its checksums were compared, and with a stranger's hand in mind, who can make
+checksums fit: loading runs no code, leads nowhere out of the folder, and takes memory by what the
+files hold and not by what they state.
 """
 
-import hashlib
-import json
-import os
-import pickle
-import shutil
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -19,70 +15,33 @@ from pathlib import Path
 import torch
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
-from yaml import YAMLError
 
 from alibi.data import DataConfig, Tokenizer, TokenizerConfig, tokenizer_from_json
-from alibi.environment import environment
+from alibi.foreign import check_file, parse_json, read_text
 from alibi.model import LanguageModel, ModelConfig
-from alibi.runs.files import file_sha256, sync, write_atomically
-
-FORMAT = 1
-MODEL, STATE, CONFIG, TOKENIZER, MANIFEST = (
-    "model.safetensors",
-    "training_state.pt",
-    "config.yaml",
-    "tokenizer.json",
-    "manifest.json",
+from alibi.runs.files import file_sha256, refuse_links_out
+from alibi.runs.layout import (
+    CHOOSE,
+    CONFIG,
+    FILES,
+    FORMAT,
+    MANIFEST,
+    MODEL,
+    MOST_BYTES,
+    STATE,
+    TOKENIZER,
+    DamagedCheckpoint,
+    manifest_sha256,
 )
-FILES = (MODEL, STATE, CONFIG, TOKENIZER)
+from alibi.runs.settings import LARGEST, read_settings
+from alibi.runs.state_file import read_state
+from alibi.runs.weights import check_fit, check_sizes, expected_shapes, load_weights, read_shapes
 
-
-class DamagedCheckpoint(ValueError):
-    """A checkpoint that is missing, cut short or altered."""
-
-
-def write_checkpoint(
-    target: Path,
-    step: int,
-    model: LanguageModel,
-    state: dict,
-    config: str,
-    tokenizer: Tokenizer,
-    texts: dict[str, str],
-    weights: dict[str, torch.Tensor] | None = None,
-) -> None:
-    """Write a checkpoint folder, whole or not at all.
-
-    Args:
-        state: all that a restart needs; numbers, strings, tensors and containers of them.
-        config: the run's resolved config.yaml.
-        texts: sha256 of the text of each split that the run read.
-        weights: the model's parameters where it holds only a part of them.
-    """
-    beside = target.with_name(f".{target.name}.{os.getpid()}")
-    for leftover in target.parent.glob(".step-*"):
-        shutil.rmtree(leftover, ignore_errors=True)
-    beside.mkdir(parents=True)
-    try:
-        save_file(_own_tensors(model) if weights is None else weights, beside / MODEL)
-        torch.save(state, beside / STATE)
-        (beside / CONFIG).write_text(config, encoding="utf-8")
-        (beside / TOKENIZER).write_text(tokenizer.to_json(), encoding="utf-8")
-        sums = {name: file_sha256(beside / name) for name in FILES}
-        manifest = {"format": FORMAT, "step": step, "sha256": sums, "texts": texts}
-        manifest["parameters"] = model.count_parameters().total
-        manifest["made_with"] = environment(model.device)
-        manifest["manifest_sha256"] = manifest_sha256(manifest)
-        write_atomically(beside / MANIFEST, json.dumps(manifest, indent=2) + "\n")
-        for name in sums:
-            sync(beside / name)
-        shutil.rmtree(target, ignore_errors=True)
-        os.replace(beside, target)
-        sync(target.parent)
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
+# Of a run folder: what is written to, after a checkpoint in it was read.
+WRITTEN = (
+    *("checkpoints", "checkpoints/*", "evaluation", "evaluation/*", "wandb", "wandb/rows-sent.json"),
+    *("metrics.jsonl", "config.yaml", ".lock"),
+)
 
 
 @dataclass(frozen=True)
@@ -91,36 +50,43 @@ class Checkpoint:
 
     Raises:
         DamagedCheckpoint: a file is missing, cut short or altered, or the format is unknown.
+        ValueError: the run folder holds a link out of it.
     """
 
     path: Path
 
     def __post_init__(self) -> None:
-        found = self.manifest["format"]
-        if found != FORMAT:
-            raise DamagedCheckpoint(f"{self.path} has checkpoint format {found}; this version reads format {FORMAT}.")
+        if self.path.parent.name == "checkpoints":
+            refuse_links_out(self.run, WRITTEN)
         for name, stated in self.manifest["sha256"].items():
-            if not (self.path / name).is_file():
-                raise DamagedCheckpoint(
-                    f"{self.path} lacks {name}; choose another checkpoint, by runs= or train.resume=."
-                )
+            try:
+                check_file(self.path / name)
+            except OSError as error:
+                raise DamagedCheckpoint(f"{self.path} lacks {name}; {CHOOSE}.") from error
+            except ValueError as error:
+                raise DamagedCheckpoint(f"{self.path / name} is not read: {error}; {CHOOSE}.") from error
             if (actual := file_sha256(self.path / name)) != stated:
                 raise DamagedCheckpoint(
                     f"{self.path / name} is cut short or altered: its sha256 is {actual[:12]}..., the manifest says "
-                    f"{stated[:12]}...; choose another checkpoint, by runs= or train.resume=."
+                    f"{stated[:12]}...; {CHOOSE}."
                 )
 
     @cached_property
     def manifest(self) -> dict:
         try:
-            manifest = json.loads((self.path / MANIFEST).read_text())
-            if manifest["format"] == FORMAT:
-                if manifest["manifest_sha256"] != manifest_sha256(manifest):
-                    raise ValueError("its own checksum differs")
-                manifest["sha256"] = {name: str(manifest["sha256"][name]) for name in FILES}
-                kinds = {"step": int, "texts": dict, "parameters": int}
-                manifest |= {name: kind(manifest[name]) for name, kind in kinds.items()}
+            manifest = parse_json(read_text(self.path / MANIFEST, MOST_BYTES[MANIFEST]))
+            if (found := manifest["format"]) != FORMAT or type(found) is not int:
+                raise DamagedCheckpoint(_of_another_format(self.path, found))
+            if manifest["manifest_sha256"] != manifest_sha256(manifest):
+                raise ValueError("its own checksum differs")
+            manifest["sha256"] = {name: str(manifest["sha256"][name]) for name in FILES}
+            for name in ("step", "parameters"):
+                if type(manifest[name]) is not int or not 0 <= manifest[name] < LARGEST:
+                    raise ValueError(f"{name} is {str(manifest[name])[:40]}, and must be a whole number")
+            manifest["texts"] = {split: str(manifest["texts"][split]) for split in ("train", "validation")}
             return manifest
+        except DamagedCheckpoint:
+            raise
         except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
             raise DamagedCheckpoint(
                 f"{self.path} is no sound checkpoint: {MANIFEST} cannot be trusted ({error}); choose another."
@@ -147,33 +113,57 @@ class Checkpoint:
     @cached_property
     def config(self) -> dict:
         try:
-            return OmegaConf.to_container(OmegaConf.load(self.path / CONFIG))
-        except (YAMLError, OSError) as error:
-            raise self._foreign(CONFIG, "plain YAML") from error
+            return read_settings(self.path / CONFIG)
+        except (ValueError, OSError) as error:
+            raise self._foreign(CONFIG, error) from error
 
-    @property
+    @cached_property
     def model_config(self) -> ModelConfig:
-        return typed(ModelConfig, self.config["model"], "model")
+        try:
+            check_sizes(self.config["model"], read_shapes(self.path))
+        except DamagedCheckpoint:
+            raise
+        except ValueError as error:
+            raise self._foreign(CONFIG, error) from error
+        return self._typed(ModelConfig, "model")
 
     @property
     def data_config(self) -> DataConfig:
-        return typed(DataConfig, self.config["data"], "data")
+        return self._typed(DataConfig, "data")
 
     @property
     def tokenizer_config(self) -> TokenizerConfig:
-        return typed(TokenizerConfig, self.config["tokenizer"], "tokenizer")
+        return self._typed(TokenizerConfig, "tokenizer")
+
+    def _typed(self, schema: type, part: str):
+        try:
+            return typed(schema, self.config[part], part)
+        except ValueError as error:
+            raise self._foreign(CONFIG, error) from error
 
     def load_tokenizer(self) -> Tokenizer:
-        return tokenizer_from_json((self.path / TOKENIZER).read_text(encoding="utf-8"))
+        """
+        Raises:
+            DamagedCheckpoint: it is none of this project's.
+        """
+        try:
+            return tokenizer_from_json(read_text(self.path / TOKENIZER, MOST_BYTES[TOKENIZER]))
+        except ValueError as error:
+            raise self._foreign(TOKENIZER, error) from error
 
     def load_model(self, device: str | torch.device = "cpu") -> LanguageModel:
         """The model in evaluation mode.
 
         Raises:
-            DamagedCheckpoint: the weights do not fit the configuration.
+            DamagedCheckpoint: the weights do not fit the configuration; nothing was made of its size then.
         """
-        vocab_size = self.load_tokenizer().vocab_size
-        model = LanguageModel(self.model_config, vocab_size, seed=0)
+        config, vocab_size = self.model_config, self.load_tokenizer().vocab_size
+        try:
+            wanted = expected_shapes(config, vocab_size)
+        except ValueError as error:
+            raise self._foreign(CONFIG, error) from error
+        check_fit(self.path, read_shapes(self.path), wanted)
+        model = LanguageModel(config, vocab_size, seed=0)
         load_weights(model, self.path)
         return model.to(device).eval()
 
@@ -184,15 +174,23 @@ class Checkpoint:
             DamagedCheckpoint: it holds more than numbers, strings, tensors and containers of them.
         """
         try:
-            return torch.load(self.path / STATE, map_location="cpu", weights_only=True)
-        except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
-            raise self._foreign(STATE, "a state of numbers, strings and tensors") from error
+            return read_state(self.path / STATE)
+        except (ValueError, OSError) as error:
+            raise self._foreign(STATE, error) from error
 
-    def _foreign(self, name: str, wanted: str) -> DamagedCheckpoint:
+    def _foreign(self, name: str, error: Exception) -> DamagedCheckpoint:
         return DamagedCheckpoint(
-            f"{self.path / name} is not {wanted}, so this project did not write it, and it is not loaded; "
-            "choose another checkpoint, by runs= or train.resume=."
+            f"{self.path / name} cannot be used: {error}. This version of the project did not write it so; {CHOOSE}."
         )
+
+
+def _of_another_format(path: Path, found: object) -> str:
+    told = f"{path} has checkpoint format {str(found)[:40]}; this version reads format {FORMAT}"
+    if type(found) is int and found > FORMAT:
+        return f"{told}. A newer version wrote it: update the code, or {CHOOSE}."
+    if type(found) is int:
+        return f"{told}. An older version wrote it: evaluate it with the code of its time, or train it anew."
+    return f"{told}. No version wrote that; {CHOOSE}."
 
 
 def typed(schema: type, values: dict, where: str):
@@ -205,37 +203,3 @@ def typed(schema: type, values: dict, where: str):
         return OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(schema), values))
     except OmegaConfBaseException as error:
         raise ValueError(f"{where}: {str(error).splitlines()[0]}") from error
-
-
-def manifest_sha256(manifest: dict) -> str:
-    """Of all that a manifest says but its own hash."""
-    content = {name: value for name, value in manifest.items() if name != "manifest_sha256"}
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-
-
-def _own_tensors(model: LanguageModel) -> dict[str, torch.Tensor]:
-    """Each parameter once, under its first name: tied ones are stored once."""
-    return {name: p.detach().cpu().contiguous() for name, p in model.named_parameters()}
-
-
-def load_weights(model: LanguageModel, checkpoint: Path) -> None:
-    """Fill the parameters of `model`; every tensor must be there, fit, and be used.
-
-    Raises:
-        DamagedCheckpoint: naming the first tensor that is not so.
-    """
-    try:
-        tensors = load_file(checkpoint / MODEL)
-    except SafetensorError as error:
-        raise DamagedCheckpoint(f"{checkpoint / MODEL} is no safetensors file ({error}).") from error
-    parameters = dict(model.named_parameters())
-    for name in sorted(tensors.keys() | parameters.keys()):
-        have, want = (tuple(t[name].shape) if name in t else "nothing" for t in (tensors, parameters))
-        if have != want:
-            raise DamagedCheckpoint(
-                f"{checkpoint / MODEL} does not fit its config.yaml and tokenizer: {name} is {have} in the file and "
-                f"{want} in the model."
-            )
-    with torch.no_grad():
-        for name, parameter in parameters.items():
-            parameter.copy_(tensors[name])

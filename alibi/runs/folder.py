@@ -12,8 +12,10 @@ import torch
 
 from alibi.data import Tokenizer
 from alibi.model import LanguageModel
-from alibi.runs.checkpoint import CONFIG, MANIFEST, Checkpoint, write_checkpoint
-from alibi.runs.files import point
+from alibi.runs.checkpoint import WRITTEN, Checkpoint
+from alibi.runs.files import point, refuse_links_out
+from alibi.runs.layout import CONFIG, MANIFEST
+from alibi.runs.writing import write_checkpoint
 
 
 def step_name(step: int) -> str:
@@ -31,7 +33,8 @@ class RunFolder:
     def saved_steps(self) -> list[int]:
         """Steps with a checkpoint, in order."""
         found = (p.name for p in self.checkpoints.glob("step-*") if not p.is_symlink())
-        return sorted(int(name.removeprefix("step-")) for name in found if name.removeprefix("step-").isdigit())
+        steps = (int(digits) for name in found if (digits := name.removeprefix("step-")).isdecimal())
+        return sorted(step for step in steps if (self.checkpoints / step_name(step)).exists())
 
     def save_checkpoint(
         self,
@@ -43,7 +46,12 @@ class RunFolder:
         texts: dict[str, str],
         weights: dict[str, torch.Tensor] | None = None,
     ) -> None:
-        """Write checkpoints/step-<step> and point `last` to it; see write_checkpoint."""
+        """Write checkpoints/step-<step> and point `last` to it; see write_checkpoint.
+
+        Raises:
+            ValueError: the folder holds a link that leads out of it.
+        """
+        refuse_links_out(self.path, WRITTEN)
         write_checkpoint(self.checkpoints / step_name(step), step, model, state, config, tokenizer, texts, weights)
         point(self.checkpoints / "last", step_name(step))
 
@@ -73,14 +81,28 @@ class RunFolder:
 
 
 def checkpoint_of(path: Path) -> Path:
-    """The checkpoint a path means: itself, or the last one of a run folder."""
-    if (path / MANIFEST).is_file() or path.parent.name == "checkpoints":
+    """The checkpoint a path means: itself, or the last one of a run folder.
+
+    Raises:
+        FileNotFoundError: neither.
+        ValueError: a pointer that leads out of its folder: what is made of that checkpoint would be written there.
+    """
+    if path.parent.name == "checkpoints":
+        return _pointed_to(path)
+    if (path / MANIFEST).is_file():
         return path.resolve()
     if (path / "checkpoints" / "last").is_symlink():
-        return (path / "checkpoints" / "last").resolve()
+        return _pointed_to(path / "checkpoints" / "last")
     if (path / CONFIG).is_file():
         raise FileNotFoundError(f"{path} has no checkpoint yet; train it further, or choose another run with runs=.")
     raise FileNotFoundError(f"{path} is neither a run folder nor a checkpoint folder; give one of them in runs=.")
+
+
+def _pointed_to(path: Path) -> Path:
+    checkpoint = Path(os.path.realpath(path))
+    if path.is_symlink() and checkpoint.parent != Path(os.path.realpath(path.parent)):
+        raise ValueError(f"{path} points to {path.readlink()}, out of its folder; give the checkpoint folder itself.")
+    return checkpoint
 
 
 def resolve_runs(runs: str | Iterable[str], outputs: Path) -> list[Path]:

@@ -24,6 +24,7 @@ from alibi.training.optimizer import build_optimizer, check_warmup
 from alibi.training.parallel import check_same_everywhere, full_state, full_weights, place, spread_state
 from alibi.training.record import Record
 from alibi.training.resume import check_same_text, find_checkpoint, only_process
+from alibi.training.saved_state import check_saved
 from alibi.training.settings import RunConfig
 from alibi.training.state import TrainState
 from alibi.training.stopping import stop_requests
@@ -103,6 +104,8 @@ class Run:
         if checkpoint:
             with procs.together():
                 saved = checkpoint.load_state() if procs.is_main else None
+                if procs.is_main:
+                    check_saved(saved, TrainState(), self.optimizer, checkpoint.path)
             self.state = TrainState.restore(spread_state(saved, self.optimizer, procs), self.optimizer)
             self.source, self.saved_step = RunFolder(checkpoint.run), checkpoint.step
             if self.source.path.resolve() != folder.path.resolve():

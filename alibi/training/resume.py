@@ -5,10 +5,18 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
-import yaml
 from filelock import FileLock, Timeout
 
-from alibi.runs import CONFIG, Checkpoint, DamagedCheckpoint, RunFolder, checkpoint_of, differences, step_name
+from alibi.runs import (
+    CONFIG,
+    Checkpoint,
+    DamagedCheckpoint,
+    RunFolder,
+    checkpoint_of,
+    differences,
+    read_settings,
+    step_name,
+)
 from alibi.training.settings import RunConfig
 
 LOCK = ".lock"
@@ -68,13 +76,9 @@ def _newest_sound(folder: RunFolder, say: Callable[[str], None]) -> Checkpoint |
 
 def _stored_settings(path: Path) -> dict:
     try:
-        stored = yaml.safe_load(path.read_text(encoding="utf-8"))
-        if not isinstance(stored, dict):
-            raise ValueError("it holds no settings")
-        return stored
-    except (yaml.YAMLError, ValueError) as error:
-        reason = str(error).splitlines()[0]
-        raise ValueError(f"{path} cannot be read ({reason}); choose another run_dir.") from error
+        return read_settings(path)
+    except ValueError as error:
+        raise ValueError(f"{path} cannot be read ({error}); choose another run_dir.") from error
 
 
 @contextmanager

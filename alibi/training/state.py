@@ -55,7 +55,7 @@ class TrainState:
 
     @classmethod
     def restore(cls, saved: dict, optimizer: torch.optim.Optimizer) -> "TrainState":
-        """Inverse of `to_dict`; fills the optimizer, of which `saved` holds what this process has."""
+        """Inverse of `to_dict`, of what was checked; fills the optimizer, of which `saved` has this process's part."""
         optimizer.load_state_dict(saved["optimizer"])
         values = {name: value for name, value in saved.items() if name not in ("cursor", "optimizer")}
         return cls(cursor=Cursor(*saved["cursor"]), **values)

@@ -19,7 +19,12 @@ TEXTS = {"train": "0" * 64, "validation": "1" * 64}
 def config_of(model: LanguageModel) -> str:
     """The parts of a run's config.yaml that a checkpoint is rebuilt from."""
     parts = {"model": model.config, "data": DataConfig("stdlib"), "tokenizer": TokenizerConfig("byte")}
-    return OmegaConf.to_yaml(OmegaConf.create({"seed": 0} | {name: asdict(part) for name, part in parts.items()}))
+    rest = {
+        "seed": 0,
+        "train": {"seq_len": 8, "batch_tokens": 64, "max_steps": 1000},
+        "tracking": {"project": "alibi"},
+    }
+    return OmegaConf.to_yaml(OmegaConf.create(rest | {name: asdict(part) for name, part in parts.items()}))
 
 
 @pytest.fixture(scope="session")

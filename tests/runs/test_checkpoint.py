@@ -17,7 +17,8 @@ from alibi.data import DataConfig, TokenizerConfig
 from alibi.data.tokenizers import ByteTokenizer
 from alibi.model import LanguageModel, ModelConfig
 from alibi.runs import Checkpoint, RunFolder, file_sha256, load_model, typed
-from alibi.runs.checkpoint import FORMAT, write_checkpoint
+from alibi.runs.layout import FORMAT
+from alibi.runs.writing import write_checkpoint
 
 
 @pytest.mark.parametrize("method", ["alibi", "sinusoidal", "rotary", "t5", "none"])

@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from alibi.data.tokenizers import WordTokenizer
 from alibi.model import LanguageModel, ModelConfig
 from alibi.runs import Checkpoint, DamagedCheckpoint, file_sha256, load_model, load_weights
-from alibi.runs.checkpoint import manifest_sha256
+from alibi.runs.layout import manifest_sha256
 
 
 def truncate(path: Path) -> None:

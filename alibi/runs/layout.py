@@ -1,0 +1,27 @@
+"""What a checkpoint folder holds, and the error of one that does not."""
+
+import hashlib
+import json
+
+FORMAT = 1
+MODEL, STATE, CONFIG, TOKENIZER, MANIFEST = (
+    "model.safetensors",
+    "training_state.pt",
+    "config.yaml",
+    "tokenizer.json",
+    "manifest.json",
+)
+FILES = (MODEL, STATE, CONFIG, TOKENIZER)
+# Of the files that are read whole before their content is known. Ours have some KiB; a tokenizer of words a few MiB.
+MOST_BYTES = {CONFIG: 2**18, TOKENIZER: 2**26, MANIFEST: 2**20}
+CHOOSE = "choose another checkpoint, by runs= or train.resume="
+
+
+class DamagedCheckpoint(ValueError):
+    """A checkpoint that is missing, cut short, altered, or not of this project's making."""
+
+
+def manifest_sha256(manifest: dict) -> str:
+    """Of all that a manifest says but its own hash."""
+    content = {name: value for name, value in manifest.items() if name != "manifest_sha256"}
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
