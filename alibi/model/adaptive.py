@@ -19,6 +19,7 @@ Legend: B batch, L tokens, T tokens in a row, D d_model, E width of a band, W wo
 
 from collections.abc import Iterator
 from functools import partial
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -61,7 +62,7 @@ class AdaptiveEmbedding(nn.Module):
             )
         self.d_model = d_model
         edges = [0, *cutoffs, vocab_size]
-        self.bands = list(zip(edges, edges[1:], strict=False))  # (first id, id after the last)
+        self.bands = list(pairwise(edges))  # (first id, id after the last)
         widths = [d_model // factor**band for band in range(len(self.bands))]
         sizes = [stop - start for start, stop in self.bands]
         self.words = nn.ModuleList(nn.Embedding(W, E) for W, E in zip(sizes, widths, strict=True))
