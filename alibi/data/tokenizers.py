@@ -54,7 +54,7 @@ class TokenizerConfig:
 
     @property
     def key(self) -> dict:
-        """What a trained tokenizer is known by, beside its text; a setting of later date stands in it where it is set."""
+        """What a trained tokenizer is known by, beside its text; a setting of later date only where it is set."""
         key = {"name": self.name, "vocab_size": self.vocab_size}
         return key if self.pad_to_multiple_of is None else key | {"pad_to_multiple_of": self.pad_to_multiple_of}
 
@@ -163,7 +163,7 @@ class WordTokenizer(Tokenizer):
         return cls(words if vocab_size is None else words[: vocab_size - len(WORD_SPECIALS)])
 
     def padded(self, multiple_of: int) -> "WordTokenizer":
-        """With madeupword0000, madeupword0001, ... at the end, but for those that the text has, until the number fits."""
+        """With madeupword0000, madeupword0001, ... at the end, those that the text has left out, until it fits."""
         words, number = self.words[len(WORD_SPECIALS) :], 0
         while (len(WORD_SPECIALS) + len(words)) % multiple_of:
             made_up, number = f"madeupword{number:04d}", number + 1
