@@ -18,9 +18,10 @@ from functools import cache
 from pathlib import Path
 from typing import TypeVar
 
+from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import CompactHydraException
+from hydra.errors import CompactHydraException, HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -105,6 +106,23 @@ def run_from(composed: DictConfig) -> tuple[RunConfig, Path]:
     folder = Path(config.run_dir) if config.run_dir else Path(config.paths.outputs) / run_name(asdict(config))
     config.run_dir = str(folder)
     return config, folder
+
+
+def run_of(overrides: list[str]) -> RunConfig:
+    """The run that train.py would do, told the same; for scripts. A text that has no folder yet may lack it.
+
+    Raises:
+        ValueError: settings that cannot be.
+    """
+    register()
+    try:
+        with initialize_config_dir(CONFIGS, version_base="1.3"):
+            composed = compose("train", overrides)
+        if composed.data.name == "text" and composed.data.path is None:
+            composed.data.path = "."
+        return run_from(composed)[0]
+    except (HydraException, OmegaConfBaseException) as error:
+        raise ValueError(str(error).splitlines()[0]) from error
 
 
 def evaluation_from(composed: DictConfig) -> EvaluateCommand:

@@ -92,6 +92,7 @@ def _check(model: LanguageModel, slopes: Tensor) -> None:
     if not torch.allclose(torch.tensor(bias.slopes), slopes.cpu(), rtol=1e-6, atol=0):
         raise ValueError(f"the slopes of {position.name} ({bias.slopes}) are not MPT's ({slopes.tolist()}).")
     wanted = {"activation": "gelu", "bias": False, "final_norm": True, "d_ff": 4 * shape.d_model}
+    wanted |= {"adaptive_cutoffs": None}
     for name, value in wanted.items():
         if getattr(shape, name) != value:
             raise ValueError(f"model.{name} ({getattr(shape, name)}) must be {value} for MPT, which has no other.")
