@@ -26,8 +26,8 @@ def check_same_everywhere(what: list, procs: Processes) -> None:
     for rank, theirs in enumerate(procs.gather(what)):
         if theirs != what:
             raise ValueError(
-                f"processes {procs.rank} and {rank} differ in settings or text: {what} and {theirs}; give every node the "
-                "same command, the same files below data.path, and a precision other than auto."
+                f"processes {procs.rank} and {rank} differ in settings or text: {what} and {theirs}; give every node "
+                "the same command, the same files below data.path, and a precision other than auto."
             )
 
 
