@@ -4,12 +4,14 @@ A leaf: imports nothing of this project.
 """
 
 import os
+import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TypeVar
+from uuid import uuid4
 
 import torch
 import torch.distributed as dist
@@ -115,22 +117,29 @@ def processes(device: torch.device) -> Iterator[Processes]:
     Raises:
         LostProcess: another one has ended, and this one cannot go on.
     """
-    number = int(os.environ.get("WORLD_SIZE", "1"))
-    if number == 1:
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         yield Processes(device=device)
         return
     on_gpu = device.type == "cuda"
     if on_gpu:
         torch.cuda.set_device(device)
-    dist.init_process_group("nccl" if on_gpu else "gloo", timeout=PATIENCE, device_id=device if on_gpu else None)
+    store, rank, number = _meeting_point()
+    dist.init_process_group(
+        "nccl" if on_gpu else "gloo",
+        store=store,
+        rank=rank,
+        world_size=number,
+        timeout=PATIENCE,
+        device_id=device if on_gpu else None,
+    )
     # After an error the group is left to the end of the process: to take it down may need the others.
     try:
-        yield Processes(dist.get_rank(), number, device)
+        yield Processes(rank, number, device)
     except RuntimeError as error:
         if not _is_of_the_connection(error):
             raise
         raise LostProcess(
-            f"process {dist.get_rank()} of {number} cannot go on: another one has ended, and the log of its node says "
+            f"process {rank} of {number} cannot go on: another one has ended, and the log of its node says "
             "why. Give the same command again, or torchrun --max-restarts=N, which does so by itself."
         ) from error
     except SystemExit:  # all of them stop, at the same step
@@ -140,13 +149,34 @@ def processes(device: torch.device) -> Iterator[Processes]:
         dist.destroy_process_group()
 
 
+def _meeting_point() -> tuple[dist.Store, int, int]:
+    """Where processes learn each other's addresses; rank and number of them.
+
+    torchrun's store outlives the processes that it starts again, and with it the addresses of dead ones
+    (pytorch issue 135712); its count of restarts is another one on each node. So process 0 names every
+    attempt anew, and gives the name to all that ask now: one that is dead never answers to it.
+    """
+    store, rank, number = next(dist.rendezvous("env://", timeout=PATIENCE))
+    name = uuid4().hex
+    if rank:
+        store.set(f"asks/{rank}", name)
+        name = store.get(f"told/{name}").decode()
+        store.add(f"{name}/came", 1)
+    while rank == 0 and store.add(f"{name}/came", 0) < number - 1:
+        for asking in (f"asks/{other}" for other in range(1, number)):
+            if store.check([asking]):
+                store.set(f"told/{store.get(asking).decode()}", name)
+        time.sleep(0.02)
+    return dist.PrefixStore(name, store), rank, number
+
+
 def _is_of_the_connection(error: RuntimeError) -> bool:
     return isinstance(error, dist.DistError) or "gloo" in str(error).lower()
 
 
 @contextmanager
 def one_message() -> Iterator[None]:
-    """Of all processes of a job, the first that fails says why; the others end without a word, with exit code 1."""
+    """Of all processes of a node, the first that fails says why; the others end without a word, with exit code 1."""
     try:
         yield
         return
@@ -160,11 +190,12 @@ def one_message() -> Iterator[None]:
 
 
 def _is_first_to_fail() -> bool:
-    """Whether no other process of this job, in this attempt, has failed before; alone, it is always the first."""
+    """Whether no other process of this node, in this attempt, has failed before; alone, it is always the first."""
     if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
         return True
     try:
         store, _, _ = next(dist.rendezvous("env://", timeout=timedelta(seconds=10)))
-        return store.add(f"failed/{os.environ.get('TORCHELASTIC_RESTART_COUNT')}", 1) == 1
+        attempt = f"{socket.gethostname()}/{os.getppid()}/{os.environ.get('TORCHELASTIC_RESTART_COUNT')}"
+        return store.add(f"failed/{attempt}", 1) == 1
     except dist.DistError:  # torchrun itself is gone
         return True

@@ -22,15 +22,7 @@ from alibi.training.settings import PathsConfig, TrainSettings
 ROOT = Path(__file__).parents[2]
 STEPS, HALF = 20, 10
 MODES = ("ddp", "fsdp")
-
-
-def torchrun(number, *command, cwd=ROOT, cache=None, restarts=0):
-    start = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={number}"]
-    env = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)} | (
-        {"ALIBI_CACHE": str(cache)} if cache else {}
-    )
-    command = [*start, f"--max-restarts={restarts}", *map(str, command)]
-    return subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, timeout=200)
+ENV = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
 
 
 class Runs:
@@ -60,14 +52,14 @@ class Runs:
         """A run that goes on from the middle of another one."""
         return self.config(parallel, str(self.folder / name / "checkpoints" / f"step-{HALF:08d}"))
 
-    def by(self, number: int, runs: dict[str, RunConfig], *kills: str) -> None:
+    def by(self, *runs: tuple) -> None:
+        """(number of processes, name, config, kills) of each; see runs_of_processes.py."""
         file = self.folder / "runs.pickle"
-        file.write_bytes(pickle.dumps([(config, self.folder / name) for name, config in runs.items()]))
+        file.write_bytes(pickle.dumps([(number, config, self.folder / name, k) for number, name, config, k in runs]))
         script = Path(__file__).with_name("runs_of_processes.py")
-        done = torchrun(number, script, file, *kills, restarts=len(kills))
+        done = subprocess.run([sys.executable, script, file], env=ENV, capture_output=True, text=True, timeout=400)
         assert done.returncode == 0, done.stderr
-        if not kills:
-            assert done.stdout.count("finished ") == len(runs)
+        assert done.stdout.count("finished ") == len(runs)
 
     def by_one(self, name: str, config: RunConfig) -> None:
         train(config, self.folder / name)
@@ -81,15 +73,24 @@ class Runs:
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory, raw_lines) -> Runs:
-    """1, 2 and 4 processes in both modes, and runs that go on from each other's checkpoints."""
+    """1, 2 and 4 processes in both modes, runs that go on from each other's checkpoints, and runs that are killed."""
     folder = tmp_path_factory.mktemp("processes")
     for split in ("train", "valid", "test"):
         (folder / f"wiki.{split}.raw").write_bytes("".join(raw_lines[split]).encode())
     runs = Runs(folder, folder)
     runs.by_one("one", runs.config())
-    runs.by(4, {f"4 {mode}": runs.config(mode) for mode in MODES} | {"1 to 4 fsdp": runs.resumed("one", "fsdp")})
-    pairs = {f"4 {a} to 2 {b}": runs.resumed(f"4 {a}", b) for a, b in (MODES, MODES[::-1])}
-    runs.by(2, {f"2 {mode}": runs.config(mode) for mode in MODES} | pairs)
+    alike = [(number, f"{number} {mode}", runs.config(mode), ()) for number in (4, 2) for mode in MODES]
+    resumed = [
+        (4, "1 to 4 fsdp", runs.resumed("one", "fsdp"), ()),
+        (2, "4 ddp to 2 fsdp", runs.resumed("4 ddp", "fsdp"), ()),
+        (2, "4 fsdp to 2 ddp", runs.resumed("4 fsdp", "ddp"), ()),
+    ]
+    # One that only computes dies behind a checkpoint; before any, and then the one that writes, behind one.
+    killed = [
+        (4, "killed ddp", runs.config("ddp"), ((3, 13),)),
+        (2, "killed fsdp", runs.config("fsdp"), ((1, 7), (0, 13))),
+    ]
+    runs.by(*alike, *resumed, *killed)
     runs.by_one("2 fsdp to 1", runs.resumed("2 fsdp", "fsdp"))
     return runs
 
@@ -141,15 +142,12 @@ def test_a_checkpoint_of_many_has_the_form_of_one(runs, name):
     assert shapes[0] == shapes[1]
 
 
-def test_killed_workers_under_torchrun_change_nothing(runs):
-    """Process 1 dies in the first run, the one that writes in the second; both end with the undisturbed bits."""
-    names = {f"killed {mode}": runs.config(mode) for mode in MODES}
-    runs.by(2, names, "1:7", "0:13")
-    for mode in MODES:
-        assert runs.weights(f"killed {mode}") == runs.weights(f"2 {mode}")
-        assert worst_difference(runs.lines(f"killed {mode}"), runs.lines(f"2 {mode}")) == 0
-        assert RunFolder(runs.folder / f"killed {mode}").saved_steps() == [HALF, STEPS]
-    assert runs.weights("2 ddp") != runs.weights("control")
+@pytest.mark.parametrize(("name", "undisturbed"), [("killed ddp", "4 ddp"), ("killed fsdp", "2 fsdp")])
+def test_killed_workers_change_nothing(runs, name, undisturbed):
+    assert runs.weights(name) == runs.weights(undisturbed)
+    assert worst_difference(runs.lines(name), runs.lines(undisturbed)) == 0
+    assert [line["step"] for line in runs.lines(name)] == list(range(1, STEPS + 1))
+    assert runs.weights(name) != runs.weights("one"), "control: other sums, other bits"
 
 
 def test_what_process_0_alone_finds_wrong_ends_all_with_one_message(corpus, cache, tmp_path):
@@ -159,7 +157,11 @@ def test_what_process_0_alone_finds_wrong_ends_all_with_one_message(corpus, cach
     ]  # fmt: skip
     with only_process(RunFolder(tmp_path / "run")):
         begun = time.monotonic()
-        done = torchrun(2, ROOT / "train.py", *settings, cwd=tmp_path, cache=cache)
+        start = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+        done = subprocess.run(
+            [*start, ROOT / "train.py", *settings], cwd=tmp_path, env=ENV | {"ALIBI_CACHE": str(cache)},
+            capture_output=True, text=True, timeout=200,
+        )  # fmt: skip
     assert done.returncode != 0
     assert time.monotonic() - begun < 60
     assert done.stderr.count("another process is training run") == 1
