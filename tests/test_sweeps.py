@@ -31,7 +31,7 @@ def sweep(tmp_path, corpus, cache):
     return start
 
 
-def wait_for(there, seconds=120):
+def wait_for(there, seconds=300):
     until = time.monotonic() + seconds
     while not there():
         assert time.monotonic() < until
@@ -66,7 +66,7 @@ def test_joblib_a_killed_job_takes_no_other_along(sweep, tmp_path):
     wait_for(lambda: trained(tmp_path, "alibi") and trained(tmp_path, "none"))
     os.kill(job_process(tmp_path, "alibi"), signal.SIGKILL)
     os.kill(job_process(tmp_path, "none"), signal.SIGTERM)
-    assert process.wait(120) == 1
+    assert process.wait(300) == 1
     head, *jobs = lines_of(tmp_path)
     assert "3 jobs: 1 skipped, 1 failed, 1 stopped" in head
     assert "killed by SIGKILL (out of memory?)" in jobs[0]
@@ -81,7 +81,7 @@ def test_submitit_ctrl_c_stops_the_sweep_after_the_step_with_the_list(sweep, tmp
     process = sweep("hydra/launcher=submitit_local", "train.max_steps=100000", "model=alibi")
     wait_for(lambda: trained(tmp_path, "alibi"))
     process.send_signal(signal.SIGINT)
-    assert process.wait(120) == 128 + signal.SIGINT
+    assert process.wait(300) == 128 + signal.SIGINT
     assert "1 jobs: 1 stopped" in lines_of(tmp_path)[0]
     assert list(tmp_path.glob("outputs/alibi-*/checkpoints/step-*"))
     assert {p.name for p in tmp_path.iterdir()} == {"outputs", "corpus", "cache", "log"}

@@ -36,7 +36,9 @@ class Summary(Callback):
 
     def _stop(self, number: int, frame: object) -> None:
         """Signal handler."""
-        if number == signal.SIGINT and (self.sweep.folder / "stop").exists():
+        if (self.sweep.folder / "stop").exists():
+            if number != signal.SIGINT:
+                return
             for process in multiprocessing.active_children():
                 process.kill()
             raise KeyboardInterrupt

@@ -74,6 +74,7 @@ def _work(composed: DictConfig, sweep: Sweep, outcome: Outcome) -> None:
         with plain_errors():
             config, run = run_from(composed)
             outcome.run = str(run)
+            sweep.record(outcome)
             limit = " or train.max_hours" if config.train.max_hours else ""
             first = sweep.claim(run, outcome.number)
             if first == outcome.number:
