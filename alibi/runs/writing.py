@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -48,7 +49,7 @@ def write_checkpoint(
         with _disk_errors(target / MODEL):
             save_file(_own_tensors(model) if weights is None else weights, beside / MODEL)
         with _disk_errors(target / STATE), open(beside / STATE, "wb") as file:
-            torch.save(state, file)
+            torch.save(_alike(state), file)
         for name, text in ((CONFIG, config), (TOKENIZER, tokenizer.to_json())):
             with naming(target / name):
                 (beside / name).write_text(text, encoding="utf-8")
@@ -89,6 +90,15 @@ def _move(beside: Path, target: Path) -> None:
         os.replace(target, aside)
         os.replace(beside, target)
         shutil.rmtree(aside, ignore_errors=True)
+
+
+def _alike(value: object) -> object:
+    """Equal states as equal bytes: a pickle notes which of its texts are one object, and a resumed run has others."""
+    if isinstance(value, dict):
+        return {_alike(name): _alike(inner) for name, inner in value.items()}
+    if type(value) in (list, tuple):
+        return type(value)(_alike(inner) for inner in value)
+    return sys.intern(value) if type(value) is str else value
 
 
 def _own_tensors(model: LanguageModel) -> dict[str, torch.Tensor]:
