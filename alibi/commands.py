@@ -19,8 +19,9 @@ from alibi.evaluation import (
     find_results,
     open_evaluation_text,
 )
+from alibi.interop import HF_PREFIX, open_guest
 from alibi.reporting import Result, draw_perplexity, findings_text, load_results, refusals_text, results_table
-from alibi.runs import Checkpoint, resolve_runs
+from alibi.runs import Checkpoint, Guest, resolve_runs
 from alibi.tracking import TrackingConfig, Wandb
 from alibi.training.settings import PathsConfig
 
@@ -44,8 +45,8 @@ class OtherText:
 class EvaluateCommand:
     """
     Attributes:
-        runs: latest, a run folder, a checkpoint folder, a glob, or a list of these.
-        data: another text, encoded by each run's own tokenizer.
+        runs: latest, a run folder, a checkpoint folder, a glob, hf:PATH_OR_ID for a model of transformers, or a list.
+        data: another text, encoded by each run's own tokenizer; what guests (hf:) are scored on.
         precision: fp32 unless told otherwise.
     """
 
@@ -66,11 +67,11 @@ def evaluate(command: EvaluateCommand) -> None:
         FileNotFoundError, ConnectionError: no run, or no text.
     """
     device = pick_device(command.device)
-    checkpoints = [Checkpoint(path) for path in resolve_runs(command.runs, Path(command.paths.outputs))]
+    checkpoints = wanted_models(command)
     cache, settings = Path(command.paths.cache), command.eval
     texts = [
-        open_evaluation_text(c, command.data.over(c.data_config), settings.split, settings.max_tokens, cache)
-        for c in checkpoints
+        open_evaluation_text(c, data, settings.split, settings.max_tokens, cache)
+        for c, data in zip(checkpoints, wanted_texts(command, checkpoints), strict=True)
     ]
     files: dict[Path, EvaluationText] = {}
     for checkpoint, text in zip(checkpoints, texts, strict=True):
@@ -81,6 +82,45 @@ def evaluate(command: EvaluateCommand) -> None:
     for checkpoint, text in zip(checkpoints, texts, strict=True):
         own = [path for path, scored in files.items() if scored is text]
         track(command.tracking, checkpoint, text, own, figures)
+
+
+def wanted_models(command: EvaluateCommand) -> list[Checkpoint | Guest]:
+    """What `runs` names: checkpoints of runs, then guests.
+
+    Raises:
+        ValueError, FileNotFoundError, ConnectionError: as resolve_runs and open_guest.
+    """
+    outputs = Path(command.paths.outputs)
+    wanted = command.runs if isinstance(command.runs, list) else [command.runs]
+    guests = [one for one in wanted if isinstance(one, str) and one.startswith(HF_PREFIX)]
+    if guests and command.eval.cached:
+        raise ValueError(
+            f"eval.cached is for this project's own key/value cache, which {guests[0]} does not have; remove it."
+        )
+    runs = [one for one in wanted if one not in guests] if guests else command.runs
+    paths = resolve_runs(runs, outputs) if runs or not guests else []
+    return [*(Checkpoint(path) for path in paths), *(open_guest(one, outputs) for one in dict.fromkeys(guests))]
+
+
+def wanted_texts(command: EvaluateCommand, models: list[Checkpoint | Guest]) -> list[DataConfig]:
+    """The text of each: what was asked for over the run's own; a guest has none, and takes that of the runs beside it.
+
+    Raises:
+        ValueError: a guest without a text.
+    """
+    asked = command.data
+    runs = [asked.over(model.data_config) for model in models if isinstance(model, Checkpoint)]
+    guests = len(models) - len(runs)
+    if not guests:
+        return runs
+    if runs and all(text == runs[0] for text in runs):
+        return runs + [runs[0]] * guests
+    if asked.name is None:
+        raise ValueError(
+            "a model of transformers (hf:) has no text of its own, and no one text of runs beside it; say which, "
+            "data=wikitext103 or data=wikitext2 data.path=FOLDER."
+        )
+    return runs + [DataConfig(asked.name, asked.path, asked.pattern)] * guests
 
 
 def show(command: EvaluateCommand, files: dict[Path, EvaluationText]) -> list[Path]:
@@ -133,10 +173,17 @@ def figure_folder(command: EvaluateCommand, results: list[Result]) -> Path:
 
 
 def track(
-    tracking: TrackingConfig, checkpoint: Checkpoint, text: EvaluationText, files: list[Path], figures: list[Path]
+    tracking: TrackingConfig,
+    checkpoint: Checkpoint | Guest,
+    text: EvaluationText,
+    files: list[Path],
+    figures: list[Path],
 ) -> None:
-    """The rows of a checkpoint to its wandb run, as curves over the length and as a table, and the figures."""
-    if tracking.wandb == "disabled":
+    """The rows of a checkpoint to its wandb run, as curves over the length and as a table, and the figures.
+
+    A guest has no run there.
+    """
+    if tracking.wandb == "disabled" or isinstance(checkpoint, Guest):
         return
     own = checkpoint.config["tracking"]
     # The run stays where training put it, unless another place is asked for.
