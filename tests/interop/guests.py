@@ -1,5 +1,7 @@
 """Models of transformers with random weights and a small tokenizer, in a folder; and their nats, computed directly."""
 
+from pathlib import Path
+
 import tokenizers as hf
 import torch
 from tokenizers import decoders, models, pre_tokenizers, trainers
@@ -16,6 +18,12 @@ from transformers import (
     MptConfig,
     PreTrainedTokenizerFast,
 )
+
+from alibi.commands import EvaluateCommand, OtherText, wanted_models, wanted_texts
+from alibi.evaluation import EvaluationSettings, evaluate_checkpoint, open_evaluation_text
+from alibi.reporting import Result, load_results
+from alibi.tracking import TrackingConfig
+from alibi.training.settings import PathsConfig
 
 VOCAB = 300
 END = "<|endoftext|>"
@@ -77,3 +85,15 @@ def direct_nats(folder, lines, length, max_seq_len=None) -> float:
             logits = model(block[:, :-1]).logits[0]
             total += F.cross_entropy(logits.double(), block[0, 1:], reduction="sum").item()
     return total
+
+
+def evaluated(runs, outputs, cache, text=None, precision="fp32", **settings) -> list[Result]:
+    """What evaluate.py does, up to the result files."""
+    asked = EvaluationSettings(**settings)
+    paths = PathsConfig(str(outputs), str(cache))
+    command = EvaluateCommand(runs, asked, text or OtherText(), TrackingConfig("disabled"), paths, "cpu", precision)
+    models, files = wanted_models(command), []
+    for model, data in zip(models, wanted_texts(command, models), strict=True):
+        text = open_evaluation_text(model, data, asked.split, asked.max_tokens, Path(cache))
+        files += evaluate_checkpoint(model, text, asked, torch.device("cpu"), precision)
+    return load_results(files)
