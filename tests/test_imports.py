@@ -26,7 +26,7 @@ ALLOWED = {
     "evaluation": BELOW | {"data"} | LEAVES,
     "training": BELOW | {"data", "evaluation"} | LEAVES,
     "generation": BELOW | LEAVES,
-    "interop": BELOW | LEAVES,
+    "interop": BELOW | {"data"} | LEAVES,
     "reporting": set(),
     # What an entry calls, where rooms meet that do not know each other.
     "commands": BELOW | {"data", "evaluation", "training", "generation", "interop", "reporting"} | LEAVES,

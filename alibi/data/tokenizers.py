@@ -87,6 +87,11 @@ class Tokenizer(ABC):
     def encode(self, lines: list[str]) -> list[list[int]]:
         """Ids of each line, its line end included."""
 
+    @property
+    def first_input(self) -> int:
+        """What stands before the first token of a stream."""
+        return self.end_of_text
+
     def encode_prompt(self, text: str) -> list[int]:
         """Ids of a text that is to be continued: its last line goes on where it has no line end."""
         return [token for line in self.encode(io.StringIO(text, newline="\n").readlines()) for token in line]

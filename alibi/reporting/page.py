@@ -104,7 +104,7 @@ def _summary(study: Study) -> str:
         return "None of the result files given could be put beside another; the reasons stand below."
     part = study.sets[0]
     methods = list(dict.fromkeys(run.result.method for run in part.runs))
-    trained = sorted({run.result.seq_len for run in part.runs})
+    trained = sorted({run.result.seq_len for run in part.runs} - {None})
     data = part.content["data"]
     counts = ", ".join(f"{data[unit]:,} {unit}" for unit in ("words", "bytes") if data.get(unit))
     text = (
