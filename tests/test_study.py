@@ -150,6 +150,6 @@ def test_killed_twice_a_study_ends_with_the_report_of_one_left_alone(tmp_path, m
         monkeypatch.setattr(sys, "argv", [name, *more])
         runpy.run_path(name, run_name="__main__")
     assert torture_study.differences(alone, killed) == []
-    path = next(killed.glob("runs/*/evaluation/*.json"))
+    path = next(killed.glob("runs/*-tiny-*/evaluation/*.json"))
     path.write_text(path.read_text().replace('"length": 32', '"length": 33', 1))
     assert torture_study.differences(alone, killed) == [f"{path.name} of {path.parents[1].name} differs"]
