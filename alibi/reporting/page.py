@@ -9,6 +9,7 @@ from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 from alibi.reporting import words
+from alibi.reporting.beside import beside_rows
 from alibi.reporting.page_data import Detail, page_data
 from alibi.reporting.published import PUBLISHED, WARNING
 from alibi.reporting.settings import made_with, setting_rows, what_lacks
@@ -144,6 +145,7 @@ def _set(part: ResultSet, short: str) -> Mapping:
         "title": part.title,
         "content": part.content,
         "results": [(metric, result_rows(part, metric), order_rows(part, metric)) for metric in part.metrics],
+        "beside": beside_rows(part),
         "far": far_rows(part),
         "crossings": [pair for pair in part.content["crossings"] if pair["at"]],
         "stride": part.content["protocol"].partition("stride-")[2],
