@@ -247,5 +247,6 @@ def compare(wanted: Sequence[str]) -> tuple[list[Result], dict]:
     if len(runs) > 1 and not any(pair["lengths"] for part in comparison["sets"] for pair in part["pairs"]):
         notes = [part["note"] for part in comparison["sets"] if len(part["runs"]) > 1]
         reasons = "\n".join([*notes, refusals_text(results, comparison)])
-        raise ValueError(f"no two of these {len(runs)} runs may be compared:\n{reasons}")
+        files = ", ".join(str(result.path) for result in results)
+        raise ValueError(f"no two of these {len(runs)} runs may be compared ({files}):\n{reasons}")
     return results, comparison
