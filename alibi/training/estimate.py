@@ -1,8 +1,8 @@
 """What a run will cost: memory of one process, and days, from a short measured run of a few of its layers.
 
-Memory and time grow in a line with layers and with sequences of a micro-batch, so that one and two of
-each say what any number costs: no machine need hold the whole model. What the backward pass keeps is
-counted as it is held, in the run's own precision.
+Memory and time grow in a line with layers, and memory with tokens (attention keeps nothing of length
+times length), so that a little of each says what any number costs: no machine need hold the whole
+model. What the backward pass keeps is counted as it is held, in the run's own precision.
 """
 
 import statistics
@@ -23,6 +23,7 @@ FLOAT32 = 4
 # State of the optimizer, in numbers a parameter.
 OPTIMIZER_NUMBERS = {"adamw": 2, "nag": 1}
 # Of a timed pass: enough to keep the machine busy.
+MEMORY_TOKENS = 256  # of the shorter of the two passes whose memory is counted
 TIMED_RUNS, TIMED_TOKENS = 3, {"cpu": 512, "cuda": 8192}
 
 
@@ -71,12 +72,13 @@ def estimate(config: RunConfig, vocab_size: int, device: torch.device, measure_t
     count, num_layers = whole.count_parameters(), config.model.num_layers
     saved: dict[tuple[int, int], int] = {}
     seconds: dict[int, float] = {}
+    length = min(config.train.seq_len, MEMORY_TOKENS)
     timed = max(1, TIMED_TOKENS[device.type] // config.train.seq_len)
     for layers in (1, 2):
         model = LanguageModel(replace(config.model, num_layers=layers), vocab_size, seed=0).to(device).train()
         model.transformer.skip_far_keys = config.train.skip_far_keys
         for sequences in (1, 2):
-            ids = drawn_ids(vocab_size, sequences, config.train.seq_len).to(device)
+            ids = drawn_ids(vocab_size, sequences, length).to(device)
             saved[layers, sequences] = saved_bytes(model, ids, config.precision)
         if measure_time:
             ids = drawn_ids(vocab_size, timed, config.train.seq_len).to(device)
@@ -89,7 +91,7 @@ def estimate(config: RunConfig, vocab_size: int, device: torch.device, measure_t
         largest_block=sum(p.numel() for p in whole.transformer.blocks[0].parameters()),
         optimizer_bytes=FLOAT32 * OPTIMIZER_NUMBERS[config.optimizer.name] * count.total,
         saved_fixed=round(at(num_layers, fixed)),
-        saved_sequence=round(at(num_layers, a_sequence)),
+        saved_sequence=round(at(num_layers, a_sequence) * config.train.seq_len / length),
         seconds_sequence=at(num_layers, seconds) if measure_time else None,
     )
 

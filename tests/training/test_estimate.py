@@ -10,12 +10,14 @@ import torch
 
 from alibi.config import run_of
 from alibi.model import LanguageModel
+from alibi.positions import Position
 from alibi.training.estimate import OPTIMIZER_NUMBERS, at, drawn_ids, estimate, saved_bytes
 from alibi.training.optimizer import OptimizerConfig, build_optimizer
 
 ROOT = Path(__file__).parents[2]
 CPU = torch.device("cpu")
 IDS = 500
+METHODS = sorted(Position.registry)
 SMALL = [
     "experiment=paper_small",
     "device=cpu",
@@ -23,6 +25,17 @@ SMALL = [
     "model.adaptive_cutoffs=[50,200]",
     "train.seq_len=32",
 ]
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_memory_of_a_long_sequence_is_that_of_its_tokens(method):
+    """No method keeps anything of length times length."""
+    config = run_of([*SMALL, f"model={method}", "train.seq_len=1024", "train.batch_tokens=1024", "model.num_layers=2"])
+    costs = estimate(config, IDS, CPU, measure_time=False)
+    model = LanguageModel(config.model, IDS, seed=0).train()
+    held = saved_bytes(model, drawn_ids(IDS, 1, 1024), "fp32")
+    assert costs.activation_bytes(1) == pytest.approx(held, rel=0.03)
+    assert held < 2 * 4 * config.model.num_heads * 1024**2, "control: what two layers' attention weights would be"
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
