@@ -15,6 +15,7 @@ from tokenizers import Regex, decoders, models, normalizers, pre_tokenizers, pro
 
 from alibi.data import Tokenizer
 from alibi.data.tokenizers import BYTES, END_OF_TEXT
+from alibi.interop.huggingface import quiet_transformers
 from alibi.interop.mpt import to_mpt
 from alibi.runs import Checkpoint
 
@@ -50,8 +51,9 @@ def export_run(checkpoint: Checkpoint, out: Path, max_length: int | None = None)
     beside = out.with_name(f".{out.name}.partial")
     shutil.rmtree(beside, ignore_errors=True)
     try:
-        model.save_pretrained(beside)
-        theirs.save_pretrained(beside)
+        with quiet_transformers():
+            model.save_pretrained(beside)
+            theirs.save_pretrained(beside)
         out.parent.mkdir(parents=True, exist_ok=True)
         beside.replace(out)
     finally:

@@ -78,8 +78,8 @@ class GuestModel:
         ids = torch.zeros(1, length, dtype=torch.long, device=self.model.device)
         try:
             self.nats(ids, ids[:, -1:], length - 1)
-        except (IndexError, RuntimeError, ValueError) as error:
-            if "memory" in str(error).lower():  # scoring says so itself
+        except (IndexError, RuntimeError, ValueError, MemoryError) as error:
+            if isinstance(error, MemoryError) or "memory" in str(error).lower():  # scoring says so itself
                 return None
             return f"too long: above {self.stated_by} ({self.stated}) the model fails, {str(error).splitlines()[0]}"
         return None

@@ -47,9 +47,10 @@ def weight_files(folder: Path) -> list[Path]:
     return safe or sorted(folder.glob("pytorch_model*.bin"))
 
 
-def weights_sha256(folder: Path) -> str:
-    """Of the names and contents of the files with the weights."""
-    lines = "".join(f"{file_sha256(file)}  {file.name}\n" for file in weight_files(folder))
+def model_sha256(folder: Path) -> str:
+    """Of the names and contents of the files with weights and configuration: rotary angles are in the latter."""
+    files = [*weight_files(folder), folder / "config.json"]
+    lines = "".join(f"{file_sha256(file)}  {file.name}\n" for file in files)
     return hashlib.sha256(lines.encode()).hexdigest()
 
 

@@ -17,7 +17,7 @@ from torch import nn
 
 from alibi.interop.guest_model import GuestModel, position_table, stated_length
 from alibi.interop.guest_tokenizer import GuestTokenizer, load_tokenizer
-from alibi.interop.hub import model_folder, weight_files, weights_sha256
+from alibi.interop.hub import model_folder, model_sha256, weight_files
 from alibi.runs import Guest, OpenModel
 
 if TYPE_CHECKING:
@@ -30,10 +30,10 @@ PREFIX = "hf:"
 class HuggingFaceModel(Guest):
     """
     Attributes:
-        run: <outputs>/hf-<name>-<8 hex of the weights>.
+        run: <outputs>/hf-<name>-<8 hex of the model>.
         source: path or id, as given.
         folder: where its files are.
-        sha256: of the weights.
+        sha256: of weights and configuration.
     """
 
     run: Path
@@ -146,7 +146,7 @@ def open_guest(name: str, outputs: Path) -> HuggingFaceModel:
                 "next token. Give a model that AutoModelForCausalLM loads."
             )
         tokenizer = load_tokenizer(folder, source)
-    sha256 = weights_sha256(folder)
+    sha256 = model_sha256(folder)
     run = outputs / f"hf-{short_name(source)}-{sha256[:8]}"
     return HuggingFaceModel(run, source, folder, sha256, config, tokenizer)
 
