@@ -1,6 +1,8 @@
 """What several tests lean on: the real WikiText where it is at hand, a small text like it, token streams, a model."""
 
+import importlib
 import random
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -134,3 +136,25 @@ def small_run(corpus: Path, cache: Path, tmp_path: Path) -> Callable[..., RunCon
         )
 
     return make
+
+
+@pytest.fixture
+def command(monkeypatch, capsys, tmp_path, cache):
+    """Run an entry as the command line does, in this process; returns exit code and what it printed."""
+    monkeypatch.syspath_prepend(Path(__file__).parents[1])
+    monkeypatch.setenv("ALIBI_CACHE", str(cache))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
+
+    def run(entry, *overrides):
+        monkeypatch.setattr(sys, "argv", [f"{entry}.py", *overrides])
+        capsys.readouterr()
+        try:
+            importlib.import_module(entry).main()
+            code = 0
+        except SystemExit as stop:
+            code = stop.code
+        printed = capsys.readouterr()
+        return code, printed.out + printed.err
+
+    return run

@@ -1,37 +1,8 @@
 """What a user gets wrong: one message with the value and the remedy, exit code 1, no traceback, nothing lost."""
 
-import importlib
-import sys
-from pathlib import Path
-
 import pytest
 
 from alibi.training import train
-
-ROOT = Path(__file__).parents[1]
-
-
-@pytest.fixture
-def command(monkeypatch, capsys, tmp_path, cache):
-    """Run an entry as the command line does, in this process; returns exit code and what it printed."""
-    monkeypatch.syspath_prepend(ROOT)
-    monkeypatch.setenv("ALIBI_CACHE", str(cache))
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
-
-    def run(entry, *overrides):
-        monkeypatch.setattr(sys, "argv", [f"{entry}.py", *overrides])
-        capsys.readouterr()
-        try:
-            importlib.import_module(entry).main()
-            code = 0
-        except SystemExit as stop:
-            code = stop.code
-        printed = capsys.readouterr()
-        return code, printed.out + printed.err
-
-    return run
-
 
 BASE = ["tracking.wandb=disabled", "device=cpu", "size=tiny", "train.max_steps=1"]
 

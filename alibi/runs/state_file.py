@@ -17,7 +17,7 @@ import torch
 
 from alibi.foreign import check_file
 
-MOST_PICKLE_BYTES, MOST_RECORDS, MOST_VALUES = 2**22, 2**17, 2**20
+MOST_PICKLE_BYTES, MOST_RECORDS, MOST_VALUES = 2**22, 2**17, 2**17
 STORAGES = ("Double", "Float", "Half", "BFloat16", "Long", "Int", "Short", "Char", "Byte", "Bool")
 MAY_NAME = {f"torch {name}Storage" for name in STORAGES}
 MAY_NAME |= {"collections OrderedDict", "torch._utils _rebuild_tensor_v2"}

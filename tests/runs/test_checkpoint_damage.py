@@ -10,13 +10,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from checkpoint_content import FILES
+from checkpoint_content import FILES, edit_manifest, sign_again
 from safetensors.torch import load_file, save_file
 
 from alibi.data.tokenizers import WordTokenizer
 from alibi.model import LanguageModel, ModelConfig
-from alibi.runs import Checkpoint, DamagedCheckpoint, file_sha256, load_model, load_weights
-from alibi.runs.layout import manifest_sha256
+from alibi.runs import Checkpoint, DamagedCheckpoint, load_model, load_weights
 
 
 def truncate(path: Path) -> None:
@@ -67,18 +66,12 @@ def test_a_garbled_manifest_is_named(saved: Path, content: bytes) -> None:
         Checkpoint(saved)
 
 
-def edit_manifest(path: Path, **changes) -> None:
-    manifest = json.loads((path / "manifest.json").read_text())
-    manifest |= changes
-    manifest = {k: v for k, v in manifest.items() if v is not None}
-    manifest["manifest_sha256"] = manifest_sha256(manifest)
-    (path / "manifest.json").write_text(json.dumps(manifest))
-
-
-@pytest.mark.parametrize("found", [0, 2, "1"])
-def test_another_format_is_refused(saved: Path, found: object) -> None:
+@pytest.mark.parametrize(
+    ("found", "remedy"), [(0, "with the code of its time"), (2, "update the code"), ("1", "No version wrote that")]
+)
+def test_another_format_is_refused_with_what_to_do(saved: Path, found: object, remedy: str) -> None:
     edit_manifest(saved, format=found)
-    with pytest.raises(DamagedCheckpoint, match=rf"format {found}; this version reads format 1"):
+    with pytest.raises(DamagedCheckpoint, match=rf"format {found}; this version reads format 1\..*{remedy}"):
         Checkpoint(saved)
 
 
@@ -101,11 +94,6 @@ def test_a_manifest_that_lacks_something_is_refused(saved: Path, name: str) -> N
 def test_a_folder_that_is_not_there_is_damaged_too(tmp_path: Path) -> None:
     with pytest.raises(DamagedCheckpoint, match="step-00000001 is no sound checkpoint"):
         Checkpoint(tmp_path / "checkpoints" / "step-00000001")
-
-
-def sign_again(path: Path) -> None:
-    """Make the checksums fit what the files now hold, as an attacker would."""
-    edit_manifest(path, sha256={name: file_sha256(path / name) for name in FILES})
 
 
 def weights_of(path: Path) -> dict[str, torch.Tensor]:
