@@ -183,7 +183,8 @@ def result_head(
 ) -> dict:
     """What a result file says of weights, text and protocol."""
     tokens, made_with = text.tokens, environment(device)
-    made_with["packages"] |= model.packages
+    if model.packages:
+        made_with["packages"] |= model.packages
     return {
         "schema": SCHEMA,
         "checkpoint": model.about,
