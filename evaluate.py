@@ -5,13 +5,14 @@ from omegaconf import DictConfig
 
 from alibi.commands import evaluate
 from alibi.config import CONFIGS, evaluation_from, plain_errors, register
+from alibi.processes import one_message
 
 register()
 
 
 @hydra.main(config_path=CONFIGS, config_name="evaluate", version_base="1.3")
 def main(composed: DictConfig) -> None:
-    with plain_errors():
+    with one_message(), plain_errors():
         evaluate(evaluation_from(composed))
 
 

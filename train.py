@@ -4,6 +4,8 @@ import hydra
 from omegaconf import DictConfig
 
 from alibi.config import CONFIGS, plain_errors, register, run_from
+from alibi.processes import one_message
+from alibi.sweeps import is_sweep, run_job
 from alibi.training import train
 
 register()
@@ -11,7 +13,9 @@ register()
 
 @hydra.main(config_path=CONFIGS, config_name="train", version_base="1.3")
 def main(composed: DictConfig) -> str:
-    with plain_errors():
+    if is_sweep():
+        return run_job(composed)
+    with one_message(), plain_errors():
         return train(*run_from(composed))
 
 

@@ -19,8 +19,10 @@ from alibi.evaluation import (
     find_results,
     open_evaluation_text,
 )
+from alibi.interop import HF_PREFIX, open_guest
+from alibi.processes import Processes, processes
 from alibi.reporting import Result, draw_perplexity, findings_text, load_results, refusals_text, results_table
-from alibi.runs import Checkpoint, resolve_runs
+from alibi.runs import Checkpoint, Guest, resolve_runs
 from alibi.tracking import TrackingConfig, Wandb
 from alibi.training.settings import PathsConfig
 
@@ -44,8 +46,8 @@ class OtherText:
 class EvaluateCommand:
     """
     Attributes:
-        runs: latest, a run folder, a checkpoint folder, a glob, or a list of these.
-        data: another text, encoded by each run's own tokenizer.
+        runs: latest, a run folder, a checkpoint folder, a glob, hf:PATH_OR_ID for a model of transformers, or a list.
+        data: another text, encoded by each run's own tokenizer; what guests (hf:) are scored on.
         precision: fp32 unless told otherwise.
     """
 
@@ -65,22 +67,74 @@ def evaluate(command: EvaluateCommand) -> None:
         ValueError: settings that cannot be, or a damaged checkpoint; found before anything is scored.
         FileNotFoundError, ConnectionError: no run, or no text.
     """
-    device = pick_device(command.device)
-    checkpoints = [Checkpoint(path) for path in resolve_runs(command.runs, Path(command.paths.outputs))]
-    cache, settings = Path(command.paths.cache), command.eval
-    texts = [
-        open_evaluation_text(c, command.data.over(c.data_config), settings.split, settings.max_tokens, cache)
-        for c in checkpoints
-    ]
+    with processes(pick_device(command.device)) as procs:
+        models, texts, files = _evaluate_all(command, procs)
+        if procs.is_main:
+            figures = show(command, files)
+            for model, text in zip(models, texts, strict=True):
+                own = [path for path, scored in files.items() if scored is text]
+                track(command.tracking, model, text, own, figures)
+
+
+def _evaluate_all(
+    command: EvaluateCommand, procs: Processes
+) -> tuple[list[Checkpoint | Guest], list[EvaluationText], dict[Path, EvaluationText]]:
+    """Checkpoints and guests, the text of each, and the result files with the text that each is of."""
+    with procs.together():
+        models = wanted_models(command) if procs.is_main else []
+    models = procs.from_main(models)  # a run that goes on may move its pointers
+    cache, settings, quiet = Path(command.paths.cache), command.eval, not procs.is_main
+    with procs.together():
+        texts = [
+            open_evaluation_text(model, data, settings.split, settings.max_tokens, cache, quiet)
+            for model, data in zip(models, wanted_texts(command, models), strict=True)
+        ]
     files: dict[Path, EvaluationText] = {}
-    for checkpoint, text in zip(checkpoints, texts, strict=True):
-        print(f"{checkpoint.path}: {len(text.tokens):,} tokens of {text.tokens.text['name']} {settings.split}")
-        paths = evaluate_checkpoint(checkpoint, text, settings, device, command.precision)
-        files |= dict.fromkeys(paths, text)
-    figures = show(command, files)
-    for checkpoint, text in zip(checkpoints, texts, strict=True):
-        own = [path for path, scored in files.items() if scored is text]
-        track(command.tracking, checkpoint, text, own, figures)
+    for model, text in zip(models, texts, strict=True):
+        if procs.is_main:
+            print(f"{model.path}: {len(text.tokens):,} tokens of {text.tokens.text['name']} {settings.split}")
+        written = evaluate_checkpoint(model, text, settings, procs.device, command.precision, procs=procs)
+        files |= dict.fromkeys(written, text)
+    return models, texts, files
+
+
+def wanted_models(command: EvaluateCommand) -> list[Checkpoint | Guest]:
+    """What `runs` names: checkpoints of runs, then guests.
+
+    Raises:
+        ValueError, FileNotFoundError, ConnectionError: as resolve_runs and open_guest.
+    """
+    outputs = Path(command.paths.outputs)
+    wanted = command.runs if isinstance(command.runs, list) else [command.runs]
+    guests = [one for one in wanted if isinstance(one, str) and one.startswith(HF_PREFIX)]
+    if guests and command.eval.cached:
+        raise ValueError(
+            f"eval.cached is for this project's own key/value cache, which {guests[0]} does not have; remove it."
+        )
+    runs = [one for one in wanted if one not in guests] if guests else command.runs
+    paths = resolve_runs(runs, outputs) if runs or not guests else []
+    return [*(Checkpoint(path) for path in paths), *(open_guest(one, outputs) for one in dict.fromkeys(guests))]
+
+
+def wanted_texts(command: EvaluateCommand, models: list[Checkpoint | Guest]) -> list[DataConfig]:
+    """The text of each: what was asked for over the run's own; a guest has none, and takes that of the runs beside it.
+
+    Raises:
+        ValueError: a guest without a text.
+    """
+    asked = command.data
+    runs = [asked.over(model.data_config) for model in models if isinstance(model, Checkpoint)]
+    guests = len(models) - len(runs)
+    if not guests:
+        return runs
+    if runs and all(text == runs[0] for text in runs):
+        return runs + [runs[0]] * guests
+    if asked.name is None:
+        raise ValueError(
+            "a model of transformers (hf:) has no text of its own, and no one text of runs beside it; say which, "
+            "data=wikitext103 or data=wikitext2 data.path=FOLDER."
+        )
+    return runs + [DataConfig(asked.name, asked.path, asked.pattern)] * guests
 
 
 def show(command: EvaluateCommand, files: dict[Path, EvaluationText]) -> list[Path]:
@@ -133,10 +187,17 @@ def figure_folder(command: EvaluateCommand, results: list[Result]) -> Path:
 
 
 def track(
-    tracking: TrackingConfig, checkpoint: Checkpoint, text: EvaluationText, files: list[Path], figures: list[Path]
+    tracking: TrackingConfig,
+    checkpoint: Checkpoint | Guest,
+    text: EvaluationText,
+    files: list[Path],
+    figures: list[Path],
 ) -> None:
-    """The rows of a checkpoint to its wandb run, as curves over the length and as a table, and the figures."""
-    if tracking.wandb == "disabled":
+    """The rows of a checkpoint to its wandb run, as curves over the length and as a table, and the figures.
+
+    A guest has no run there.
+    """
+    if tracking.wandb == "disabled" or isinstance(checkpoint, Guest):
         return
     own = checkpoint.config["tracking"]
     # The run stays where training put it, unless another place is asked for.
@@ -186,5 +247,6 @@ def compare(wanted: Sequence[str]) -> tuple[list[Result], dict]:
     if len(runs) > 1 and not any(pair["lengths"] for part in comparison["sets"] for pair in part["pairs"]):
         notes = [part["note"] for part in comparison["sets"] if len(part["runs"]) > 1]
         reasons = "\n".join([*notes, refusals_text(results, comparison)])
-        raise ValueError(f"no two of these {len(runs)} runs may be compared:\n{reasons}")
+        files = ", ".join(str(result.path) for result in results)
+        raise ValueError(f"no two of these {len(runs)} runs may be compared ({files}):\n{reasons}")
     return results, comparison

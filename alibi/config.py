@@ -1,14 +1,16 @@
-"""Typed settings for the entries: with train.py and evaluate.py the only place that knows Hydra.
+"""Typed settings for the entries: with sweeps/, train.py and evaluate.py the only place that knows Hydra.
 
 Hydra composes YAML and command line; here the result is checked against the dataclasses and turned
 into them, and what a user did wrong becomes one message instead of a traceback.
 """
 
 import atexit
+import os
 import shutil
 import signal
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -16,9 +18,10 @@ from functools import cache
 from pathlib import Path
 from typing import TypeVar
 
+from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import CompactHydraException
+from hydra.errors import CompactHydraException, HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -35,8 +38,16 @@ T = TypeVar("T")
 
 
 @cache
-def scratch_folder() -> str:
-    """Where Hydra may put what it insists on writing in a sweep; gone when the process ends."""
+def scratch_folder(launcher: str = "", outputs: str = "outputs") -> str:
+    """Where Hydra may put what it insists on writing in a sweep; gone when the process ends.
+
+    Except with submitit, whose jobs may run on other machines: theirs is `<outputs>/.sweeps/<date>-<process>`, which
+    all nodes see if they see the outputs, and stays, as the jobs' output is there. `runs=` and the report pass it over.
+    """
+    if "submitit" in launcher:
+        folder = Path(outputs).absolute() / ".sweeps" / f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
+        folder.mkdir(parents=True)
+        return str(folder)
     folder = tempfile.mkdtemp(prefix="alibi-hydra-")
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return folder
@@ -95,6 +106,23 @@ def run_from(composed: DictConfig) -> tuple[RunConfig, Path]:
     folder = Path(config.run_dir) if config.run_dir else Path(config.paths.outputs) / run_name(asdict(config))
     config.run_dir = str(folder)
     return config, folder
+
+
+def run_of(overrides: list[str]) -> RunConfig:
+    """The run that train.py would do, told the same; for scripts. A text that has no folder yet may lack it.
+
+    Raises:
+        ValueError: settings that cannot be.
+    """
+    register()
+    try:
+        with initialize_config_dir(CONFIGS, version_base="1.3"):
+            composed = compose("train", overrides)
+        if composed.data.name == "text" and composed.data.path is None:
+            composed.data.path = "."
+        return run_from(composed)[0]
+    except (HydraException, OmegaConfBaseException) as error:
+        raise ValueError(str(error).splitlines()[0]) from error
 
 
 def evaluation_from(composed: DictConfig) -> EvaluateCommand:

@@ -199,7 +199,8 @@ class Wandb:
             self.run = None
             reason = str(error).splitlines()[0] if str(error) else ""
             warnings.warn(
-                f"wandb failed and is left out from here on ({type(error).__name__}: {reason}); metrics.jsonl goes on.",
+                f"wandb failed and is left out from here on ({type(error).__name__}: {reason}); metrics.jsonl goes on. "
+                "tracking.wandb=offline needs no network.",
                 stacklevel=2,
             )
 

@@ -2,10 +2,12 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
+import benchmark
 import pytest
 
 ROOT = Path(__file__).parents[1]
@@ -13,14 +15,14 @@ SHAPE = ["--layers", "1", "--d-model", "32", "--heads", "4", "--vocab-size", "64
 PEERS = ["MPT (ALiBi)", "x-transformers (ALiBi, flash)"]
 
 
-def benchmark(*arguments) -> subprocess.CompletedProcess:
+def run_benchmark(*arguments) -> subprocess.CompletedProcess:
     command = [sys.executable, ROOT / "scripts" / "benchmark.py", *map(str, arguments), *SHAPE]
     env = {**os.environ, "OMP_NUM_THREADS": "1"}
     return subprocess.run(command, capture_output=True, text=True, timeout=200, env=env)
 
 
 def test_a_short_benchmark(tmp_path):
-    done = benchmark("--out", tmp_path, "--lengths", 64, 1024, "--rounds", 1, "--methods", "alibi", "none",
+    done = run_benchmark("--out", tmp_path, "--lengths", 64, 1024, "--rounds", 1, "--methods", "alibi", "none",
                      "--peers", *PEERS, "--peers-up-to", 64, "--no-memory")  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     report = json.loads((tmp_path / "benchmark.json").read_text())
@@ -47,7 +49,7 @@ def test_a_short_benchmark(tmp_path):
 
 
 def test_memory_is_of_a_process_of_its_own(tmp_path):
-    done = benchmark("--out", tmp_path, "--lengths", 64, "--rounds", 1, "--methods", "none", "--sections", "train")
+    done = run_benchmark("--out", tmp_path, "--lengths", 64, "--rounds", 1, "--methods", "none", "--sections", "train")
     assert done.returncode == 0, done.stdout + done.stderr
     row, limit = json.loads((tmp_path / "benchmark.json").read_text())["rows"]
     assert row["peak_memory_mib"] > 0
@@ -64,9 +66,15 @@ def test_memory_is_of_a_process_of_its_own(tmp_path):
         (["--sections", "train", "--run", "x"], "--run is for the section evaluation"),
     ],
 )
-def test_a_wrong_option_is_refused(tmp_path, arguments, message):
-    done = benchmark("--out", tmp_path / "out", *arguments)
+def test_a_wrong_option_is_refused(tmp_path, monkeypatch, arguments, message):
+    monkeypatch.setattr("sys.argv", ["benchmark.py", "--out", str(tmp_path), *map(str, arguments)])
+    with pytest.raises(ValueError, match=re.escape(message)):
+        benchmark.check(benchmark.parse())
+
+
+def test_a_refusal_is_a_message_and_leaves_nothing(tmp_path):
+    done = run_benchmark("--out", tmp_path / "out", "--rounds", 0)
     assert done.returncode == 1
-    assert message in done.stderr
+    assert "error: --rounds (0) must be at least 1" in done.stderr
     assert "Traceback" not in done.stderr
     assert not (tmp_path / "out").exists()

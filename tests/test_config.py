@@ -70,10 +70,12 @@ def test_data_and_tokenizers_compose(data, tokenizer):
 
 @pytest.mark.parametrize("experiment", names("experiment"))
 def test_experiments_compose_and_begin_with_their_command(experiment):
-    assert "# python train.py" in (FOLDER / "experiment" / f"{experiment}.yaml").read_text()
+    settings = (FOLDER / "experiment" / f"{experiment}.yaml").read_text()
+    assert "# python train.py" in settings
+    own_text = ["data.path=texts"] if "override /data: text\n" in settings else []
     register()
     with initialize_config_dir(CONFIGS, version_base="1.3"):
-        run_from(compose("train", [f"experiment={experiment}", "device=cpu"]))
+        run_from(compose("train", [f"experiment={experiment}", "device=cpu", *own_text]))
 
 
 def test_precision_is_settled_before_the_name():

@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from alibi.data.text import Line, Text, in_batches
 from alibi.data.token_file import FORMAT, TokenFile, TokenFileWriter, open_token_file
-from alibi.data.tokenizers import TOKENIZERS, Tokenizer, TokenizerConfig, tokenizer_from_json
+from alibi.data.tokenizers import Tokenizer, TokenizerConfig, tokenizer_from_json
 from alibi.faults import naming
 from alibi.foreign import read_text
 
@@ -34,7 +34,7 @@ def prepare_tokenizer(config: TokenizerConfig, text: Text, cache: Path, quiet: b
     Raises:
         ValueError: the text is empty or not UTF-8.
     """
-    key = _key(format=FORMAT, text=text.sha256, name=config.name, vocab_size=config.vocab_size)
+    key = _key(format=FORMAT, text=text.sha256, **config.key)
     folder = cache / "tokenizers" / f"{text.name}-{config.name}-{key}"
 
     def read() -> Tokenizer | None:
@@ -47,7 +47,7 @@ def prepare_tokenizer(config: TokenizerConfig, text: Text, cache: Path, quiet: b
 
     def make(target: Path) -> None:
         lines = (line for line, _ in _with_progress(text, f"training tokenizer {config.name}", quiet))
-        tokenizer = TOKENIZERS[config.name].train(lines, config.vocab_size)
+        tokenizer = config.train(lines)
         with naming(target / "tokenizer.json"):
             (target / "tokenizer.json").write_text(tokenizer.to_json(), encoding="utf-8")
             (target / "sha256").write_text(tokenizer.sha256 + "\n")

@@ -29,10 +29,12 @@ class TokenizerConfig:
     Attributes:
         name: bpe, word or byte.
         vocab_size: number of ids; None means 8192 for bpe and every word for word. byte has 257, always.
+        pad_to_multiple_of: word gets made-up words until its number of ids is a multiple, as fairseq does; None: none.
     """
 
     name: str = "bpe"
     vocab_size: int | None = None
+    pad_to_multiple_of: int | None = None
 
     def __post_init__(self) -> None:
         if self.name not in TOKENIZERS:
@@ -44,6 +46,24 @@ class TokenizerConfig:
         least = {"bpe": BYTES + 1, "word": len(WORD_SPECIALS) + 1, "byte": 0}[self.name]
         if self.vocab_size is not None and self.vocab_size < least:
             raise ValueError(f"tokenizer.vocab_size ({self.vocab_size}) must be at least {least} for {self.name}.")
+        if self.pad_to_multiple_of is not None and self.name != "word":
+            raise ValueError(
+                f"tokenizer.pad_to_multiple_of ({self.pad_to_multiple_of}) would be ignored by {self.name}: it is for "
+                "word only; remove it."
+            )
+        if self.pad_to_multiple_of is not None and self.pad_to_multiple_of < 1:
+            raise ValueError(f"tokenizer.pad_to_multiple_of ({self.pad_to_multiple_of}) must be at least 1.")
+
+    @property
+    def key(self) -> dict:
+        """What a trained tokenizer is known by, beside its text; a setting of later date only where it is set."""
+        key = {"name": self.name, "vocab_size": self.vocab_size}
+        return key if self.pad_to_multiple_of is None else key | {"pad_to_multiple_of": self.pad_to_multiple_of}
+
+    def train(self, lines: Iterable[str]) -> "Tokenizer":
+        """The tokenizer that lines give."""
+        tokenizer = TOKENIZERS[self.name].train(lines, self.vocab_size)
+        return tokenizer if self.pad_to_multiple_of is None else tokenizer.padded(self.pad_to_multiple_of)
 
 
 class Tokenizer(ABC):
@@ -66,6 +86,11 @@ class Tokenizer(ABC):
     @abstractmethod
     def encode(self, lines: list[str]) -> list[list[int]]:
         """Ids of each line, its line end included."""
+
+    @property
+    def first_input(self) -> int:
+        """What stands before the first token of a stream."""
+        return self.end_of_text
 
     def encode_prompt(self, text: str) -> list[int]:
         """Ids of a text that is to be continued: its last line goes on where it has no line end."""
@@ -149,6 +174,15 @@ class WordTokenizer(Tokenizer):
             counts.pop(special, None)
         words = sorted(counts, key=lambda word: (-counts[word], word))
         return cls(words if vocab_size is None else words[: vocab_size - len(WORD_SPECIALS)])
+
+    def padded(self, multiple_of: int) -> "WordTokenizer":
+        """With madeupword0000, madeupword0001, ... at the end, those that the text has left out, until it fits."""
+        words, number = self.words[len(WORD_SPECIALS) :], 0
+        while (len(WORD_SPECIALS) + len(words)) % multiple_of:
+            made_up, number = f"madeupword{number:04d}", number + 1
+            if made_up not in self.ids:
+                words.append(made_up)
+        return WordTokenizer(words)
 
     def encode(self, lines: list[str]) -> list[list[int]]:
         get, unknown, end = self.ids.get, self.unknown, self.end_of_text

@@ -41,6 +41,8 @@ def split_change(nonoverlapping: dict, sliding: dict) -> tuple[dict | None, str 
         split: a stride above an eighth of the training length, or no row at that length.
     """
     seq_len, stride = sliding["checkpoint"]["seq_len"], sliding["rows"][0]["stride"]
+    if seq_len is None:
+        return None, "the change with length is not split in two, since nothing says at which length it was trained"
     n, s = (
         {row["length"]: row for row in result["rows"] if "group_nats" in row} for result in (nonoverlapping, sliding)
     )

@@ -134,8 +134,8 @@ class ComparableSet:
             "path": str(self.paths[key]),
             "line": next(label for label, keys in self.lines.items() if key in keys),
             "method": checkpoint["model"],
-            "seq_len": checkpoint["seq_len"],
-            "seed": checkpoint["seed"],
+            "seq_len": checkpoint.get("seq_len"),
+            "seed": checkpoint.get("seed"),
             "step": checkpoint["step"],
         }
 
@@ -154,7 +154,7 @@ class ComparableSet:
         return {
             "label": label,
             "method": first["model"],
-            "seq_len": first["seq_len"],
+            "seq_len": first.get("seq_len"),
             "runs": keys,
             "lengths": lengths,
         }
@@ -169,7 +169,7 @@ class ComparableSet:
         result = self.results[key]
         reach = how_far(
             measured_perplexities(result["rows"]),
-            result["checkpoint"]["seq_len"],
+            result["checkpoint"].get("seq_len"),
             result["how_far"]["within_percent"],
         )
         return {"run": key, **reach, "evaluated_to": max(self.rows[key], default=None)}

@@ -5,6 +5,7 @@ The context of a target is the number of input tokens that its prediction can se
 """
 
 from collections.abc import Sequence
+from copy import copy
 
 import numpy as np
 from torch import Tensor
@@ -38,6 +39,11 @@ class ContextSums:
         bins = np.searchsorted(self.up_to, np.arange(unscored + 1, inputs + 1))
         self.targets += len(windows) * np.bincount(bins, minlength=len(self.up_to))
         self.nats += np.bincount(bins, nats_BS.double().sum(0).cpu().numpy(), len(self.up_to))
+
+    def merge(self, other: "ContextSums") -> "ContextSums":
+        whole = copy(self)
+        whole.targets, whole.nats = self.targets + other.targets, self.nats + other.nats
+        return whole
 
     def to_dict(self) -> dict:
         """Bin i holds contexts above up_to[i - 1], or 0, and at most up_to[i]."""

@@ -6,6 +6,7 @@ every length, for every run and for every tokenizer.
 """
 
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass
 
 import numpy as np
@@ -75,3 +76,8 @@ class GroupSums:
         targets = np.concatenate([np.arange(w.first, w.stop) for w in windows])
         group = np.searchsorted(self.ends, targets, side="right")
         self.nats += np.bincount(group, nats_BS.double().cpu().numpy().ravel(), len(self.nats))
+
+    def merge(self, other: "GroupSums") -> "GroupSums":
+        whole = copy(self)
+        whole.nats = self.nats + other.nats
+        return whole

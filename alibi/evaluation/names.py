@@ -37,7 +37,7 @@ def _lines_of(runs: Mapping[tuple, dict]) -> dict[tuple, tuple]:
         alike.setdefault(_but_for_the_seed(result), []).append(run)
     lines = {}
     for key, members in alike.items():
-        several = len({runs[run]["checkpoint"]["seed"] for run in members}) < len(members)
+        several = len({runs[run]["checkpoint"].get("seed") for run in members}) < len(members)
         lines |= {run: (key, run) if several else (key,) for run in members}
     return {run: lines[run] for run in runs}
 
@@ -45,7 +45,12 @@ def _lines_of(runs: Mapping[tuple, dict]) -> dict[tuple, tuple]:
 def _parts(result: dict, run_name: str, seed: bool = False) -> tuple[str, ...]:
     """alibi L=128 seed 0, and what can be added to tell a run from others."""
     checkpoint = result["checkpoint"]
-    label = f"{checkpoint['model']} L={checkpoint['seq_len']}" + (f" seed {checkpoint['seed']}" if seed else "")
+    label = checkpoint["model"]
+    # A model that was not trained here has no seed, and some say nothing of a length.
+    if checkpoint.get("seq_len") is not None:
+        label += f" L={checkpoint['seq_len']}"
+    if seed and checkpoint.get("seed") is not None:
+        label += f" seed {checkpoint['seed']}"
     return label, f"step {checkpoint['step']}", f"({run_name})"
 
 
@@ -70,7 +75,7 @@ def _but_for_the_seed(result: dict) -> tuple:
     """What runs share that differ in nothing but their seed."""
     checkpoint = result["checkpoint"]
     settings = {name: value for name, value in checkpoint.get("settings", {}).items() if name != "seed"}
-    same = (checkpoint["model"], checkpoint["seq_len"], checkpoint["step"], checkpoint.get("parameters"))
+    same = (checkpoint["model"], checkpoint.get("seq_len"), checkpoint["step"], checkpoint.get("parameters"))
     return *same, repr(sorted(settings.items())), tokenizer_of(result)
 
 

@@ -19,7 +19,7 @@ def measured_perplexities(rows: Iterable[dict]) -> dict[int, float]:
     return found
 
 
-def how_far(perplexities: Mapping[int, float], seq_len: int, within_percent: float) -> dict:
+def how_far(perplexities: Mapping[int, float], seq_len: int | None, within_percent: float) -> dict:
     """The longest evaluated length up to which perplexity stays within a margin above that at the training length.
 
     Falling is staying. A length beyond one that broke the margin does not count, even if it is back
@@ -27,7 +27,7 @@ def how_far(perplexities: Mapping[int, float], seq_len: int, within_percent: flo
 
     Args:
         perplexities: by evaluated length; infinite where it overflowed and NaN where it is none, which breaks.
-        seq_len: the training length L.
+        seq_len: the training length L; None where nobody knows it.
         within_percent: the margin, per cent of the perplexity at L.
 
     Returns:
@@ -35,6 +35,8 @@ def how_far(perplexities: Mapping[int, float], seq_len: int, within_percent: flo
         above the margin, or None; without an evaluation at L, `length` is None and `reason` says so.
     """
     result = {"within_percent": within_percent, "training_length": seq_len, "length": None, "breaks_at": None}
+    if seq_len is None:
+        return result | {"reason": "nothing says at which length the model was trained"}
     if seq_len not in perplexities:
         return result | {"reason": f"length {seq_len}, the training length, was not evaluated, or it failed"}
     if math.isnan(perplexities[seq_len]):

@@ -12,7 +12,8 @@ from alibi.evaluation.context import ContextSums
 from alibi.evaluation.groups import Groups, GroupSums
 from alibi.evaluation.score import Scorer, score, score_batch
 from alibi.evaluation.statistics import row_intervals
-from alibi.evaluation.sums import NatsSum, bits_per_byte, perplexity
+from alibi.evaluation.sums import NatsSum, bits_per_byte, merged, perplexity
+from alibi.processes import ALONE, Processes
 from alibi.tracking import progress_bar
 
 OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "cannot allocate memory")
@@ -26,18 +27,30 @@ def score_length(
     scorer: Scorer,
     device: torch.device,
     batch_tokens: int,
+    procs: Processes = ALONE,
 ) -> dict:
-    """The row of one length and stride, or, where it cannot be done, a row with the reason as `error`."""
-    row, total = {"length": length, "stride": stride}, NatsSum()
-    by_group, by_context = GroupSums(groups), ContextSums(min(length, len(tokens)))
+    """The row of one length and stride, or, where it cannot be done, a row with the reason as `error`.
+
+    All processes score their share, and all get the same row: what one cannot do is not done.
+    """
+    row, failure = {"length": length, "stride": stride}, None
+    sums = NatsSum(), GroupSums(groups), ContextSums(min(length, len(tokens)))
     reset_peak_memory(device)
     begun = time.perf_counter()
     try:
-        with progress_bar(len(tokens), "tok", title=f"length {length}", leave=False) as bar:
-            sums = [total, by_group, by_context]
-            for scored in score(tokens, length, stride, scorer, sums, device, batch_tokens):
-                bar.update(scored)
-        seconds = time.perf_counter() - begun
+        with progress_bar(len(tokens), "tok", title=f"length {length}", leave=False, show=procs.is_main) as bar:
+            for scored in score(tokens, length, stride, scorer, sums, device, batch_tokens, procs.share):
+                bar.update(scored * procs.number)
+    except (MemoryError, RuntimeError) as error:
+        failure = _out_of_memory(error)
+    failures, peaks, *parts = zip(*procs.gather((failure, peak_memory_mib(device), *sums)), strict=True)
+    seconds = time.perf_counter() - begun
+    if any(failures):
+        if device.type == "cuda":
+            torch.cuda.empty_cache()
+        return row | {"error": next(filter(None, failures))}
+    total, by_group, by_context = (merged(part) for part in parts)
+    try:
         return row | {
             "scored_tokens": total.tokens,
             "nll_nats": total.nats,
@@ -46,19 +59,20 @@ def score_length(
             "bits_per_byte": bits_per_byte(total.nats, tokens.num_bytes),
             "interval": row_intervals(by_group.nats, groups),
             "tokens_per_sec": total.tokens / seconds,
-            "peak_memory_mib": peak_memory_mib(device),
+            "peak_memory_mib": max(peaks),
             "context": by_context.to_dict(),
             "group_nats": by_group.nats.tolist(),
         }
     except OverflowError as error:
         return row | {"error": f"{'not a number' if math.isnan(total.nats) else 'overflow'}: {error}"}
-    except (MemoryError, RuntimeError) as error:
-        first_line = str(error).splitlines()[0] if str(error) else type(error).__name__
-        if not isinstance(error, MemoryError) and not any(sign in str(error).lower() for sign in OUT_OF_MEMORY):
-            raise
-        if device.type == "cuda":
-            torch.cuda.empty_cache()
-        return row | {"error": f"out of memory: {first_line}"}
+
+
+def _out_of_memory(error: Exception) -> str:
+    """What a row says of it; any other error is raised again."""
+    if not isinstance(error, MemoryError) and not any(sign in str(error).lower() for sign in OUT_OF_MEMORY):
+        raise error
+    first_line = str(error).splitlines()[0] if str(error) else type(error).__name__
+    return f"out of memory: {first_line}"
 
 
 def _word_perplexity(nats: float, words: int) -> dict[str, float]:

@@ -3,7 +3,8 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from functools import reduce
+from typing import Protocol, Self, TypeVar
 
 import torch
 from torch import Tensor
@@ -15,6 +16,16 @@ class Accumulator(Protocol):
     """Takes the nats of scored targets, in any order."""
 
     def add(self, windows: Sequence[Window], nats_BS: Tensor) -> None: ...
+
+    def merge(self, other: Self) -> Self: ...
+
+
+A = TypeVar("A", bound=Accumulator)
+
+
+def merged(parts: Sequence[A]) -> A:
+    """One sum of several, added in their order."""
+    return reduce(lambda whole, part: whole.merge(part), parts)
 
 
 @dataclass

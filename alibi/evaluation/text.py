@@ -1,11 +1,11 @@
 """The text that a checkpoint is evaluated on: its own, or another, encoded by the run's own tokenizer."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from alibi.data import DataConfig, TokenFile, open_text, prepare_tokens
 from alibi.data.text import Text
-from alibi.runs import Checkpoint
+from alibi.runs import Checkpoint, Guest
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,12 @@ class EvaluationText:
 
 
 def open_evaluation_text(
-    checkpoint: Checkpoint, data: DataConfig, split: str, max_tokens: int | None, cache: Path
+    checkpoint: Checkpoint | Guest,
+    data: DataConfig,
+    split: str,
+    max_tokens: int | None,
+    cache: Path,
+    quiet: bool = False,
 ) -> EvaluationText:
     """The split, encoded by the checkpoint's own tokenizer and cut at `max_tokens`.
 
@@ -29,15 +34,15 @@ def open_evaluation_text(
     tokenizer = checkpoint.load_tokenizer()
     words = tokenizer.name == "word"
     text = open_text(data, split, words, cache)
-    whole = prepare_tokens(text, tokenizer, cache)
+    whole = replace(prepare_tokens(text, tokenizer, cache, quiet), end_of_text=tokenizer.first_input)
     tokens = whole if max_tokens is None else whole.cut(max_tokens)
     is_whole = len(tokens) == len(whole)
     sha256 = text.sha256 if is_whole else text.sha256_of(tokens.num_lines)
     return EvaluationText(tokens, sha256, _is_own(checkpoint, data, text, words, cache), is_whole)
 
 
-def _is_own(checkpoint: Checkpoint, data: DataConfig, text: Text, words: bool, cache: Path) -> bool:
-    if data.name != checkpoint.data_config.name:
+def _is_own(checkpoint: Checkpoint | Guest, data: DataConfig, text: Text, words: bool, cache: Path) -> bool:
+    if isinstance(checkpoint, Guest) or data.name != checkpoint.data_config.name:
         return False
     # A run reads no test split; its text is known by the validation split beside it.
     try:

@@ -88,10 +88,14 @@ def _check(model: LanguageModel, slopes: Tensor) -> None:
     hooks = ("embed", "rotate", "bias")
     other = [hook for hook in hooks if getattr(type(position), hook) is not getattr(Position, hook)]
     if other or not isinstance(bias, LinearBias):
-        raise ValueError(f"model.position.name ({position.name}) is not what MPT does: a linear bias and no more.")
+        raise ValueError(
+            f"model.position.name ({position.name}) is not what MPT does: a linear bias and no more. No other "
+            "architecture of transformers is a model of ours, so runs of this method cannot be written for it."
+        )
     if not torch.allclose(torch.tensor(bias.slopes), slopes.cpu(), rtol=1e-6, atol=0):
         raise ValueError(f"the slopes of {position.name} ({bias.slopes}) are not MPT's ({slopes.tolist()}).")
     wanted = {"activation": "gelu", "bias": False, "final_norm": True, "d_ff": 4 * shape.d_model}
+    wanted |= {"adaptive_cutoffs": None}
     for name, value in wanted.items():
         if getattr(shape, name) != value:
             raise ValueError(f"model.{name} ({getattr(shape, name)}) must be {value} for MPT, which has no other.")

@@ -1,6 +1,7 @@
 """What a model is: one dataclass, the same for every position method."""
 
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 ACTIVATIONS = ("gelu", "relu")
@@ -24,6 +25,10 @@ class ModelConfig:
         bias: whether linear layers and LayerNorms have biases.
         final_norm: LayerNorm after the last block.
         tie_embeddings: input and output embeddings are one matrix.
+        adaptive_cutoffs: adaptive input and softmax, and the first id of each band but the first; None means a
+            vector of d_model for every word.
+        adaptive_factor: by which each band is narrower than the one before; None means 4 where there are bands.
+        adaptive_dropout: in the adaptive softmax: on its input, and in the tails; None means 0 where there are bands.
     """
 
     position: dict[str, Any] = field(default_factory=lambda: {"name": "alibi"})
@@ -40,6 +45,9 @@ class ModelConfig:
     bias: bool = False
     final_norm: bool = True
     tie_embeddings: bool = True
+    adaptive_cutoffs: list[int] | None = None
+    adaptive_factor: int | None = None
+    adaptive_dropout: float | None = None
 
     def __post_init__(self) -> None:
         if self.d_ff is None:
@@ -57,3 +65,27 @@ class ModelConfig:
                 raise ValueError(f"model.{name} ({getattr(self, name)}) must be at least 0 and below 1.")
         if self.activation not in ACTIVATIONS:
             raise ValueError(f"model.activation ({self.activation}) must be one of: {', '.join(ACTIVATIONS)}.")
+        self._check_adaptive()
+
+    def _check_adaptive(self) -> None:
+        cutoffs = self.adaptive_cutoffs
+        if cutoffs is None:
+            for name in ("adaptive_factor", "adaptive_dropout"):
+                if getattr(self, name) is not None:
+                    raise ValueError(
+                        f"model.{name} ({getattr(self, name)}) would be ignored without model.adaptive_cutoffs; "
+                        "remove it, or give the cutoffs, [20000,60000]."
+                    )
+            return
+        if not cutoffs or cutoffs[0] < 1 or any(low >= high for low, high in pairwise(cutoffs)):
+            raise ValueError(
+                f"model.adaptive_cutoffs ({cutoffs}) must be ids that rise from 1 on, [20000,60000], or null."
+            )
+        if not self.tie_embeddings:
+            raise ValueError("model.adaptive_cutoffs needs model.tie_embeddings=true: it has one set of words only.")
+        self.adaptive_factor = 4 if self.adaptive_factor is None else self.adaptive_factor
+        self.adaptive_dropout = 0.0 if self.adaptive_dropout is None else self.adaptive_dropout
+        if self.adaptive_factor < 1:
+            raise ValueError(f"model.adaptive_factor ({self.adaptive_factor}) must be at least 1.")
+        if not 0.0 <= self.adaptive_dropout < 1.0:
+            raise ValueError(f"model.adaptive_dropout ({self.adaptive_dropout}) must be at least 0 and below 1.")

@@ -9,6 +9,7 @@ import hashlib
 import torch
 from torch import nn
 
+from alibi.model.adaptive import BandProjection
 from alibi.model.output import SoftmaxOutput
 from alibi.positions import Position
 
@@ -26,12 +27,14 @@ def initialise(model: nn.Module, seed: int, num_layers: int) -> None:
     Linear layers: N(0, 1 / inputs), which keeps unit size; the two that write to the residual
     stream are divided by sqrt(2 * num_layers), so that the sum of all blocks stays of unit size
     (Radford et al., "Language Models are Unsupervised Multitask Learners", section 2.3). Embeddings:
-    N(0, 1 / d_model). Biases 0, norms 1.
+    N(0, 1 / width). Biases 0, norms 1. Projections of bands and position methods say it themselves.
     """
     drawn = set()  # tied weights are met twice
     for name, module in model.named_modules():
         generator = named_generator(seed, name)
-        if isinstance(module, nn.Linear):
+        if isinstance(module, Position | BandProjection):
+            module.initialise(generator)
+        elif isinstance(module, nn.Linear):
             writes_residual = name.endswith(("attention.output", "feed_forward.down"))
             scale = (2 * num_layers) ** -0.5 if writes_residual else 1.0
             nn.init.normal_(module.weight, std=scale * module.in_features**-0.5, generator=generator)
@@ -40,8 +43,6 @@ def initialise(model: nn.Module, seed: int, num_layers: int) -> None:
         elif isinstance(module, nn.Embedding | SoftmaxOutput) and module.weight not in drawn:
             nn.init.normal_(module.weight, std=module.weight.shape[1] ** -0.5, generator=generator)
             drawn.add(module.weight)
-        elif isinstance(module, Position):
-            module.initialise(generator)
 
 
 def draw_seed() -> int:

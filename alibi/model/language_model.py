@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from alibi.model.adaptive import AdaptiveEmbedding, AdaptiveSoftmax
 from alibi.model.cache import KeyValueCache
 from alibi.model.config import ModelConfig
 from alibi.model.embeddings import TokenEmbedding
@@ -37,7 +38,7 @@ class LanguageModel(nn.Module):
         seed: of the initial values; drawn from torch's global generator when None.
 
     Raises:
-        ValueError: vocab_size below 1, an encoder, or what the position method refuses.
+        ValueError: vocab_size below 1 or not above the cutoffs, an encoder, or what the position method refuses.
     """
 
     def __init__(self, config: ModelConfig, vocab_size: int, seed: int | None = None) -> None:
@@ -47,15 +48,22 @@ class LanguageModel(nn.Module):
         if not config.causal:
             raise ValueError("model.causal is false, and a language model must not see later tokens; set it to true.")
         self.config, self.vocab_size = config, vocab_size
-        self.embedding = TokenEmbedding(vocab_size, config.d_model)
+        cutoffs, factor = config.adaptive_cutoffs, config.adaptive_factor
+        if cutoffs:
+            self.embedding = AdaptiveEmbedding(vocab_size, config.d_model, cutoffs, factor)
+        else:
+            self.embedding = TokenEmbedding(vocab_size, config.d_model)
         self.transformer = Transformer(config)
-        untied = None if config.tie_embeddings else nn.Parameter(torch.empty(vocab_size, config.d_model))
-        self.output = SoftmaxOutput(self.embedding.weight if untied is None else untied)
+        if cutoffs:
+            self.output = AdaptiveSoftmax(self.embedding, config.adaptive_dropout)
+        else:
+            untied = None if config.tie_embeddings else nn.Parameter(torch.empty(vocab_size, config.d_model))
+            self.output = SoftmaxOutput(self.embedding.weight if untied is None else untied)
         initialise(self, draw_seed() if seed is None else seed, config.num_layers)
 
     @property
     def device(self) -> torch.device:
-        return self.embedding.weight.device
+        return next(self.parameters()).device
 
     def hidden(
         self,
@@ -95,7 +103,7 @@ class LanguageModel(nn.Module):
         Args:
             context: mean number of keys that a query sees, (L + 1) / 2 in a causal window of L.
         """
-        weights = self.count_parameters().rest + self.output.weight.numel()
+        weights = self.count_parameters().rest + self.output.weights_per_token
         return 2 * weights + 4 * self.config.num_layers * self.config.d_model * context
 
     def count_parameters(self) -> ParameterCount:

@@ -5,6 +5,8 @@
 Legend: B batch, L tokens, D d_model, V vocabulary, T tokens of a chunk.
 """
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -53,6 +55,44 @@ class ChunkedNats(torch.autograd.Function):
         return dhidden * grad, dweight * grad, None, None, None
 
 
+def tokens_per_chunk(weight_VD: Tensor) -> int:
+    """How many tokens' logits may exist at once."""
+    return max(1, LOGITS_PER_CHUNK[weight_VD.device.type] // weight_VD.shape[0])
+
+
+def check_targets(hidden: Tensor, targets: Tensor) -> None:
+    """
+    Raises:
+        ValueError: there is not one target for each hidden state.
+    """
+    if targets.shape != hidden.shape[:-1]:
+        raise ValueError(f"target_ids have shape {tuple(targets.shape)}; they must be {tuple(hidden.shape[:-1])}.")
+
+
+def nats_in_chunks(
+    hidden_TD: Tensor, targets_T: Tensor, logits: Callable[[Tensor], Tensor], chunk_tokens: int
+) -> Tensor:
+    """Nats of each target, (T,), float32 or wider, of logits that exist for so many tokens at once."""
+
+    def nats(hidden_TD: Tensor, targets_T: Tensor) -> Tensor:
+        logits_TV = logits(hidden_TD)
+        wide = torch.promote_types(logits_TV.dtype, torch.float32)
+        return F.cross_entropy(logits_TV.to(wide), targets_T, reduction="none")
+
+    # With gradients every chunk's logits would be kept; training takes the sum instead.
+    size = max(1, len(targets_T)) if torch.is_grad_enabled() else chunk_tokens
+    return torch.cat([nats(h, t) for h, t in zip(hidden_TD.split(size), targets_T.split(size), strict=True)])
+
+
+def summed_nats(hidden_TD: Tensor, targets_T: Tensor, weight_VD: Tensor) -> Tensor:
+    """The sum of the nats of all targets, a scalar, float32 or wider; see ChunkedNats."""
+    device, dtype = hidden_TD.device.type, hidden_TD.dtype
+    if torch.is_autocast_enabled(device):
+        dtype = torch.get_autocast_dtype(device)
+    with torch.autocast(device, enabled=False):
+        return ChunkedNats.apply(hidden_TD, weight_VD, targets_T, dtype, tokens_per_chunk(weight_VD))
+
+
 class SoftmaxOutput(nn.Module):
     """A full softmax over the vocabulary.
 
@@ -63,6 +103,11 @@ class SoftmaxOutput(nn.Module):
     def __init__(self, weight: nn.Parameter) -> None:
         super().__init__()
         self.weight = weight
+
+    @property
+    def weights_per_token(self) -> int:
+        """Weights that every token meets."""
+        return self.weight.numel()
 
     def logits(self, hidden: Tensor) -> Tensor:
         """(..., D) to (..., V)."""
@@ -81,12 +126,9 @@ class SoftmaxOutput(nn.Module):
         Raises:
             ValueError: targets of another shape.
         """
-        self._check(hidden, targets)
-        hidden_TD, targets_T = hidden.flatten(0, -2), targets.flatten()
-        # With gradients every chunk's logits would be kept; training takes `total_nats` instead.
-        size = len(targets_T) if torch.is_grad_enabled() else self._tokens_per_chunk()
-        nats = [self._chunk(h, t) for h, t in zip(hidden_TD.split(size), targets_T.split(size), strict=True)]
-        return torch.cat(nats).view_as(targets)
+        check_targets(hidden, targets)
+        size = tokens_per_chunk(self.weight)
+        return nats_in_chunks(hidden.flatten(0, -2), targets.flatten(), self.logits, size).view_as(targets)
 
     def total_nats(self, hidden: Tensor, targets: Tensor) -> Tensor:
         """The sum of `nll`, with its gradient computed chunk by chunk: logits never exist whole.
@@ -98,22 +140,5 @@ class SoftmaxOutput(nn.Module):
         Returns:
             A scalar, float32 or wider.
         """
-        self._check(hidden, targets)
-        device, dtype = hidden.device.type, hidden.dtype
-        if torch.is_autocast_enabled(device):
-            dtype = torch.get_autocast_dtype(device)
-        hidden_TD, targets_T = hidden.flatten(0, -2), targets.flatten()
-        with torch.autocast(device, enabled=False):
-            return ChunkedNats.apply(hidden_TD, self.weight, targets_T, dtype, self._tokens_per_chunk())
-
-    def _tokens_per_chunk(self) -> int:
-        return max(1, LOGITS_PER_CHUNK[self.weight.device.type] // self.weight.shape[0])
-
-    def _check(self, hidden: Tensor, targets: Tensor) -> None:
-        if targets.shape != hidden.shape[:-1]:
-            raise ValueError(f"target_ids have shape {tuple(targets.shape)}; they must be {tuple(hidden.shape[:-1])}.")
-
-    def _chunk(self, hidden_TD: Tensor, targets_T: Tensor) -> Tensor:
-        logits_TV = self.logits(hidden_TD)
-        wide = torch.promote_types(logits_TV.dtype, torch.float32)
-        return F.cross_entropy(logits_TV.to(wide), targets_T, reduction="none")
+        check_targets(hidden, targets)
+        return summed_nats(hidden.flatten(0, -2), targets.flatten(), self.weight)

@@ -68,7 +68,7 @@ def log_values(axes, values: Sequence[float]) -> None:
 
 
 def mark_training_lengths(axes, lines: Iterable[Line]) -> None:
-    for seq_len in sorted({line.seq_len for line in lines}):
+    for seq_len in sorted({line.seq_len for line in lines} - {None}):
         axes.axvline(seq_len, color="0.6", lw=0.8, ls="--", zorder=0)
         note = axes.annotate(
             f"trained at {seq_len}", (seq_len, 0.98), (3, 0), ("data", "axes fraction"), "offset points",

@@ -71,7 +71,7 @@ FLAT: Kind = ("an object", _is_settings)
 # name: kind, or a dict of the fields inside. A name that begins with "?" may be missing or null.
 CONTENT = {
     "checkpoint": {
-        "model": TEXT, "sha256": TEXT, "seq_len": LENGTH, "seed": INTEGER, "step": COUNT,
+        "model": TEXT, "sha256": TEXT, "?seq_len": LENGTH, "?seed": INTEGER, "step": COUNT,
         "?parameters": COUNT, "?run": TEXT, "?settings": FLAT,
         "?parameters_in": {"?position": COUNT, "?embedding": COUNT, "?rest": COUNT},
         "?training": {"?tokens": NUMBER, "?flops": NUMBER},

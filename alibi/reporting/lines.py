@@ -40,7 +40,7 @@ class Line:
 
     label: str
     method: str
-    seq_len: int
+    seq_len: int | None
     results: tuple[Result, ...]
     look: Look
 
@@ -85,7 +85,7 @@ def _label(group: Sequence[Result], results: Sequence[Result], name: str) -> str
     parts = [name]
     for word, get in (("L", lambda r: r.seq_len), ("seed", lambda r: r.seed), ("step", lambda r: r.step)):
         own = {get(r) for r in group}
-        if len(own) == 1 and len({get(r) for r in results}) > 1:
+        if len(own) == 1 and None not in own and len({get(r) for r in results}) > 1:
             parts.append(f"{word} {own.pop()}")
     if len(group) > 1:
         parts.append(f"{len(group)} seeds")

@@ -9,6 +9,7 @@ from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 from alibi.reporting import words
+from alibi.reporting.beside import beside_rows
 from alibi.reporting.page_data import Detail, page_data
 from alibi.reporting.published import PUBLISHED, WARNING
 from alibi.reporting.settings import made_with, setting_rows, what_lacks
@@ -104,7 +105,7 @@ def _summary(study: Study) -> str:
         return "None of the result files given could be put beside another; the reasons stand below."
     part = study.sets[0]
     methods = list(dict.fromkeys(run.result.method for run in part.runs))
-    trained = sorted({run.result.seq_len for run in part.runs})
+    trained = sorted({run.result.seq_len for run in part.runs} - {None})
     data = part.content["data"]
     counts = ", ".join(f"{data[unit]:,} {unit}" for unit in ("words", "bytes") if data.get(unit))
     text = (
@@ -144,6 +145,7 @@ def _set(part: ResultSet, short: str) -> Mapping:
         "title": part.title,
         "content": part.content,
         "results": [(metric, result_rows(part, metric), order_rows(part, metric)) for metric in part.metrics],
+        "beside": beside_rows(part),
         "far": far_rows(part),
         "crossings": [pair for pair in part.content["crossings"] if pair["at"]],
         "stride": part.content["protocol"].partition("stride-")[2],

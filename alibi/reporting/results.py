@@ -44,13 +44,14 @@ class Result:
         return self.content["checkpoint"]["model"]
 
     @property
-    def seq_len(self) -> int:
-        """The training length."""
-        return self.content["checkpoint"]["seq_len"]
+    def seq_len(self) -> int | None:
+        """The training length; None where nobody knows it, as of some models that were not trained here."""
+        return self.content["checkpoint"].get("seq_len")
 
     @property
-    def seed(self) -> int:
-        return self.content["checkpoint"]["seed"]
+    def seed(self) -> int | None:
+        """None of a model that was not trained here."""
+        return self.content["checkpoint"].get("seed")
 
     @property
     def step(self) -> int:

@@ -49,7 +49,13 @@ def _table(results: Sequence[Result], names: dict, lengths: Sequence[int], metri
     # tabulate knows cells of two lines in its plain styles; Markdown has a tag for it.
     new_line = "<br>" if style in ("github", "pipe") else "\n"
     rows = [
-        [names[r.path], r.seq_len, r.seed, r.step, *(_cell(r, length, metric, new_line) for length in lengths)]
+        [
+            names[r.path],
+            words.known(r.seq_len),
+            words.known(r.seed),
+            r.step,
+            *(_cell(r, length, metric, new_line) for length in lengths),
+        ]
         for r in results
     ]
     table = tabulate(rows, header, style, disable_numparse=True, colalign=("left", *["right"] * (len(header) - 1)))

@@ -32,13 +32,15 @@ def result_rows(part: ResultSet, metric: str) -> Table:
         runs = [run for run in part.runs if run.key in line["runs"]]
         for run in runs:
             cells = [_value(run, length, metric) for length in part.lengths]
-            rows.append([(run.label, ""), (str(run.result.seq_len), ""), *cells])
+            rows.append([(run.label, ""), (words.known(run.result.seq_len), ""), *cells])
             errors = [(n, row["error"]) for n, row in run.result.rows.items() if "error" in row]
             reasons += [f"{run.label} at length {n}: {error}." for n, error in errors]
         if len(runs) > 1:
             strong.append(len(rows))
             means = [_mean(part, line["label"], length, metric) for length in part.lengths]
-            rows.append([(f"{line['label']}, mean of {len(runs)} seeds", ""), (str(line["seq_len"]), ""), *means])
+            rows.append(
+                [(f"{line['label']}, mean of {len(runs)} seeds", ""), (words.known(line["seq_len"]), ""), *means]
+            )
     note = f"Lower is better. * the training length. {' '.join(reasons)}".strip()
     name, title = f"results-{part.slug}-{metric.replace('_', '-')}", f"{METRICS[metric].capitalize()}, {part.title}"
     return Table(name, title, header, rows, note, tuple(strong))

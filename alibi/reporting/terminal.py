@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from tabulate import tabulate
 
+from alibi.reporting.beside import beside_rows
 from alibi.reporting.results import Result
 from alibi.reporting.settings import what_lacks
 from alibi.reporting.study import ResultSet, join
@@ -22,6 +23,8 @@ def comparison_text(results: Sequence[Result], comparison: Mapping) -> str:
     for part in study.sets:
         for metric in part.metrics:
             parts.append(plain(result_rows(part, metric)))
+        if (beside := beside_rows(part)).rows:
+            parts.append(plain(beside))
         if part.content["note"]:
             parts.append(f"Note: {part.content['note']}.")
         if len(part.runs) > 1 and part.metrics and any(pair["lengths"] for pair in part.content["pairs"]):

@@ -3,6 +3,11 @@
 import math
 
 
+def known(value: int | None) -> str:
+    """A number that some results do not tell."""
+    return "–" if value is None else str(value)
+
+
 def number(value: float) -> str:
     """Four digits or more: 1.234, 41.30, 14,097, 1.234e+06."""
     if abs(value) < 10:

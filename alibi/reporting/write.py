@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from alibi.reporting.beside import beside_rows
 from alibi.reporting.study import Study
 from alibi.reporting.tables import Table, all_tables
 
@@ -22,7 +23,8 @@ def write_tables(study: Study, folder: Path) -> list[Path]:
     """Write every table of the study as .md and .tex into `folder`; returns their paths."""
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
-    for table in all_tables(study):
+    beside = [table for part in study.sets if (table := beside_rows(part)).rows]
+    for table in [*all_tables(study), *beside]:
         for ending, text in (("md", markdown(table)), ("tex", latex(table))):
             paths.append(folder / f"{table.name}.{ending}")
             paths[-1].write_text(text, encoding="utf-8")

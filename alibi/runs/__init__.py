@@ -10,6 +10,7 @@ folder may be moved.
 from alibi.runs.checkpoint import Checkpoint, typed
 from alibi.runs.files import file_sha256, point, write_atomically
 from alibi.runs.folder import RunFolder, checkpoint_of, load_model, resolve_runs, step_name
+from alibi.runs.guest import Guest, OpenModel
 from alibi.runs.identity import differences, run_name, weight_settings
 from alibi.runs.layout import CONFIG, DamagedCheckpoint
 from alibi.runs.settings import read_settings
@@ -19,6 +20,8 @@ __all__ = [
     "CONFIG",
     "Checkpoint",
     "DamagedCheckpoint",
+    "Guest",
+    "OpenModel",
     "RunFolder",
     "checkpoint_of",
     "differences",

@@ -37,7 +37,14 @@ class RunFolder:
         return sorted(step for step in steps if (self.checkpoints / step_name(step)).exists())
 
     def save_checkpoint(
-        self, step: int, model: LanguageModel, state: dict, config: str, tokenizer: Tokenizer, texts: dict[str, str]
+        self,
+        step: int,
+        model: LanguageModel,
+        state: dict,
+        config: str,
+        tokenizer: Tokenizer,
+        texts: dict[str, str],
+        weights: dict[str, torch.Tensor] | None = None,
     ) -> None:
         """Write checkpoints/step-<step> and point `last` to it; see write_checkpoint.
 
@@ -45,7 +52,7 @@ class RunFolder:
             ValueError: the folder holds a link that leads out of it.
         """
         refuse_links_out(self.path, WRITTEN)
-        write_checkpoint(self.checkpoints / step_name(step), step, model, state, config, tokenizer, texts)
+        write_checkpoint(self.checkpoints / step_name(step), step, model, state, config, tokenizer, texts, weights)
         point(self.checkpoints / "last", step_name(step))
 
     def point_best(self, step: int) -> None:
@@ -132,7 +139,11 @@ def resolve_runs(runs: str | Iterable[str], outputs: Path) -> list[Path]:
     folders = [p for p in matches if (p / MANIFEST).is_file() or (p / CONFIG).is_file()]
     if not folders:
         raise FileNotFoundError(f"runs={runs} matches no run and no checkpoint; python train.py makes one.")
-    return list(dict.fromkeys(checkpoint_of(p) for p in folders))
+    ready = [p for p in folders if (p / MANIFEST).is_file() or (p / "checkpoints" / "last").is_symlink()]
+    for path in folders:
+        if ready and path not in ready:  # of a sweep, a job that failed early
+            print(f"note       {path} has no checkpoint yet, and is passed over")
+    return list(dict.fromkeys(checkpoint_of(p) for p in ready or folders))
 
 
 def _through_pointer(pattern: str, match: Path) -> bool:

@@ -19,9 +19,20 @@ NOT_WEIGHTS = {
         "max_hours",
         "skip_nonfinite",
         "compile",
+        "parallel",
         "skip_far_keys",
     },
     "model": {"size"},
+}
+# Settings of later date: None is what runs did before there were such, and names and checkpoints stay theirs.
+LATER = {
+    "model.adaptive_cutoffs",
+    "model.adaptive_factor",
+    "model.adaptive_dropout",
+    "tokenizer.pad_to_multiple_of",
+    "optimizer.warmup_init_lr",
+    "optimizer.cosine_steps",
+    "optimizer.momentum",
 }
 
 
@@ -34,6 +45,8 @@ def weight_settings(config: dict) -> dict[str, object]:
             if name in NOT_WEIGHTS.get(prefix, ()):
                 continue
             full = f"{prefix}.{name}" if prefix else name
+            if value is None and full in LATER:
+                continue
             flat |= flatten(value, full) if isinstance(value, dict) else {full: value}
         return flat
 

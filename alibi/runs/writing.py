@@ -21,7 +21,14 @@ from alibi.runs.layout import CONFIG, FILES, FORMAT, MANIFEST, MODEL, STATE, TOK
 
 
 def write_checkpoint(
-    target: Path, step: int, model: LanguageModel, state: dict, config: str, tokenizer: Tokenizer, texts: dict[str, str]
+    target: Path,
+    step: int,
+    model: LanguageModel,
+    state: dict,
+    config: str,
+    tokenizer: Tokenizer,
+    texts: dict[str, str],
+    weights: dict[str, torch.Tensor] | None = None,
 ) -> None:
     """Write a checkpoint folder, whole or not at all; one that is there keeps its place until then.
 
@@ -29,6 +36,7 @@ def write_checkpoint(
         state: all that a restart needs; numbers, strings, tensors and containers of them.
         config: the run's resolved config.yaml.
         texts: sha256 of the text of each split that the run read.
+        weights: the model's parameters where it holds only a part of them.
 
     Raises:
         OSError: the disk is full, or may not be written; it names the file.
@@ -39,7 +47,7 @@ def write_checkpoint(
     beside.mkdir(parents=True)
     try:
         with _disk_errors(target / MODEL):
-            save_file(_own_tensors(model), beside / MODEL)
+            save_file(_own_tensors(model) if weights is None else weights, beside / MODEL)
         with _disk_errors(target / STATE), open(beside / STATE, "wb") as file:
             torch.save(_alike(state), file)
         for name, text in ((CONFIG, config), (TOKENIZER, tokenizer.to_json())):

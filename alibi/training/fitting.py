@@ -4,7 +4,8 @@ import torch
 
 from alibi.data import TrainingOrder
 from alibi.model import LanguageModel
-from alibi.training.processes import Processes
+from alibi.processes import Processes
+from alibi.training.parallel import is_sharded
 from alibi.training.settings import RunConfig
 from alibi.training.state import TrainState
 from alibi.training.update import Updater, micro_batch_sizes
@@ -41,13 +42,14 @@ def fitting_updater(
         except torch.OutOfMemoryError:
             optimizer.zero_grad()
             torch.cuda.empty_cache()
-            if updater.micro_batch_tokens == sizes[-1]:
+            # In a sharded model the others wait in the middle of the pass, and cannot try again.
+            if updater.micro_batch_tokens == sizes[-1] or is_sharded(model):
                 raise MemoryError(
-                    f"one micro-batch of {sizes[-1]} tokens does not fit into the memory of {model.device}; "
-                    "use a smaller train.micro_batch_tokens, train.seq_len or size."
+                    f"one micro-batch of {updater.micro_batch_tokens} tokens does not fit into the memory of "
+                    f"{model.device}; use a smaller train.micro_batch_tokens, train.seq_len or size."
                 ) from None
     # Other processes may have had less room: all take the smallest.
-    updater.micro_batch_tokens = procs.least(updater.micro_batch_tokens, model.device)
+    updater.micro_batch_tokens = procs.least(updater.micro_batch_tokens)
     state.micro_batch_tokens = updater.micro_batch_tokens
     updater.replicate()
     return updater, seconds

@@ -6,28 +6,29 @@ Imports `data`, `model`, `runs` and `evaluation`.
 import math
 import signal
 import time
-from contextlib import nullcontext
+from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 
-import torch
 from tqdm import tqdm
 
 from alibi.data import TrainingOrder
 from alibi.environment import peak_memory_mib, pick_device, reset_peak_memory
 from alibi.evaluation import in_order, perplexity
 from alibi.model import LanguageModel
-from alibi.runs import Checkpoint, RunFolder, load_weights, step_name
+from alibi.processes import Processes, processes
+from alibi.runs import Checkpoint, RunFolder, load_weights, step_name, weight_settings
 from alibi.tracking import progress_bar
 from alibi.training.fitting import fitting_updater
 from alibi.training.optimizer import build_optimizer, check_warmup
-from alibi.training.processes import Processes, processes
+from alibi.training.parallel import check_same_everywhere, full_state, full_weights, place, spread_state
 from alibi.training.record import Record
 from alibi.training.resume import check_same_text, find_checkpoint, only_process
+from alibi.training.saved_state import check_saved
 from alibi.training.settings import RunConfig
 from alibi.training.state import TrainState
 from alibi.training.stopping import stop_requests
-from alibi.training.summary import describe_run
+from alibi.training.summary import describe_run, run_facts
 from alibi.training.texts import RunTexts, prepare_texts
 from alibi.training.update import NotFinite, Updater
 from alibi.training.validation import validate
@@ -49,22 +50,28 @@ def train(config: RunConfig, run_dir: Path) -> str:
     begun = time.monotonic()
     device = pick_device(config.device)
     check_warmup(config.optimizer, config.train.max_steps)
-    with processes(device) as procs:
-        folder = RunFolder(run_dir)
+    with processes(device) as procs, ExitStack() as held:
+        folder, checkpoint = RunFolder(run_dir), None
         say = print if procs.is_main else (lambda _: None)
-        find_checkpoint(config, folder, lambda _: None)  # refuses before anything is prepared
-        texts = prepare_texts(config, procs)
-        with only_process(folder) if procs.is_main else nullcontext():
-            checkpoint = find_checkpoint(config, folder, say)
+        with procs.together():
+            if procs.is_main:
+                find_checkpoint(config, folder, lambda _: None)  # refuses before anything is prepared
+        with procs.together():
+            texts = prepare_texts(config, procs)
+            if procs.is_main:
+                held.enter_context(only_process(folder))
+                checkpoint = find_checkpoint(config, folder, say)
             if checkpoint:
                 check_same_text(checkpoint, texts.sha256, texts.tokenizer.sha256)
-            if checkpoint and checkpoint.step >= config.train.max_steps:
-                say(f"{run_dir} is finished: {checkpoint.step} steps. python evaluate.py runs={run_dir} measures it.")
-                _point_latest(config, folder, procs)
-                return "skipped"
-            run = Run(config, folder, procs, texts, checkpoint, device)
-            number = run.train(begun)
-        say(run.ending(number))
+        check_same_everywhere([weight_settings(asdict(config)), texts.sha256, texts.tokenizer.sha256], procs)
+        checkpoint = procs.from_main(checkpoint)  # all go on from the same one, whatever their disks show them
+        if checkpoint and checkpoint.step >= config.train.max_steps:
+            say(f"{run_dir} is finished: {checkpoint.step} steps. python evaluate.py runs={run_dir} measures it.")
+            _point_latest(config, folder, procs)
+            return "skipped"
+        run = Run(config, folder, procs, texts, checkpoint)
+        number = run.train(begun)
+        say(run.ending())
         if number:
             raise SystemExit(128 + number)
         return "ran"
@@ -85,18 +92,21 @@ class Run:
         procs: Processes,
         texts: RunTexts,
         checkpoint: Checkpoint | None,
-        device: torch.device,
     ) -> None:
         self.config, self.folder, self.procs, self.texts = config, folder, procs, texts
         self.model = LanguageModel(config.model, texts.tokenizer.vocab_size, seed=config.seed)
         self.model.transformer.skip_far_keys = config.train.skip_far_keys
-        self.state, self.source, self.saved_step = TrainState(), folder, 0
+        self.state, self.source, self.saved_step, self.stopped_by = TrainState(), folder, 0, ""
         if checkpoint:
             load_weights(self.model, checkpoint.path)
-        self.model.to(device)
+        place(self.model, config.train.parallel, procs)
         self.optimizer = build_optimizer(config.optimizer, self.model)
         if checkpoint:
-            self.state = TrainState.restore(checkpoint.load_state(), self.optimizer, checkpoint.path)
+            with procs.together():
+                saved = checkpoint.load_state() if procs.is_main else None
+                if procs.is_main:
+                    check_saved(saved, TrainState(), self.optimizer, checkpoint.path)
+            self.state = TrainState.restore(spread_state(saved, self.optimizer, procs), self.optimizer)
             self.source, self.saved_step = RunFolder(checkpoint.run), checkpoint.step
             if self.source.path.resolve() != folder.path.resolve():
                 self.state.branch_off()
@@ -118,10 +128,12 @@ class Run:
         """
         train, procs, number = self.config.train, self.procs, 0
         updater, seconds = fitting_updater(self.config, self.model, self.optimizer, self.order, procs, self.state)
-        if procs.is_main:
-            print(f"run        {self.folder.path}")
-            print(describe_run(self.config, self.texts, self.model, self.state, procs, seconds))
-            self.record = Record(self.config, self.folder, self.state, self.source, self._facts())
+        with procs.together():
+            if procs.is_main:
+                print(f"run        {self.folder.path}")
+                print(describe_run(self.config, self.texts, self.model, self.state, procs, seconds))
+                facts = run_facts(self.texts, self.model, self.state, procs)
+                self.record = Record(self.config, self.folder, self.state, self.source, facts)
         until = math.inf if train.max_hours is None else begun + 3600 * train.max_hours
         try:
             with (
@@ -133,7 +145,9 @@ class Run:
                     bar.set_postfix_str(_progress(line), refresh=False)
                     bar.update()
                     # A signal may have reached one process alone; and all go on together from here.
-                    number = procs.greatest(stop.wanted(), self.model.device)
+                    number = procs.greatest(stop.wanted())
+                if number:
+                    self.stopped_by = "train.max_hours" if stop.time_is_over() else signal.Signals(number).name
                 if self.saved_step < self.state.step:
                     self._save(updater)
         finally:
@@ -141,31 +155,17 @@ class Run:
                 self.record.close()
         return number
 
-    def ending(self, number: int) -> str:
-        """How the run ended, and how to go on; `number` is of the signal that stopped it, or 0."""
+    def ending(self) -> str:
+        """How the run ended, and how to go on."""
         state, max_steps = self.state, self.config.train.max_steps
         if state.step == max_steps:
             loss = state.last_val_loss
             ppl = perplexity(loss, 1)
             return f"finished   {state.step} steps; validation loss {loss:.4f} nats, perplexity {ppl:.3f}"
         return (
-            f"stopped    by {signal.Signals(number).name} or train.max_hours after step {state.step} of {max_steps}; "
+            f"stopped    by {self.stopped_by} after step {state.step} of {max_steps}; "
             f"checkpoint {self.folder.checkpoints / step_name(state.step)}. The same command goes on from there."
         )
-
-    def _facts(self) -> dict:
-        """What the settings imply, for whoever compares runs: parameters by use, the sizes of text and batch."""
-        texts, count = self.texts, self.model.count_parameters()
-        return {
-            "parameters": {"total": count.total, **asdict(count)},
-            "vocab_size": texts.tokenizer.vocab_size,
-            "train_tokens": len(texts.train),
-            "validation_tokens": len(texts.validation),
-            "text_sha256": dict(texts.sha256),
-            "micro_batch_tokens": self.state.micro_batch_tokens,
-            "processes": self.procs.number,
-            "device": str(self.model.device),
-        }
 
     def _step(self, updater: Updater) -> dict:
         """One update and all that is due after it; returns the line of metrics."""
@@ -190,8 +190,9 @@ class Run:
             if not math.isfinite(line["val/loss"]):
                 raise self._not_finite(f"step {state.step}: validation loss is {line['val/loss']}")
         improved = validated and state.saw_validation(line["val/loss"])
-        if self.procs.is_main and (validated or state.step % train.log_every == 0 or "train/skipped" in line):
-            self.record.log(line)
+        with self.procs.together():
+            if self.procs.is_main and (validated or state.step % train.log_every == 0 or "train/skipped" in line):
+                self.record.log(line)
         if last or improved or state.step % train.checkpoint_every == 0:
             self._save(updater)
         return line
@@ -224,11 +225,14 @@ class Run:
         )
 
     def _save(self, updater: Updater) -> None:
+        """A checkpoint, by the main process; all take part, for each may hold a part of it."""
         if not updater.is_sound():
             raise self._not_finite(f"step {self.state.step}: the loss after this update is not finite")
-        saved = self.state.to_dict(self.optimizer)
-        if self.procs.is_main:
-            self.record.save(self.model, saved, self.texts)
+        weights = full_weights(self.model, self.procs)
+        saved = self.state.to_dict(full_state(self.optimizer, self.procs))
+        with self.procs.together():
+            if self.procs.is_main:
+                self.record.save(self.model, weights, saved, self.texts)
         self.saved_step = self.state.step
 
 

@@ -7,6 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import yaml
+from torch import Tensor
 
 from alibi.model import LanguageModel
 from alibi.runs import CONFIG, RunFolder, write_atomically
@@ -45,14 +46,16 @@ class Record:
         self.metrics.log(line)
         self.wandb.log_step(line)
 
-    def save(self, model: LanguageModel, saved: dict, texts: RunTexts) -> None:
+    def save(self, model: LanguageModel, weights: dict[str, Tensor], saved: dict, texts: RunTexts) -> None:
         """A checkpoint of the state as it is, the pointers to it, and no more of the older ones than asked for.
 
         Args:
+            weights: every parameter, whole.
             saved: all that a restart needs.
         """
         self.metrics.sync()  # no checkpoint without the lines before it, even if the machine dies now
-        self.folder.save_checkpoint(self.state.step, model, saved, self.yaml, texts.tokenizer, texts.sha256)
+        step, sha256 = self.state.step, texts.sha256
+        self.folder.save_checkpoint(step, model, saved, self.yaml, texts.tokenizer, sha256, weights)
         if self.state.best_step == self.state.step:
             self.folder.point_best(self.state.step)
         self.folder.keep(self.config.train.keep_last)

@@ -28,6 +28,7 @@ class TrainSettings:
         max_hours: after which a run stops, with a checkpoint, as by SIGTERM; None for no limit.
         skip_nonfinite: how many updates of the run may be left out as their loss or gradient is not finite.
         compile: torch.compile.
+        parallel: how several processes share a model: ddp, each has the whole, or fsdp, each has a part.
         skip_far_keys: leave out keys whose weights a linear bias puts below rounding; False visits all.
     """
 
@@ -44,6 +45,7 @@ class TrainSettings:
     max_hours: float | None = None
     skip_nonfinite: int = 0
     compile: bool = False
+    parallel: str = "ddp"
     skip_far_keys: bool = True
 
     def __post_init__(self) -> None:
@@ -69,6 +71,8 @@ class TrainSettings:
                 f"train.micro_batch_tokens ({micro}) must be a multiple of train.seq_len ({self.seq_len}) that divides "
                 f"train.batch_tokens ({self.batch_tokens}); use {self._nearest_micro_batch(micro)}, or null."
             )
+        if self.parallel not in ("ddp", "fsdp"):
+            raise ValueError(f"train.parallel ({self.parallel}) must be ddp or fsdp.")
         if isinstance(self.resume, bool):
             self.resume = "auto" if self.resume else "false"
         if not isinstance(self.resume, str):

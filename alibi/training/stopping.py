@@ -30,7 +30,10 @@ class StopRequest:
 
     def wanted(self) -> int:
         """Number of the signal to end with, 0 to go on; when the time is over, SIGTERM's."""
-        return self.signal or (signal.SIGTERM if time.monotonic() >= self.until else 0)
+        return self.signal or (signal.SIGTERM if self.time_is_over() else 0)
+
+    def time_is_over(self) -> bool:
+        return time.monotonic() >= self.until
 
     def note(self, number: int, frame: object) -> None:
         """Signal handler."""

@@ -1,7 +1,9 @@
 """What a run says of itself before its first step."""
 
+from dataclasses import asdict
+
 from alibi.model import LanguageModel
-from alibi.training.processes import Processes
+from alibi.processes import Processes
 from alibi.training.settings import RunConfig
 from alibi.training.state import TrainState
 from alibi.training.texts import RunTexts
@@ -36,6 +38,7 @@ def describe_run(
     epochs = train.max_steps * train.batch_tokens / len(texts.train)
     steps_left = train.max_steps - state.step
     seconds = steps_left * micro_batch_seconds * micro_batches / procs.number
+    how = f", {train.parallel}" if procs.number > 1 else ""
     begins = f"from step {state.step:,} to " if state.step else ""
     return "\n".join(
         (
@@ -48,8 +51,23 @@ def describe_run(
             f"training   {begins}{train.max_steps:,} steps of {train.batch_tokens:,} tokens "
             f"({micro_batches} x {state.micro_batch_tokens:,}) at length {train.seq_len:,}: "
             f"{train.max_steps * train.batch_tokens:,} tokens, {epochs:.2f} epochs",
-            f"machine    {model.device}, {config.precision}, processes: {procs.number}",
+            f"machine    {model.device}, {config.precision}, processes: {procs.number}{how}",
             f"time       about {duration(seconds)} for {steps_left:,} steps, validation apart "
             f"(one micro-batch took {micro_batch_seconds:.3g} s)",
         )
     )
+
+
+def run_facts(texts: RunTexts, model: LanguageModel, state: TrainState, procs: Processes) -> dict:
+    """What the settings imply, for whoever compares runs: parameters by use, the sizes of text and batch."""
+    count = model.count_parameters()
+    return {
+        "parameters": {"total": count.total, **asdict(count)},
+        "vocab_size": texts.tokenizer.vocab_size,
+        "train_tokens": len(texts.train),
+        "validation_tokens": len(texts.validation),
+        "text_sha256": dict(texts.sha256),
+        "micro_batch_tokens": state.micro_batch_tokens,
+        "processes": procs.number,
+        "device": str(model.device),
+    }

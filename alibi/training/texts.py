@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from alibi.data import TokenFile, Tokenizer, open_text, prepare_tokenizer, prepare_tokens
-from alibi.training.processes import Processes
+from alibi.processes import Processes
 from alibi.training.settings import RunConfig
 
 

@@ -12,8 +12,9 @@ from alibi.data import TrainingOrder
 from alibi.environment import autocast
 from alibi.model import LanguageModel
 from alibi.model.initialise import named_generator
+from alibi.processes import Processes
 from alibi.training.optimizer import learning_rate, set_learning_rate
-from alibi.training.processes import Processes
+from alibi.training.parallel import average_gradients, clip_gradients, is_sharded, own_part, replicate
 from alibi.training.read_ahead import ReadAhead
 from alibi.training.settings import RunConfig
 
@@ -68,7 +69,12 @@ class Updater:
 
     def replicate(self) -> None:
         """Average gradients over processes from here on. All of them call it, once, when the micro-batch is settled."""
-        self.total_nats = self.procs.replicate(self.total_nats, self.device)
+        if self.procs.number == 1 or is_sharded(self.model):
+            return
+        self.total_nats = replicate(self.total_nats, self.procs)
+        # DDP sorts gradients anew after its first pass, and their order decides how a sum of four is rounded: with
+        # that pass behind it, a run that goes on adds them as one that never stopped.
+        self._practise()
 
     def update(self, step: int, blocks: np.ndarray, following: np.ndarray | None = None) -> UpdateResult:
         """Update number `step` (the first is 1) on the sequences `blocks`; `following` are those of the next.
@@ -79,8 +85,8 @@ class Updater:
         train = self.config.train
         lr = learning_rate(self.config.optimizer, step - 1, train.max_steps)
         nats = self._gradient(step, blocks, following)
-        loss = self.procs.sum([nats], self.device)[0] / train.batch_tokens
-        norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.config.optimizer.clip).item()
+        loss = self.procs.sum([nats])[0] / train.batch_tokens
+        norm = clip_gradients(self.model.parameters(), self.config.optimizer.clip)
         if not (math.isfinite(loss) and math.isfinite(norm)):
             self.optimizer.zero_grad()
             raise NotFinite(f"step {step}: loss is {loss}, gradient norm {norm}, at learning rate {lr:.3g}")
@@ -106,8 +112,7 @@ class Updater:
             input_ids, target_ids = self.sequences.read(part)
             if next_part is not None:
                 self.sequences.announce(next_part)
-            if number > 1:
-                self.total_nats.require_backward_grad_sync = micro_batch == mine[-1]
+            average_gradients(self.model, self.total_nats, micro_batch == mine[-1])
             nats += self._backward(input_ids, target_ids).detach()
         return nats.item()
 
@@ -115,7 +120,7 @@ class Updater:
         input_ids, target_ids = (ids.to(self.device, non_blocking=True) for ids in (input_ids, target_ids))
         with autocast(self.device, self.config.precision):
             nats = self.total_nats(input_ids, target_ids)
-        # Replicas average their gradients, and the batch's mean is wanted: hence the factor.
+        # Processes average their gradients, and the batch's mean is wanted: hence the factor.
         (nats * (self.procs.number / self.config.train.batch_tokens)).backward()
         return nats
 
@@ -124,22 +129,24 @@ class Updater:
         """Whether the weights give a finite loss, on one sequence: weights can be ruined and yet be finite."""
         self.model.eval()
         inputs, targets = (ids.to(self.device) for ids in self.sequences.read(np.zeros(1, int)))
-        finite = all(parameter.isfinite().all() for parameter in self.model.parameters())
-        return finite and bool(self.model.nll(inputs, targets).isfinite().all())
+        finite = all(own_part(parameter).isfinite().all() for parameter in self.model.parameters())
+        nats = self.model.nll(inputs, targets)  # whatever this process found: a sharded model needs all of them
+        return bool(self.procs.least(int(finite and bool(nats.isfinite().all()))))
 
     def measure_seconds(self) -> float:
         """Seconds of one micro-batch, the second of two; before `replicate`. Changes neither weights nor the order."""
+        self._practise()
+        begun = time.perf_counter()
+        self._practise()
+        return time.perf_counter() - begun
+
+    def _practise(self) -> None:
+        """Forward and backward pass of one micro-batch, for nothing."""
         self.model.train()
-        inputs, targets = self.sequences.read(np.zeros(self.micro_batch_tokens // self.config.train.seq_len, int))
-        seconds = 0.0
-        for _ in range(2):
-            begun = time.perf_counter()
-            self._backward(inputs, targets)
-            if self.device.type == "cuda":
-                torch.cuda.synchronize(self.device)
-            seconds = time.perf_counter() - begun
+        self._backward(*self.sequences.read(np.zeros(self.micro_batch_tokens // self.config.train.seq_len, int)))
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
         self.optimizer.zero_grad()
-        return seconds
 
 
 def micro_batch_sizes(config: RunConfig, model: LanguageModel, procs: Processes) -> list[int]:

@@ -1,9 +1,11 @@
 """Validation while training: the whole split, nonoverlapping, in fp32, by the evaluator's own code."""
 
-from alibi.data import TokenFile
-from alibi.evaluation import NatsSum, bits_per_byte, fast_batch_tokens, model_scorer, perplexity, score
+import torch
+
+from alibi.data import TokenFile, window_batches
+from alibi.evaluation import NatsSum, Scorer, bits_per_byte, fast_batch_tokens, model_scorer, perplexity, score
 from alibi.model import LanguageModel
-from alibi.training.processes import Processes
+from alibi.processes import Processes
 
 
 def validate(
@@ -14,12 +16,13 @@ def validate(
     A perplexity above the largest float64 is left out.
     """
     model.eval()
-    metrics, batch_tokens = {}, fast_batch_tokens(model.device)
+    metrics, batch_tokens, scorer = {}, fast_batch_tokens(model.device), model_scorer(model)
     for length in dict.fromkeys([seq_len, *more_lengths]):
         total = NatsSum()
-        for _ in score(tokens, length, length, model_scorer(model), [total], model.device, batch_tokens, procs.share):
+        for _ in score(tokens, length, length, scorer, [total], model.device, batch_tokens, procs.share):
             pass
-        nats, count = procs.sum([total.nats, total.tokens], model.device)
+        _keep_up(scorer, sum(1 for _ in window_batches(len(tokens), length, length, batch_tokens)), procs)
+        nats, count = procs.sum([total.nats, total.tokens])
         name = "" if length == seq_len else f"_{length}"
         metrics[f"val/loss{name}"] = nats / count
         counts = {f"val/ppl{name}": count}
@@ -32,3 +35,11 @@ def validate(
             except OverflowError:
                 continue
     return metrics
+
+
+@torch.inference_mode()
+def _keep_up(scorer: Scorer, num_batches: int, procs: Processes) -> None:
+    """A pass for nothing where another process has one batch more: a sharded model needs all of them in each."""
+    if procs.rank >= num_batches % procs.number > 0:
+        nothing = torch.zeros(1, 1, dtype=torch.long, device=procs.device)
+        scorer(nothing, nothing, 0)

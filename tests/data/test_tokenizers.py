@@ -198,3 +198,37 @@ def test_a_library_tokenizer_without_end_of_text_is_refused(trained: dict[str, T
     foreign = json.loads(trained["bpe"].to_json().replace(MARK, "<eos>"))
     with pytest.raises(ValueError, match=r"no token <\|endoftext\|>"):
         tokenizer_from_json(json.dumps(foreign))
+
+
+@pytest.mark.parametrize(("multiple", "made_up"), [(8, 2), (1, 0), (2, 0), (3, 0), (7, 1)])
+def test_words_are_padded_as_fairseq_does(multiple: int, made_up: int) -> None:
+    config = TokenizerConfig("word", pad_to_multiple_of=multiple)
+    tokenizer = config.train(["a b a\n"])
+    assert tokenizer.words[4:] == ["a", "b", *(f"madeupword{n:04d}" for n in range(made_up))]
+    assert tokenizer_from_json(tokenizer.to_json()).sha256 == tokenizer.sha256
+    assert tokenizer.encode(["a b c\n"]) == [[4, 5, 3, 2]]
+
+
+def test_a_made_up_word_that_the_text_has_is_left_out() -> None:
+    tokenizer = TokenizerConfig("word", pad_to_multiple_of=4).train(["madeupword0001 a a\n"])
+    assert tokenizer.words[4:] == ["a", "madeupword0001", "madeupword0000", "madeupword0002"]
+
+
+def test_without_padding_a_tokenizer_is_what_it_was() -> None:
+    config = TokenizerConfig("word")
+    assert config.key == {"name": "word", "vocab_size": None}
+    assert config.train(["a b a\n"]).to_json() == WordTokenizer.train(["a b a\n"], None).to_json()
+    assert TokenizerConfig("word", pad_to_multiple_of=8).key != config.key
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"name": "bpe", "pad_to_multiple_of": 8}, r"tokenizer.pad_to_multiple_of \(8\) would be ignored by bpe"),
+        ({"name": "byte", "pad_to_multiple_of": 8}, r"would be ignored by byte"),
+        ({"name": "word", "pad_to_multiple_of": 0}, r"tokenizer.pad_to_multiple_of \(0\) must be at least 1"),
+    ],
+)
+def test_padding_that_cannot_be_is_refused(values: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        TokenizerConfig(**values)

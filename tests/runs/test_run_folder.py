@@ -151,6 +151,16 @@ def test_a_run_without_a_checkpoint_is_said(outputs: Path) -> None:
         resolve_runs(str(outputs / "young"), outputs)
 
 
+def test_a_glob_passes_over_a_run_without_a_checkpoint_and_says_so(outputs: Path, capsys) -> None:
+    before = resolve_runs(f"{outputs}/*", outputs)
+    (outputs / "young").mkdir()
+    (outputs / "young" / "config.yaml").write_text("seed: 0\n")
+    assert resolve_runs(f"{outputs}/*", outputs) == before
+    assert "young has no checkpoint yet, and is passed over" in capsys.readouterr().out
+    with pytest.raises(FileNotFoundError, match="young has no checkpoint yet"):
+        resolve_runs(f"{outputs}/y*", outputs)
+
+
 def test_no_other_checkpoint_is_taken_for_a_damaged_one(outputs: Path) -> None:
     last = at(outputs, "one", 20)
     (last / "manifest.json").unlink()

@@ -1,34 +1,171 @@
-"""Several processes, as torchrun starts them: the same batches and losses as one."""
+"""Several processes, as torchrun starts them: what one process gives, and one message where something is wrong."""
 
 import os
+import pickle
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
+from safetensors.torch import load_file
 
-from alibi.tracking import read_metrics
+from alibi.data import DataConfig, TokenizerConfig
+from alibi.model import ModelConfig
+from alibi.runs import Checkpoint, RunFolder
+from alibi.tracking import TrackingConfig, read_metrics
+from alibi.training import RunConfig, train
+from alibi.training.optimizer import OptimizerConfig
+from alibi.training.resume import only_process
+from alibi.training.settings import PathsConfig, TrainSettings
 
 ROOT = Path(__file__).parents[2]
+STEPS, HALF = 20, 10
+MODES = ("ddp", "fsdp")
+ENV = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
 
 
-def test_two_processes_give_the_losses_of_one(corpus, cache, tmp_path):
-    settings = [
-        "data=wikitext2", f"data.path={corpus}", "tokenizer=byte", "size=tiny", "model=t5", "device=cpu",
-        "precision=fp32", "train.seq_len=32", "train.batch_tokens=256", "train.micro_batch_tokens=64",
-        "train.max_steps=4", "train.eval_every=2", "tracking.wandb=disabled", f"paths.outputs={tmp_path}",
-    ]  # fmt: skip
-    env = {**os.environ, "ALIBI_CACHE": str(cache), "OMP_NUM_THREADS": "1"}
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
-    for name, start in (("one", [sys.executable]), ("two", torchrun)):
-        command = [*start, "train.py", *settings, f"run_dir={tmp_path / name}"]
-        done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=120)
+class Runs:
+    """Runs of one configuration, by name; a name is a folder."""
+
+    def __init__(self, folder: Path, corpus: Path) -> None:
+        self.folder, self.corpus = folder, corpus
+
+    def config(self, parallel="ddp", resume="auto", lr=1e-2) -> RunConfig:
+        # Eight micro-batches, so that four processes accumulate two each; learned biases that no four can share evenly.
+        return RunConfig(
+            model=ModelConfig(position={"name": "t5", "num_buckets": 12}, num_layers=2, d_model=16, num_heads=2),
+            data=DataConfig("wikitext2", str(self.corpus)),
+            tokenizer=TokenizerConfig("byte"),
+            optimizer=OptimizerConfig(lr=lr, min_lr=lr / 10),
+            train=TrainSettings(
+                seq_len=16, batch_tokens=128, micro_batch_tokens=16, max_steps=STEPS, eval_every=HALF,
+                checkpoint_every=HALF, keep_last=10, parallel=parallel, resume=resume,
+            ),
+            tracking=TrackingConfig("disabled"),
+            paths=PathsConfig(str(self.folder / "outputs"), str(self.folder / "cache")),
+            device="cpu",
+            precision="fp32",
+        )  # fmt: skip
+
+    def resumed(self, name: str, parallel: str) -> RunConfig:
+        """A run that goes on from the middle of another one."""
+        return self.config(parallel, str(self.folder / name / "checkpoints" / f"step-{HALF:08d}"))
+
+    def by(self, *runs: tuple) -> None:
+        """(number of processes, name, config, kills) of each; see runs_of_processes.py."""
+        file = self.folder / "runs.pickle"
+        file.write_bytes(pickle.dumps([(number, config, self.folder / name, k) for number, name, config, k in runs]))
+        script = Path(__file__).with_name("runs_of_processes.py")
+        done = subprocess.run([sys.executable, script, file], env=ENV, capture_output=True, text=True, timeout=400)
         assert done.returncode == 0, done.stderr
-        assert done.stdout.count("finished ") == 1
-    one, two = (read_metrics(tmp_path / name / "metrics.jsonl") for name in ("one", "two"))
-    assert [line["step"] for line in two] == [1, 2, 3, 4]
-    for a, b in zip(one, two, strict=True):
-        assert a.keys() == b.keys()
-        for name in a.keys() & {"train/loss", "train/grad_norm", "val/loss"}:
-            assert a[name] == pytest.approx(b[name], rel=1e-6)
-    assert one[0]["train/loss"] != pytest.approx(one[1]["train/loss"], rel=1e-6)
+        assert done.stdout.count("finished ") == len(runs)
+
+    def by_one(self, name: str, config: RunConfig) -> None:
+        train(config, self.folder / name)
+
+    def lines(self, name: str) -> list[dict]:
+        return read_metrics(self.folder / name / "metrics.jsonl")
+
+    def weights(self, name: str) -> bytes:
+        return (self.folder / name / "checkpoints" / "last" / "model.safetensors").read_bytes()
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory, raw_lines) -> Runs:
+    """1, 2 and 4 processes in both modes, runs that go on from each other's checkpoints, and runs that are killed."""
+    folder = tmp_path_factory.mktemp("processes")
+    for split in ("train", "valid", "test"):
+        (folder / f"wiki.{split}.raw").write_bytes("".join(raw_lines[split]).encode())
+    runs = Runs(folder, folder)
+    runs.by_one("one", runs.config())
+    alike = [(number, f"{number} {mode}", runs.config(mode), ()) for number in (4, 2) for mode in MODES]
+    resumed = [
+        (4, "1 to 4 fsdp", runs.resumed("one", "fsdp"), ()),
+        (2, "4 ddp to 2 fsdp", runs.resumed("4 ddp", "fsdp"), ()),
+        (2, "4 fsdp to 2 ddp", runs.resumed("4 fsdp", "ddp"), ()),
+    ]
+    # One that only computes dies behind a checkpoint; before any, and then the one that writes, behind one.
+    killed = [
+        (4, "killed ddp", runs.config("ddp"), ((3, 13),)),
+        (2, "killed fsdp", runs.config("fsdp"), ((1, 7), (0, 13))),
+    ]
+    runs.by(*alike, *resumed, *killed)
+    runs.by_one("2 fsdp to 1", runs.resumed("2 fsdp", "fsdp"))
+    return runs
+
+
+def worst_difference(ours: list[dict], wanted: list[dict]) -> float:
+    """The largest relative one, of losses and norms of the same steps."""
+    by_step = {line["step"]: line for line in wanted}
+    names = ("train/loss", "train/grad_norm", "val/loss")
+    pairs = [(line[n], by_step[line["step"]][n]) for line in ours for n in names if n in line]
+    return max(abs(a - b) / b for a, b in pairs)
+
+
+@pytest.mark.parametrize("name", ["2 ddp", "2 fsdp", "4 ddp", "4 fsdp"])
+def test_many_processes_give_the_losses_of_one(runs, name):
+    assert [line["step"] for line in runs.lines(name)] == list(range(1, STEPS + 1))
+    assert worst_difference(runs.lines(name), runs.lines("one")) < 1e-6
+
+
+def test_another_learning_rate_would_be_seen(runs):
+    """Control: a ten-thousandth more is above the tolerance."""
+    runs.by_one("control", runs.config(lr=1.0001e-2))
+    assert worst_difference(runs.lines("control"), runs.lines("one")) > 1e-6
+
+
+@pytest.mark.parametrize("name", ["1 to 4 fsdp", "4 ddp to 2 fsdp", "4 fsdp to 2 ddp", "2 fsdp to 1"])
+def test_a_checkpoint_of_any_number_and_mode_goes_on_in_any_other(runs, name):
+    assert [line["step"] for line in runs.lines(name)] == list(range(1, STEPS + 1))
+    assert worst_difference(runs.lines(name), runs.lines("one")) < 1e-6
+
+
+def test_weights_without_their_moments_would_be_seen(runs, monkeypatch):
+    """Control of the resumed runs."""
+    load_state = Checkpoint.load_state
+    empty = {"state": {}}
+    forgetful = lambda self: (saved := load_state(self)) | {"optimizer": saved["optimizer"] | empty}  # noqa: E731
+    monkeypatch.setattr(Checkpoint, "load_state", forgetful)
+    runs.by_one("forgetful", runs.resumed("one", "ddp"))
+    assert worst_difference(runs.lines("forgetful"), runs.lines("one")) > 1e-6
+
+
+@pytest.mark.parametrize("name", ["4 fsdp", "4 ddp", "2 fsdp"])
+def test_a_checkpoint_of_many_has_the_form_of_one(runs, name):
+    ours, one = (Checkpoint(runs.folder / n / "checkpoints" / f"step-{STEPS:08d}") for n in (name, "one"))
+    weights, wanted = (load_file(c.path / "model.safetensors") for c in (ours, one))
+    assert {n: w.shape for n, w in weights.items()} == {n: w.shape for n, w in wanted.items()}
+    state, of_one = ours.load_state()["optimizer"], one.load_state()["optimizer"]
+    assert state["param_groups"] == of_one["param_groups"]
+    shapes = [{i: {n: t.shape for n, t in m.items()} for i, m in s["state"].items()} for s in (state, of_one)]
+    assert shapes[0] == shapes[1]
+
+
+@pytest.mark.parametrize(("name", "undisturbed"), [("killed ddp", "4 ddp"), ("killed fsdp", "2 fsdp")])
+def test_killed_workers_change_nothing(runs, name, undisturbed):
+    assert runs.weights(name) == runs.weights(undisturbed)
+    assert worst_difference(runs.lines(name), runs.lines(undisturbed)) == 0
+    assert [line["step"] for line in runs.lines(name)] == list(range(1, STEPS + 1))
+    assert runs.weights(name) != runs.weights("one"), "control: other sums, other bits"
+
+
+def test_what_process_0_alone_finds_wrong_ends_all_with_one_message(corpus, cache, tmp_path):
+    settings = [
+        "data=wikitext2", f"data.path={corpus}", "tokenizer=byte", "size=tiny", "device=cpu", "train.seq_len=32",
+        "train.batch_tokens=64", "train.max_steps=2", "tracking.wandb=disabled", "run_dir=run",
+    ]  # fmt: skip
+    with only_process(RunFolder(tmp_path / "run")):
+        begun = time.monotonic()
+        start = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+        done = subprocess.run(
+            [*start, ROOT / "train.py", *settings], cwd=tmp_path, env=ENV | {"ALIBI_CACHE": str(cache)},
+            capture_output=True, text=True, timeout=200,
+        )  # fmt: skip
+    assert done.returncode != 0
+    assert time.monotonic() - begun < 60
+    assert done.stderr.count("another process is training run") == 1
+    before_torchrun_speaks = done.stderr.partition("torch.distributed.elastic.multiprocessing.errors.ChildFailedError")[
+        0
+    ]
+    assert before_torchrun_speaks.count("Traceback") <= 1  # its own

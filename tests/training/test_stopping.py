@@ -47,7 +47,7 @@ def test_a_signal_ends_the_run_after_its_step_and_the_same_command_goes_on(
     assert stopped.value.code == 128 + number
     out, err = capfd.readouterr()
     assert f"{number.name}: stopping after this step" in err
-    assert "after step 3 of 6; checkpoint" in out
+    assert f"by {number.name} after step 3 of 6; checkpoint" in out
     assert "The same command goes on" in out
     assert RunFolder(tmp_path / "stopped").saved_steps() == [3]
     assert train(config, tmp_path / "stopped") == "ran"
@@ -64,7 +64,7 @@ def test_a_signal_in_the_last_step_finds_the_run_finished(small_run, tmp_path, m
     assert train(small_run(), tmp_path / "run") == "skipped"
 
 
-def test_the_time_limit_stops_as_a_signal_does_and_a_run_of_many_pieces_is_the_whole(small_run, tmp_path):
+def test_the_time_limit_stops_as_a_signal_does_and_a_run_of_many_pieces_is_the_whole(small_run, tmp_path, capsys):
     config = small_run()
     train(config, tmp_path / "whole")
     config.train.max_hours = 1e-9
@@ -73,6 +73,7 @@ def test_the_time_limit_stops_as_a_signal_does_and_a_run_of_many_pieces_is_the_w
             train(config, tmp_path / "pieces")
         assert stopped.value.code == 128 + signal.SIGTERM
         assert RunFolder(tmp_path / "pieces").saved_steps()[-1] == step
+        assert f"by train.max_hours after step {step} of 6" in capsys.readouterr().out
     with pytest.raises(SystemExit):  # the sixth step is the last, and over the limit as well
         train(config, tmp_path / "pieces")
     assert train(config, tmp_path / "pieces") == "skipped"

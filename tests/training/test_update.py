@@ -2,8 +2,8 @@ import pytest
 import torch
 
 from alibi.model import LanguageModel
+from alibi.processes import Processes
 from alibi.training.optimizer import build_optimizer
-from alibi.training.processes import Processes
 from alibi.training.settings import TrainSettings
 from alibi.training.update import Updater, micro_batch_sizes
 

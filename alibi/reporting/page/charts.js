@@ -81,7 +81,7 @@ function drawPerplexity(chart, state) {
   layout.xaxis = xs.length ? logAxis(layout.xaxis, xs, layout.width, multiples ? (v) => `${+v.toPrecision(3)}×` : String) : layout.xaxis;
   layout.xaxis.title = { text: multiples ? "length of evaluation / training length" : "length of evaluation (tokens)" };
   layout.yaxis = { ...valueAxis(layout.yaxis, traces, state.scale), title: { text: DATA.metrics[metric] + (state.relative ? ", relative" : "") } };
-  const trained = [...new Set(runs.map((run) => run.seqLen))];
+  const trained = [...new Set(runs.map((run) => run.seqLen))].filter((n) => n);
   Object.assign(layout, trainedAt(colours, multiples ? [[1, "training length"]] : trained.map((n) => [n, `trained at ${n}`])));
   plot(chart, 0, "", traces, layout);
   const drawn = (curve) => !without.includes(curve);
@@ -105,7 +105,7 @@ function drawContext(chart, state) {
   const powers = Array.from({ length: 1 + Math.ceil(Math.log2(Number(state.context) || 2)) }, (_, i) => 2 ** i).filter((x) => !(x < first / 1.5));
   layout.xaxis = { ...logAxis(layout.xaxis, powers, layout.width), title: { text: "context of the target (tokens)" }, range: logRange(powers[0], powers.at(-1)) };
   layout.yaxis.title = { text: "nats per token" };
-  Object.assign(layout, trainedAt(colours, [...new Set(runs.map((run) => run.seqLen))].map((n) => [n, `trained at ${n}`])));
+  Object.assign(layout, trainedAt(colours, [...new Set(runs.map((run) => run.seqLen))].filter((n) => n).map((n) => [n, `trained at ${n}`])));
   plot(chart, 0, "", traces, layout);
   legend(chart, legendOf(runs));
   chart.querySelector("[data-note]").textContent = `Always per token. Contexts of an octave are joined until they hold ${DATA.fewest} targets, and left out where they do not.`

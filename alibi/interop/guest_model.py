@@ -1,0 +1,146 @@
+"""A causal language model of transformers as a scorer: ids and targets in, nats out.
+
+    nats = -log softmax(logits)[target], the logits of as many targets at once as fit
+
+A model is probed before it is trusted: that it sees no later token, and that its output layer is
+all there is between hidden states and logits, without which the logits of a window exist at once.
+
+Legend: B batch, L tokens, S scored tokens, D width, V vocabulary.
+"""
+
+import math
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from alibi.environment import autocast
+from alibi.model.output import LOGITS_PER_CHUNK
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+# Under which names models keep what they can look a position up in, and no further; and what configurations
+# say of the length that a model is meant for.
+POSITION_TABLES = ("wpe", "embed_positions", "position_embeddings", "position_embedding", "pos_emb")
+STATED_LENGTHS = (
+    "train_seq_len", "n_positions", "max_position_embeddings", "max_seq_len", "seq_length", "n_ctx",
+)  # fmt: skip
+PROBE = 12
+SAME = 1e-4
+
+
+class GuestModel:
+    """
+    Args:
+        model: in evaluation mode, on its device.
+        precision: fp32 or bf16, as for models of ours: products are narrow, weights are not.
+
+    Raises:
+        ValueError: the model sees later tokens.
+    """
+
+    def __init__(self, model: "PreTrainedModel", precision: str) -> None:
+        self.model, self.precision = model, precision
+        model.config.use_cache = False
+        # An MPT's bias is as wide as this says, and shorter for no other reason.
+        self.bias_width = model.config.max_seq_len if model.config.model_type == "mpt" else None
+        self.stated, self.stated_by = stated_length(model.config)
+        self.table, self.table_length = position_table(model)
+        self.refused: dict[int, str | None] = {}
+        self.splits = self._probe()
+
+    @torch.inference_mode()
+    def nats(self, input_ids: Tensor, target_ids: Tensor, first_scored: int) -> Tensor:
+        """See `Scorer`; (B, S) nats, float32."""
+        with autocast(self.model.device, self.precision):
+            if not self.splits:
+                return self._of_logits(self._all_logits(input_ids)[:, first_scored:], target_ids)
+            hidden_TD = self._hidden(input_ids)[:, first_scored:].flatten(0, 1)
+            head, targets_T = self.model.get_output_embeddings(), target_ids.flatten()
+            size = max(1, LOGITS_PER_CHUNK[hidden_TD.device.type] // head.weight.shape[0])
+            chunks = zip(hidden_TD.split(size), targets_T.split(size), strict=True)
+            return torch.cat([self._of_logits(head(h), t) for h, t in chunks]).view_as(target_ids)
+
+    def why_not(self, length: int) -> str | None:
+        """Why inputs of this length cannot be scored; None where they can. Found by a pass where nothing says it."""
+        if self.table_length is not None and length > self.table_length:
+            return f"too long: the model looks its positions up in {self.table}, which has {self.table_length}"
+        if self.bias_width or self.stated is None or length <= self.stated:
+            return None
+        if length not in self.refused:
+            self.refused[length] = self._tried(length)
+        return self.refused[length]
+
+    @torch.inference_mode()
+    def _tried(self, length: int) -> str | None:
+        ids = torch.zeros(1, length, dtype=torch.long, device=self.model.device)
+        try:
+            self.nats(ids, ids[:, -1:], length - 1)
+        except (IndexError, RuntimeError, ValueError, MemoryError) as error:
+            if isinstance(error, MemoryError) or "memory" in str(error).lower():  # scoring says so itself
+                return None
+            return f"too long: above {self.stated_by} ({self.stated}) the model fails, {str(error).splitlines()[0]}"
+        return None
+
+    def _of_logits(self, logits: Tensor, targets: Tensor) -> Tensor:
+        wide = torch.promote_types(logits.dtype, torch.float32)
+        return F.cross_entropy(logits.flatten(0, -2).to(wide), targets.flatten(), reduction="none").view_as(targets)
+
+    def _all_logits(self, input_ids: Tensor) -> Tensor:
+        self._widen(input_ids)
+        return self.model(input_ids).logits
+
+    def _hidden(self, input_ids: Tensor) -> Tensor:
+        self._widen(input_ids)
+        return self.model.base_model(input_ids).last_hidden_state
+
+    def _widen(self, input_ids: Tensor) -> None:
+        if self.bias_width:
+            self.model.config.max_seq_len = max(self.bias_width, input_ids.shape[1])
+
+    @torch.inference_mode()
+    def _probe(self) -> bool:
+        """Whether hidden states through the output layer are the logits.
+
+        Raises:
+            ValueError: earlier logits change with a later token.
+        """
+        head = self.model.get_output_embeddings()
+        length = min(PROBE, self.table_length or PROBE)
+        ids = torch.arange(length, device=self.model.device)[None] % self.model.get_input_embeddings().weight.shape[0]
+        other = ids.clone()
+        other[:, -1] = 0
+        logits = self._all_logits(ids)
+        scale = SAME * logits.abs().max().item()
+        changed = (self._all_logits(other) - logits)[:, :-1].abs()
+        if changed.numel() and changed.max().item() > scale:
+            raise ValueError(
+                f"{type(self.model).__name__} is no causal language model as it is configured: its predictions change "
+                "with later tokens."
+            )
+        # A bias on the logits, a factor or a cap stands outside of it in some models.
+        whole = isinstance(head, nn.Linear) and self.model.base_model is not self.model
+        return whole and math.isfinite(scale) and (head(self._hidden(ids)) - logits).abs().max().item() <= scale / 10
+
+
+def stated_length(config: object) -> tuple[int | None, str | None]:
+    """The length that a configuration says its model was made for, and which of its fields says so."""
+    config = config.get_text_config()
+    for name in STATED_LENGTHS:
+        value = getattr(config, name, None)
+        if isinstance(value, int) and value > 0:
+            return value, name
+    return None, None
+
+
+def position_table(model: "PreTrainedModel") -> tuple[str | None, int | None]:
+    """The name of the table that positions are looked up in, and how many it has; None where there is none."""
+    tables = [(name, module.weight, getattr(module, "offset", 0)) for name, module in model.named_modules()
+              if isinstance(module, nn.Embedding)]  # fmt: skip
+    tables += [(name, buffer, 0) for name, buffer in model.named_buffers()]
+    for name, table, offset in tables:
+        if name.split(".")[-1] in POSITION_TABLES and table.dim() == 2:
+            return name, table.shape[0] - offset
+    return None, None

@@ -1,0 +1,143 @@
+"""One model on many processes: replicated (DDP) or sharded over them (FSDP2), and its states whole again.
+
+A checkpoint is of no number of processes: whole tensors, in the form that one process alone writes. So
+every state is gathered before it is written, and cut after it was read, one tensor at a time.
+"""
+
+from collections.abc import Iterable
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from alibi.model import LanguageModel
+from alibi.processes import Processes
+
+
+def check_same_everywhere(what: list, procs: Processes) -> None:
+    """
+    Args:
+        what: settings and hashes of texts; as many processes as there are must agree on them.
+
+    Raises:
+        ValueError: another node has another text, or decided otherwise.
+    """
+    for rank, theirs in enumerate(procs.gather(what)):
+        if theirs != what:
+            raise ValueError(
+                f"processes {procs.rank} and {rank} differ in settings or text: {what} and {theirs}; give every node "
+                "the same command, the same files below data.path, and a precision other than auto."
+            )
+
+
+def place(model: LanguageModel, parallel: str, procs: Processes) -> None:
+    """Bring a model to this process's device: whole, or, with fsdp, its share of every parameter.
+
+    A block is brought there, cut, and let go before the next one, so that no device ever holds the whole.
+    """
+    if parallel != "fsdp" or procs.number == 1:
+        model.to(procs.device)
+        return
+    from torch.distributed.device_mesh import init_device_mesh  # a second to import, for those who need it
+    from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
+
+    mesh = init_device_mesh(procs.device.type, (procs.number,))
+    for part in (*model.transformer.blocks, model):
+        fully_shard(part, mesh=mesh)
+    for name in ("total_nats", "nll"):  # what is called instead of forward
+        register_fsdp_forward_method(model, name)
+
+
+def is_sharded(what: nn.Module | Tensor) -> bool:
+    """Whether this process holds only a part: of a model an FSDPModule, of a tensor a DTensor."""
+    return hasattr(what, "full_tensor" if isinstance(what, Tensor) else "set_requires_gradient_sync")
+
+
+def replicate(module: nn.Module, procs: Processes) -> nn.Module:
+    """The module with gradients averaged over processes, as those of a sharded model are by themselves."""
+    devices = [procs.device] if procs.device.type == "cuda" else None
+    return DistributedDataParallel(module, device_ids=devices, gradient_as_bucket_view=True)
+
+
+def average_gradients(model: nn.Module, module: nn.Module, now: bool) -> None:
+    """Whether the next backward pass averages the gradients, with all that were accumulated, or only adds to them."""
+    if is_sharded(model):
+        model.set_requires_gradient_sync(now)
+    elif isinstance(module, DistributedDataParallel):
+        module.require_backward_grad_sync = now
+
+
+def clip_gradients(parameters: Iterable[nn.Parameter], largest: float) -> float:
+    """Bound the norm of the whole gradient; returns what it was before."""
+    parameters = list(parameters)
+    norm = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+    if is_sharded(norm):
+        norm = norm.full_tensor()
+    nn.utils.clip_grads_with_norm_(parameters, largest, norm)
+    return norm.item()
+
+
+def own_part(tensor: Tensor) -> Tensor:
+    """What this process holds of a tensor."""
+    return tensor.to_local() if is_sharded(tensor) else tensor
+
+
+def full_weights(model: LanguageModel, procs: Processes) -> dict[str, Tensor]:
+    """Every parameter once, whole and on the CPU, in the main process; all take part, and the others keep none."""
+    if is_sharded(model):
+        model.reshard()  # a forward pass without a backward one leaves the root whole
+    whole = {name: _whole(parameter, procs) for name, parameter in model.named_parameters()}
+    return whole if procs.is_main else {}
+
+
+def full_state(optimizer: torch.optim.Optimizer, procs: Processes) -> dict:
+    """The optimizer's state_dict with whole tensors on the CPU, in the main process; all take part."""
+    state = optimizer.state_dict()
+    moments = {index: _map(values, lambda tensor: _whole(tensor, procs)) for index, values in state["state"].items()}
+    return {**state, "state": moments} if procs.is_main else {}
+
+
+def spread_state(saved: dict | None, optimizer: torch.optim.Optimizer, procs: Processes) -> dict:
+    """A training state that only the main process has, as each process holds it: its own part of every tensor.
+
+    Args:
+        saved: as TrainState.to_dict; None in the other processes.
+        optimizer: the parameters are its own, by their number in the state.
+    """
+    if procs.number == 1:
+        return saved
+    moments = saved["optimizer"]["state"] if procs.is_main else {}
+    described = {index: _map(values, lambda tensor: tensor.to("meta")) for index, values in moments.items()}
+    outline = {**saved, "optimizer": {**saved["optimizer"], "state": described}} if procs.is_main else None
+    spread = procs.from_main(outline)
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    for index, values in spread["optimizer"]["state"].items():
+        for name, value in values.items():
+            if isinstance(value, Tensor):
+                whole = moments[index][name] if procs.is_main else torch.empty_like(value, device="cpu")
+                whole = whole.to(procs.device).contiguous()
+                dist.broadcast(whole, 0)
+                values[name] = _cut(whole, parameters[index])
+    return spread
+
+
+def _map(values: dict, change) -> dict:
+    return {name: change(value) if isinstance(value, Tensor) else value for name, value in values.items()}
+
+
+def _whole(tensor: Tensor, procs: Processes) -> Tensor | None:
+    tensor = tensor.detach()
+    if is_sharded(tensor):
+        tensor = tensor.full_tensor()
+    return tensor.cpu().contiguous() if procs.is_main else None
+
+
+def _cut(whole: Tensor, parameter: nn.Parameter) -> Tensor:
+    """A tensor that belongs to a parameter, cut as the parameter is."""
+    if not is_sharded(parameter) or whole.shape != parameter.shape:
+        return whole
+    from torch.distributed.tensor import distribute_tensor
+
+    mesh, placements = parameter.device_mesh, parameter.placements
+    return distribute_tensor(whole, mesh, placements, src_data_rank=None).clone()  # else a view keeps the whole alive

@@ -1,0 +1,126 @@
+"""What a run will cost, before it is begun: parameters, memory of a GPU, tokens a second, days to the end.
+
+    python scripts/estimate.py experiment=paper model=alibi train.seq_len=512 --gpus 8
+    python scripts/estimate.py experiment=paper_1b3 --gpus 64 --tokens-per-sec 6000
+
+takes the settings of train.py. One and two of the run's layers are run here, on one and two sequences,
+and give the line to the whole; no text is read. --tokens-per-sec, of one GPU, replaces the time measured here:
+perf/tokens_per_sec of a run over its number of GPUs.
+"""
+
+import argparse
+import sys
+
+from alibi.config import run_of
+from alibi.data import TokenizerConfig
+from alibi.environment import pick_device
+from alibi.model.output import LOGITS_PER_CHUNK
+from alibi.training import RunConfig
+from alibi.training.estimate import FLOAT32, Costs, estimate
+from alibi.training.summary import duration
+
+# Ids of tokenizer=word where it takes every word: published sizes, so that no text need be read.
+WORD_IDS = {"wikitext103": 267_737, "wikitext2": 33_280}
+GIB = 2**30
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("settings", nargs="*", help="as for train.py: experiment=paper model=alibi ...")
+    parser.add_argument("--gpus", type=int, default=1, help="processes that share the batch (1)")
+    parser.add_argument("--tokens-per-sec", type=float, help="of one GPU; without it a short run here is timed")
+    parser.add_argument("--vocab-size", type=int, help="ids of the tokenizer, where the settings do not say")
+    return parser.parse_intermixed_args()
+
+
+def ids_of(config: TokenizerConfig, data: str, told: int | None) -> int:
+    """
+    Raises:
+        ValueError: nobody says how many.
+    """
+    known = {"byte": 257, "bpe": config.vocab_size, "word": config.vocab_size or WORD_IDS.get(data)}[config.name]
+    ids = told or known
+    if ids is None:
+        raise ValueError(
+            f"tokenizer.name=word over data={data} has as many ids as the text has words; say --vocab-size."
+        )
+    multiple = config.pad_to_multiple_of or 1
+    return -(-ids // multiple) * multiple
+
+
+def memory_table(config: RunConfig, costs: Costs, gpus: int, ids: int) -> list[str]:
+    """Lines of GiB for one GPU: every GPU with the whole state, and the state shared out among them (FSDP)."""
+    sequences = config.train.batch_tokens // config.train.seq_len // gpus
+    weights, logits = costs.weight_bytes, sequences * config.train.seq_len * ids
+    chunk = 2 * FLOAT32 * min(LOGITS_PER_CHUNK["cuda"], logits)
+    outside = weights - FLOAT32 * config.model.num_layers * costs.largest_block
+    gathered = outside + 2 * FLOAT32 * costs.largest_block  # what is in use, and the layer that comes next
+    rows = [
+        ("parameters, fp32", weights, weights / gpus),
+        ("gradients", weights, weights / gpus),
+        (f"optimizer, {config.optimizer.name}", costs.optimizer_bytes, costs.optimizer_bytes / gpus),
+        ("buckets of gradients under way", weights if gpus > 1 else 0, 0),
+        ("gathered: embeddings and two layers", 0, gathered if gpus > 1 else 0),
+        ("logits of a chunk", chunk, chunk),
+    ]
+    fixed = [sum(row[column] for row in rows) for column in (1, 2)]
+    lines = [f"{'GiB, one GPU of ' + str(gpus):<52}{'replicated':>12}{'sharded':>12}"]
+    lines += [f"  {name:<50}{one / GIB:>12.3f}{other / GIB:>12.3f}" for name, one, other in rows]
+    for number in dict.fromkeys((1, sequences)):
+        kept = costs.activation_bytes(number)
+        tokens = number * config.train.seq_len
+        name = f"activations, micro-batch of {number} x {config.train.seq_len:,} = {tokens:,} tokens"
+        lines.append(f"  {name:<50}{kept / GIB:>12.3f}{kept / GIB:>12.3f}")
+        sums = [f"{(kept + one) / GIB:>12.3f}" for one in fixed]
+        lines.append(f"  {'all together':<50}{''.join(sums)}")
+    return lines
+
+
+def report(config: RunConfig, costs: Costs, gpus: int, ids: int, told: float | None, device: str) -> str:
+    train, shape, count = config.train, config.model, costs.parameters
+    tokens = train.max_steps * train.batch_tokens
+    rate = told or train.seq_len / costs.seconds_sequence
+    where = (
+        "as told"
+        if told
+        else f"measured here, on {device} in {config.precision}, by 1 and 2 of {shape.num_layers} layers"
+    )
+    return "\n".join(
+        (
+            f"model      {shape.position['name']}: {shape.num_layers} layers, d_model {shape.d_model}, {ids:,} ids",
+            f"parameters {count.total:,}: position {count.position:,}, embedding {count.embedding:,}, "
+            f"rest {count.rest:,}",
+            f"training   {train.max_steps:,} updates of {train.batch_tokens:,} tokens at length {train.seq_len:,}: "
+            f"{tokens:,} tokens",
+            *memory_table(config, costs, gpus, ids),
+            f"tokens/s   {rate:,.0f} a GPU, {where}; {rate * gpus:,.0f} by {gpus}",
+            f"time       {duration(tokens / rate / gpus)} to the end ({tokens / rate / gpus / 86400:,.2f} days), "
+            "without communication, validation and the optimizer's own step",
+        )
+    )
+
+
+def main(options: argparse.Namespace) -> str:
+    """
+    Raises:
+        ValueError: settings or options that cannot be.
+    """
+    config = run_of(options.settings)
+    device = pick_device(config.device)
+    sequences = config.train.batch_tokens // config.train.seq_len
+    if options.gpus < 1 or sequences % options.gpus:
+        raise ValueError(f"--gpus ({options.gpus}) must divide the {sequences} sequences of an update.")
+    if options.tokens_per_sec is not None and not options.tokens_per_sec > 0:
+        raise ValueError(f"--tokens-per-sec ({options.tokens_per_sec}) must be above 0.")
+    if options.vocab_size is not None and options.vocab_size < 1:
+        raise ValueError(f"--vocab-size ({options.vocab_size}) must be at least 1.")
+    ids = ids_of(config.tokenizer, config.data.name, options.vocab_size)
+    costs = estimate(config, ids, device, measure_time=options.tokens_per_sec is None)
+    return report(config, costs, options.gpus, ids, options.tokens_per_sec, str(device))
+
+
+if __name__ == "__main__":
+    try:
+        print(main(parse()))
+    except (ValueError, OSError, MemoryError) as error:
+        sys.exit(f"error: {' '.join(str(error).split())}")

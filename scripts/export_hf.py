@@ -1,0 +1,42 @@
+"""An ALiBi run as a model that transformers loads: an MPT with the run's tokenizer, no code of ours.
+
+    python scripts/export_hf.py outputs/latest exported/my-model
+    python evaluate.py runs=hf:exported/my-model data=wikitext103 'eval.lengths=[512,2048]'      # the same numbers
+
+MPT takes inputs up to its configuration's max_seq_len, which can be raised later: no weight depends on it.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from alibi.interop import export_run
+from alibi.runs import Checkpoint, resolve_runs
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", help="a run folder, a checkpoint folder, or latest")
+    parser.add_argument("out", type=Path, help="the folder to make")
+    parser.add_argument("--max-length", type=int, help="longest input (2048, or the training length if longer)")
+    return parser.parse_args()
+
+
+def export(options: argparse.Namespace) -> None:
+    """
+    Raises:
+        ValueError, FileNotFoundError, FileExistsError, ImportError: no such run, or one that does not fit.
+    """
+    paths = resolve_runs(options.run, Path("outputs"))
+    if len(paths) > 1:
+        raise ValueError(f"{options.run} means {len(paths)} checkpoints; name one of them.")
+    checkpoint = Checkpoint(paths[0])
+    export_run(checkpoint, options.out, options.max_length)
+    print(f"{options.out}: {checkpoint.run.name}, step {checkpoint.step}, as an MPT")
+
+
+if __name__ == "__main__":
+    try:
+        export(parse())
+    except (ValueError, OSError, ImportError) as error:
+        sys.exit(f"error: {' '.join(str(error).split())}")

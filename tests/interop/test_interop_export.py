@@ -1,0 +1,120 @@
+"""A run written as an MPT: what transformers loads from there gives our logits, our ids and our nats."""
+
+import export_hf
+import pytest
+import torch
+from guests import evaluated
+from transformers import AutoModelForCausalLM, AutoTokenizer, pipeline
+
+from alibi.data.tokenizers import BytePairTokenizer, ByteTokenizer, WordTokenizer
+from alibi.generation import generate
+from alibi.interop import export_run
+from alibi.interop.export import as_fast_tokenizer
+from alibi.interop.guest_tokenizer import GuestTokenizer
+from alibi.runs import Checkpoint, checkpoint_of
+from alibi.training import train
+
+
+@pytest.fixture
+def run(small_run, tmp_path):
+    """Trains a run of three updates: its checkpoint."""
+
+    def make(tokenizer="byte", method="alibi"):
+        folder = tmp_path / "outputs" / f"{method}-{tokenizer}"
+        train(small_run(method, tokenizer=tokenizer, max_steps=3), folder)
+        return Checkpoint(checkpoint_of(folder))
+
+    return make
+
+
+def worst(a, b):
+    return (a - b).abs().max().item()
+
+
+def test_logits_are_ours_at_128_and_past_the_training_length(run, tmp_path, monkeypatch):
+    checkpoint = run()
+    ours = checkpoint.load_model().requires_grad_(False)
+    for name, parameter in ours.named_parameters():  # larger than three updates leave them: logits of unit size
+        if parameter.dim() > 1:
+            parameter.normal_(std=0.25, generator=torch.Generator().manual_seed(len(name)))
+    monkeypatch.setattr(Checkpoint, "load_model", lambda self: ours)
+    export_run(checkpoint, tmp_path / "mpt")
+    theirs = AutoModelForCausalLM.from_pretrained(tmp_path / "mpt").eval().requires_grad_(False)
+    assert (theirs.config.train_seq_len, theirs.config.max_seq_len) == (16, 2048)
+    for length, tolerance in ((128, 1e-5), (2048, 1e-4)):
+        ids = torch.randint(257, (1, length), generator=torch.Generator().manual_seed(length))
+        assert theirs(ids).logits.std() > 0.5
+        assert worst(ours(ids), theirs(ids).logits) < tolerance
+    theirs.transformer.wte.weight.div_(4)  # control: the embedding without its factor
+    assert worst(ours(ids), theirs(ids).logits) > 0.1
+
+
+@pytest.mark.parametrize("kind", [BytePairTokenizer, ByteTokenizer, WordTokenizer])
+def test_ids_of_every_line_are_ours(kind, raw_lines, tmp_path):
+    ours = kind.train(raw_lines["train"], {"bpe": 300, "word": 40, "byte": None}[kind.name])
+    as_fast_tokenizer(ours, 64).save_pretrained(tmp_path)
+    theirs = AutoTokenizer.from_pretrained(tmp_path)
+    guest = GuestTokenizer(theirs)
+    odd = ["\n", " a\u00a0b\x1cc\td \r\n", "</s> <unk> <|endoftext|> x\n", "e\u0301 \u200b \U0001f99e\n", "\x00\x7f\n"]
+    lines = [*raw_lines["valid"], *odd]
+    assert guest.encode(lines) == ours.encode(lines)
+    assert theirs("one two")["input_ids"] == [ours.end_of_text, *ours.encode_prompt("one two")]
+    assert guest.first_input == guest.end_of_text == ours.end_of_text
+    # The same file is the same tokenizer, and then numbers per token are compared too.
+    assert (guest.sha256 == ours.sha256) == (kind.name == "bpe")
+
+
+@pytest.mark.parametrize("tokenizer", ["bpe", "byte", "word"])
+def test_evaluated_as_a_guest_it_has_the_runs_own_nats(tokenizer, run, tmp_path, cache):
+    checkpoint = run(tokenizer)
+    export_run(checkpoint, tmp_path / "mpt")
+    runs = [str(checkpoint.run), f"hf:{tmp_path / 'mpt'}"]
+    results = evaluated(runs, tmp_path / "outputs", cache, lengths=[16, 100], max_tokens=500, stride=[None, 8])
+    found = {}
+    for result in results:
+        nats = {(result.protocol[-9:], length): row["nll_nats"] for length, row in result.numbers.items()}
+        found.setdefault(result.method, {}).update(nats)
+    ours, theirs = found["alibi"], found["mpt"]
+    assert len(ours) == 4
+    assert {result.seq_len for result in results} == {16}
+    assert ours == pytest.approx(theirs, rel=1e-6)
+    assert len({round(value, 2) for value in ours.values()}) == 4, "lengths and strides differ by more than that"
+
+
+def test_a_pipeline_continues_a_prompt_as_we_do(run, tmp_path):
+    checkpoint, folder = run("bpe"), tmp_path / "mpt"
+    export_run(checkpoint, folder)
+    prompt, tokenizer = "the lobster and of", checkpoint.load_tokenizer()
+    start = torch.tensor([[tokenizer.end_of_text, *tokenizer.encode_prompt(prompt)]])
+    ours = tokenizer.decode(generate(checkpoint.load_model(), start, 40, temperature=0)[0, 1:].tolist())
+    [told] = pipeline("text-generation", str(folder), device="cpu")(prompt, max_new_tokens=40, do_sample=False)
+    assert told["generated_text"] == ours
+
+
+def test_what_does_not_fit_is_refused_and_leaves_nothing(run, tmp_path, monkeypatch):
+    out = tmp_path / "mpt"
+    with pytest.raises(ValueError, match=r"rotary\) is not what MPT does.*No other architecture"):
+        export_run(run(method="rotary"), out)
+    checkpoint = run()
+    with pytest.raises(ValueError, match=r"max_length \(0\) must be at least 1"):
+        export_run(checkpoint, out, 0)
+    monkeypatch.setattr("transformers.PreTrainedTokenizerFast.save_pretrained", failing)
+    with pytest.raises(OSError, match="no space"):
+        export_run(checkpoint, out)
+    assert not list(tmp_path.glob("*mpt*"))
+    monkeypatch.undo()
+    export_run(checkpoint, out, 64)
+    with pytest.raises(FileExistsError, match="holds something already"):
+        export_run(checkpoint, out)
+
+
+def failing(*_):
+    raise OSError("no space")
+
+
+def test_the_script_says_what_it_made_or_what_is_wrong(run, tmp_path, monkeypatch, capsys):
+    checkpoint = run()
+    monkeypatch.setattr("sys.argv", ["export_hf.py", str(checkpoint.run), str(tmp_path / "mpt"), "--max-length", "32"])
+    export_hf.export(export_hf.parse())
+    assert capsys.readouterr().out.endswith("mpt: alibi-byte, step 3, as an MPT\n")
+    assert AutoModelForCausalLM.from_pretrained(tmp_path / "mpt").config.max_seq_len == 32

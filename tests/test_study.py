@@ -1,0 +1,155 @@
+"""scripts/study.py with stand-ins for the entries, and the study of scripts/torture_study.py, killed for real."""
+
+import os
+import runpy
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import study
+import torture_study
+import yaml
+
+ROOT = Path(__file__).parents[1]
+GOOD = {"train": [["a=1,2"]], "evaluate": [["b=1"], ["b=2"]], "report": {"runs": ["runs/*"], "out": "report"}}
+ENTRY = """
+import pathlib, sys, time
+with open("calls", "a") as calls:
+    print(pathlib.Path(sys.argv[0]).name, *sys.argv[1:], file=calls)
+if pathlib.Path("wait").exists():
+    time.sleep(60)
+sys.exit(int("boom" in " ".join(sys.argv)))
+"""
+
+
+@pytest.fixture
+def house(tmp_path):
+    """A copy of the script beside entries that only say how they were called: start it."""
+    (tmp_path / "scripts").mkdir()
+    for name in ("train.py", "evaluate.py", "scripts/report.py"):
+        (tmp_path / name).write_text(ENTRY)
+    (tmp_path / "scripts" / "study.py").write_text((ROOT / "scripts" / "study.py").read_text())
+
+    def start(content, *more):
+        (tmp_path / "study.yaml").write_text(yaml.safe_dump(content))
+        command = [sys.executable, "scripts/study.py", "study.yaml", *more]
+        return subprocess.Popen(command, cwd=tmp_path, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+    return start
+
+
+def test_the_commands_in_order(house, tmp_path):
+    process = house(GOOD, "--train", "x=1", "y=2", "--evaluate", "z=3")
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 0, err
+    assert (tmp_path / "calls").read_text().splitlines() == [
+        "train.py -m a=1,2 x=1 y=2",
+        "evaluate.py eval.reuse=true b=1 z=3",
+        "evaluate.py eval.reuse=true b=2 z=3",
+        "report.py runs/* --out report",
+    ]
+    assert out.count("$ python") == 4
+
+
+def test_what_fails_takes_nothing_along(house, tmp_path):
+    process = house(GOOD | {"train": [["a=boom"], ["a=2"]]})
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "1 of the study's commands failed" in err
+    assert "train.py -m a=boom" in err
+    assert len((tmp_path / "calls").read_text().splitlines()) == 5
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_stops_the_command_and_the_study(house, tmp_path, number):
+    (tmp_path / "wait").touch()
+    process = house(GOOD)
+    while not (tmp_path / "calls").exists():
+        time.sleep(0.02)
+    process.send_signal(number)
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == 128 + number
+    assert "same command goes on" in err
+    assert len((tmp_path / "calls").read_text().splitlines()) == 1
+
+
+def test_a_study_waits_for_what_a_killed_one_left_running(house, tmp_path):
+    (tmp_path / "wait").touch()
+    first = house(GOOD)
+    while not (tmp_path / "calls").exists():
+        time.sleep(0.02)
+    first.kill()
+    first.wait()
+    (tmp_path / "wait").unlink()
+    second = house(GOOD)
+    assert "waiting for the processes of a study that writes report" in second.stdout.readline()
+    with pytest.raises(subprocess.TimeoutExpired):
+        second.wait(0.5)
+    for folder in Path("/proc").glob("[0-9]*"):  # the orphan
+        try:
+            if os.readlink(folder / "cwd") == str(tmp_path) and b"train.py" in (folder / "cmdline").read_bytes():
+                os.kill(int(folder.name), signal.SIGKILL)
+        except OSError:
+            pass
+    second.communicate(timeout=60)
+    first.communicate(timeout=60)
+    assert second.returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"eval": []}, "has eval, which a study has not; it has evaluate, report, train"),
+        ({"train": ["a=1"]}, "must be a list of lists of overrides"),
+        ({"train": [[1]]}, "must be a list of lists of overrides"),
+        ({"evaluate": []}, "evaluate .* must be a list of lists"),
+        ({"report": {"runs": ["x"]}}, "lacks report.out; a study has report.out, report.runs"),
+        ({"report": {"runs": "x", "out": "y"}}, r"report.runs \(x\) must be a list"),
+        ({"report": {"runs": ["x"], "out": 1}}, r"report.out \(1\) must be a folder"),
+        ({"report": None}, "report .* must have report.out, report.runs"),
+    ],
+)
+def test_what_is_no_study_is_refused(tmp_path, change, told):
+    (tmp_path / "study.yaml").write_text(yaml.safe_dump(GOOD | change))
+    with pytest.raises(ValueError, match=told):
+        study.read_study(tmp_path / "study.yaml")
+    (tmp_path / "study.yaml").write_text("train: [")
+    with pytest.raises(ValueError, match="is no YAML"):
+        study.read_study(tmp_path / "study.yaml")
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "configs" / "study").glob("*.yaml")), ids=lambda path: path.stem)
+def test_the_studies_read_and_begin_with_their_command(path):
+    assert study.read_study(path).train
+    assert path.read_text().startswith(f"# python scripts/study.py configs/study/{path.name}")
+
+
+def test_killed_twice_a_study_ends_with_the_report_of_one_left_alone(tmp_path, monkeypatch):
+    """SIGKILL for all its processes, at the first checkpoint and the first result; the one left alone is no sweep."""
+    file, alone, killed = tmp_path / "study.yaml", tmp_path / "alone", tmp_path / "killed"
+    torture_study.write_study(file, ["rotary"], 2)
+    for sign in ("runs/*/checkpoints/step-*", "runs/*/evaluation/*.json"):
+        process = torture_study.start(file, killed, [])
+        while not any(killed.glob(sign)):
+            assert process.poll() is None
+            time.sleep(0.01)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    torture_study.finish(file, killed, [])
+
+    alone.mkdir()
+    monkeypatch.chdir(alone)
+    sweep = ["model=rotary", "seed=0,1"]
+    commands = study.read_study(file).commands([], [])
+    assert commands[0][-2:] == sweep
+    train = [[name, *more[:-2], sweep[0], f"seed={seed}"] for name, _, *more in commands[:1] for seed in (0, 1)]
+    for name, *more in (*train, *commands[1:]):
+        monkeypatch.setattr(sys, "argv", [name, *more])
+        runpy.run_path(name, run_name="__main__")
+    assert torture_study.differences(alone, killed) == []
+    path = next(killed.glob("runs/*-tiny-*/evaluation/*.json"))
+    path.write_text(path.read_text().replace('"length": 32', '"length": 33', 1))
+    assert torture_study.differences(alone, killed) == [f"{path.name} of {path.parents[1].name} differs"]
