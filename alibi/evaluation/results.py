@@ -65,7 +65,8 @@ def _check_parts(result: dict) -> None:
     groups = (result.get("groups") or {}).get("tokens", [])
     for row in result["rows"]:
         numbers = [row.get("perplexity", 1), *(sums := row.get("group_nats", [])), *groups]
-        if type(row["length"]) is not int or type(row.get("stride", 1)) is not int or not all(map(_is_number, numbers)):
+        sizes = row["length"], row.get("stride", 1)
+        if not all(type(n) is int and 0 < n < 2**53 for n in sizes) or not all(map(_is_number, numbers)):
             raise ValueError("a row must have a length, and numbers for its stride, perplexity and sums by group")
         if "group_nats" in row and len(sums) != len(groups):
             raise ValueError(f"a row has {len(sums)} sums for {len(groups)} groups")

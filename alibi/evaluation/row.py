@@ -83,7 +83,13 @@ def _word_perplexity(nats: float, words: int) -> dict[str, float]:
 
 
 def warm_up(tokens: TokenFile, length: int, scorer: Scorer, device: torch.device, batch_tokens: int) -> None:
-    """One batch outside the clock: the first call of a kernel costs more than the others."""
+    """One batch outside the clock: the first call of a kernel costs more than the others.
+
+    Where there is no memory for it, the row of this length will say so.
+    """
     length = min(length, batch_tokens)
-    with torch.inference_mode():
-        score_batch(tokens, next(window_batches(len(tokens), length, length, batch_tokens)), scorer, device)
+    try:
+        with torch.inference_mode():
+            score_batch(tokens, next(window_batches(len(tokens), length, length, batch_tokens)), scorer, device)
+    except (MemoryError, RuntimeError) as error:
+        _out_of_memory(error)

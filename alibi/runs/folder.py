@@ -63,6 +63,16 @@ class RunFolder:
         outputs.mkdir(parents=True, exist_ok=True)
         point(outputs / "latest", os.path.relpath(self.path.absolute(), outputs.absolute()))
 
+    def put_back(self) -> None:
+        """What was set aside for a newer checkpoint of its step, which a kill kept from its place (write_checkpoint).
+
+        The caller holds the run's lock.
+        """
+        for path in self.checkpoints.glob(".step-*.before.*"):
+            place = self.checkpoints / path.name.split(".")[1]
+            if not os.path.lexists(place):
+                os.replace(path, place)
+
     def remove_leftovers(self) -> None:
         """What a killed process had begun, beside its place: .<name>.<process>. The caller holds the run's lock."""
         for path in (*self.path.glob(".*"), *self.checkpoints.glob(".*")):

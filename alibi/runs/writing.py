@@ -85,7 +85,7 @@ def _move(beside: Path, target: Path) -> None:
     if not os.path.lexists(target):
         os.replace(beside, target)
     elif not exchange(beside, target):
-        # No system call for it here: for a moment neither has its name, but both are on the disk.
+        # No system call for it here: for a moment neither has its name, but both are on the disk (see put_back).
         aside = target.with_name(f".{target.name}.before.{os.getpid()}")
         os.replace(target, aside)
         os.replace(beside, target)

@@ -97,6 +97,7 @@ def only_process(folder: RunFolder) -> Iterator[None]:
             f"another process is training {folder.path}; wait for it to end, or choose another run_dir."
         ) from error
     try:
+        folder.put_back()
         yield
     finally:
         lock.release()

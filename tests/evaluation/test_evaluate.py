@@ -225,6 +225,13 @@ def test_what_cannot_be_done_is_an_entry_and_the_others_go_on(checkpoint, cache,
     assert any("length 32" in line for line in told)
 
 
+def test_the_first_length_may_be_the_one_without_memory(checkpoint, cache, monkeypatch):
+    monkeypatch.setattr(evaluate_module, "model_scorer", failing(MemoryError(), 16))
+    [(_, result)], _ = evaluated(checkpoint, cache, lengths=[16, 32])
+    assert result["rows"][0]["error"].startswith("out of memory")
+    assert result["rows"][1]["perplexity"] > 1
+
+
 def test_a_bug_is_not_an_entry(checkpoint, cache, monkeypatch):
     monkeypatch.setattr(evaluate_module, "model_scorer", failing(RuntimeError("shapes do not match"), 32))
     with pytest.raises(RuntimeError, match="shapes do not match"):

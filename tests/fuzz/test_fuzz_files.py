@@ -1,0 +1,136 @@
+"""Token files, result files and logs, changed: read as what they are, or refused by the documented error."""
+
+import hashlib
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import strategies as st
+from mutations import changed_bytes, changed_json, fuzz, refusal
+
+from alibi.data.token_file import open_token_file
+from alibi.evaluation import compare_results
+from alibi.evaluation.results import content_sha256, read_result, result_path, set_aside_other_weights
+from alibi.metrics import read_metrics
+from alibi.reporting import comparison_text, load_results, results_table
+from alibi.reporting.metrics import read_training
+
+NAMES = ("tokens", "lines", "documents")
+
+
+def use(folder: Path) -> None:
+    """What training and evaluation do with a token file."""
+    file = open_token_file(folder)
+    if file is None:
+        return
+    assert len(file) == len(file.tokens) == file.line_sizes()[:, 0].sum(dtype=np.int64)
+    vocab_size = file.tokenizer.get("vocab_size", 2**32)
+    for start, stop in ((0, 5), (3, len(file)), (len(file) - 1, len(file))):
+        assert file.inputs(start, stop).shape == file.targets(start, stop).shape
+        assert (file.targets(start, stop) < vocab_size).all()
+    assert (file.document_lines() < file.num_lines).all()
+    refused = refusal(lambda: file.cut(len(file) // 2))
+    assert refused is None or "text is cut at whole lines only" in refused
+
+
+@pytest.mark.parametrize("what", ["manifest", *NAMES])
+def test_a_token_file(sound_tokens, copied, what):
+    folder = copied(sound_tokens)
+    manifest = json.loads((folder / "manifest.json").read_text())
+    strategies = {"manifest": changed_json(manifest)}
+    strategies |= {name: changed_bytes((folder / f"{name}.bin").read_bytes()) for name in NAMES}
+
+    def check(changed) -> None:
+        if what == "manifest":
+            (folder / "manifest.json").write_text(json.dumps(changed))
+        else:
+            width = {"tokens": 2, "lines": 12, "documents": 4}[what]
+            changed = changed[: len(changed) // width * width]
+            (folder / f"{what}.bin").write_bytes(changed)
+            sums = manifest["sha256"] | {what: hashlib.sha256(changed).hexdigest()}
+            counts = {what: len(changed) // width, "sha256": sums}
+            if what == "lines":
+                totals = np.frombuffer(changed, np.uint32).reshape(-1, 3).sum(0, dtype=np.int64).tolist()
+                counts |= dict(zip(("words", "bytes"), totals[1:], strict=True))
+            (folder / "manifest.json").write_text(json.dumps(manifest | counts))
+        use(folder)
+
+    fuzz(f"token file, {what}", strategies[what], check)
+
+
+def result() -> dict:
+    """A result file's content, of the fields that readers look at."""
+    groups = {"kind": "blocks", "tokens": [50, 50], "words": [40, 40], "bytes": [200, 200]}
+    nats = [110.0, 120.0]
+    total = sum(nats)
+    row = {
+        "length": 16, "stride": 16, "scored_tokens": 100, "nll_nats": total, "perplexity": float(np.exp(total / 100)),
+        "word_perplexity": float(np.exp(total / 80)), "bits_per_byte": float(total / 400 / np.log(2)),
+        "tokens_per_sec": 5.0, "peak_memory_mib": 5.0, "group_nats": nats,
+    }  # fmt: skip
+    checkpoint = {"path": "run", "sha256": "ab", "step": 3, "model": "alibi", "seq_len": 16, "seed": 0, "parameters": 9}
+    return {
+        "schema": 1,
+        "checkpoint": checkpoint | {"run": "run", "settings": {"seed": 0}},
+        "data": {"name": "stdlib", "split": "test", "tokens": 100, "words": 80, "bytes": 400, "sha256": "cd"},
+        "protocol": {"name": "nonoverlapping", "first_input": "end-of-text"},
+        "scorer": "full", "precision": "fp32", "groups": groups, "made_with": {"python": "3"},
+        "how_far": {"within_percent": 1.0, "length": 16, "breaks_at": None}, "rows": [row, row | {"length": 32}],
+    }  # fmt: skip
+
+
+def test_a_result_file(tmp_path):
+    folder = tmp_path / "run" / "evaluation"
+    folder.mkdir(parents=True)
+    head = result()
+
+    def check(drawn) -> None:
+        changed, signed = drawn
+        path = folder / "step-00000003-stdlib-test-nonoverlapping.json"
+        if signed and isinstance(changed, dict):
+            changed["sha256"] = content_sha256_or_none(changed)
+        path.write_text(json.dumps(changed))
+        assert refusal(lambda: report(path)) != ""
+        refused = refusal(lambda: read_result(path))
+        assert refused is None or "move it away" in refused
+        if refused is None:
+            set_aside_other_weights(path, head)
+            result_path(folder, "step-00000003", head, True, True)
+        assert {p for p in tmp_path.rglob("*") if p.is_file()} == set(folder.glob("step-*.json"))
+        for other in folder.glob("*.json"):
+            other.unlink()
+
+    fuzz("result file", st.tuples(changed_json(head), st.booleans()), check)
+
+
+def report(path: Path) -> None:
+    results = load_results([path])
+    comparison_text(results, compare_results({r.path: r.content for r in results}))
+    results_table(results, [16, 32])
+
+
+def content_sha256_or_none(content: dict) -> str | None:
+    try:
+        return content_sha256(content)
+    except (ValueError, RecursionError):
+        return None
+
+
+def test_a_log(tmp_path):
+    lines = [{"step": n, "tokens": 64 * n, "train/loss": 5.0, "val/loss": 4.0, "perf/step_ms": 1.0} for n in range(5)]
+    content = "".join(json.dumps(line) + "\n" for line in lines).encode()
+    path = tmp_path / "metrics.jsonl"
+
+    def check(data: bytes) -> None:
+        path.write_bytes(data)
+        read_training(tmp_path)
+        refused = refusal(lambda: read_metrics(path))
+        assert refused is None or "move the file away" in refused
+
+    one_line = st.tuples(st.integers(0, 4), changed_json(lines[0])).map(
+        lambda drawn: b"".join(
+            json.dumps(drawn[1] if n == drawn[0] else line).encode() + b"\n" for n, line in enumerate(lines)
+        )
+    )
+    fuzz("log", st.one_of(changed_bytes(content), one_line), check)
