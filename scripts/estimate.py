@@ -54,13 +54,13 @@ def memory_table(config: RunConfig, costs: Costs, gpus: int, ids: int) -> list[s
     weights, logits = costs.weight_bytes, sequences * config.train.seq_len * ids
     chunk = 2 * FLOAT32 * min(LOGITS_PER_CHUNK["cuda"], logits)
     outside = weights - FLOAT32 * config.model.num_layers * costs.largest_block
-    gathered = outside + 2 * FLOAT32 * costs.largest_block  # what is in use, and the layer that comes next
+    # As in docs/many_processes.md: the rest and its gradient, the layer in use with its own, and the one that is next.
+    gathered = 2 * outside + 3 * FLOAT32 * costs.largest_block
     rows = [
         ("parameters, fp32", weights, weights / gpus),
         ("gradients", weights, weights / gpus),
         (f"optimizer, {config.optimizer.name}", costs.optimizer_bytes, costs.optimizer_bytes / gpus),
-        ("buckets of gradients under way", weights if gpus > 1 else 0, 0),
-        ("gathered: embeddings and two layers", 0, gathered if gpus > 1 else 0),
+        ("gathered: embeddings and two layers, gradients", 0, gathered if gpus > 1 else 0),
         ("logits of a chunk", chunk, chunk),
     ]
     fixed = [sum(row[column] for row in rows) for column in (1, 2)]
@@ -71,7 +71,11 @@ def memory_table(config: RunConfig, costs: Costs, gpus: int, ids: int) -> list[s
         tokens = number * config.train.seq_len
         name = f"activations, micro-batch of {number} x {config.train.seq_len:,} = {tokens:,} tokens"
         lines.append(f"  {name:<50}{kept / GIB:>12.3f}{kept / GIB:>12.3f}")
-        sums = [f"{(kept + one) / GIB:>12.3f}" for one in fixed]
+        apart = weights if gpus > 1 and number < sequences else 0
+        if apart:
+            name = "gradients of micro-batches before averaging"
+            lines.append(f"  {name:<50}{apart / GIB:>12.3f}{apart / GIB:>12.3f}")
+        sums = [f"{(kept + apart + one) / GIB:>12.3f}" for one in fixed]
         lines.append(f"  {'all together':<50}{''.join(sums)}")
     return lines
 

@@ -141,7 +141,8 @@ def build_optimizer(config: OptimizerConfig, model: LanguageModel) -> torch.opti
     groups = [{"params": decayed, "weight_decay": config.weight_decay}, {"params": rest, "weight_decay": 0.0}]
     if config.name == "nag":
         # Algebraically fairseq's NAG, whose buffer is -lr times torch's and is rescaled when lr changes.
-        return torch.optim.SGD(groups, lr=config.lr, momentum=config.momentum, nesterov=True, fused=True)
+        # Tensor by tensor: the fused kernel takes no shards, and foreach makes another copy of all gradients.
+        return torch.optim.SGD(groups, lr=config.lr, momentum=config.momentum, nesterov=True, foreach=False)
     return torch.optim.AdamW(groups, lr=config.lr, betas=(config.beta1, config.beta2), eps=config.eps, fused=True)
 
 

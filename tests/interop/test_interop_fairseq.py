@@ -106,8 +106,7 @@ def test_the_run_folder_is_one_of_ours(imported, tmp_path):
     checkpoint, model = Checkpoint(path), theirs.model()
     ids = torch.randint(14, (2, 30), generator=torch.Generator().manual_seed(0))
     assert torch.equal(checkpoint.load_model().nll(ids, ids), model.nll(ids, ids))
-    tokenizer = checkpoint.load_tokenizer()
-    assert tokenizer.encode(["the of , zzz\n"]) == [[4, 6, 5, 3, 2]]
+    assert checkpoint.load_tokenizer().encode(["the of , zzz\n"]) == [[4, 6, 5, 3, 2]]
     assert (checkpoint.step, checkpoint.config["train"]["seq_len"], checkpoint.config["seed"]) == (12, 8, 1)
     assert checkpoint.model_config.dropout == 0.3
     assert checkpoint.load_state()["imported_from"]["file"] == "checkpoint_best.pt"
