@@ -58,8 +58,8 @@ def _check_parts(result: dict) -> None:
     for name, value in names:
         if not isinstance(value, str) or not re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9._-]*", value):
             raise ValueError(f"{name} is {str(value)[:60]!r}, and must be a name of letters, digits, '.', '_' and '-'")
-    if type(result["data"]["tokens"]) is not int or type(result["checkpoint"].get("seq_len", 0)) is not int:
-        raise ValueError("data.tokens and checkpoint.seq_len must be whole numbers")
+    if type(result["data"]["tokens"]) is not int or type(result["checkpoint"].get("seq_len") or 0) is not int:
+        raise ValueError("data.tokens and checkpoint.seq_len, where it is known, must be whole numbers")
     if not _is_number(result.get("how_far", {}).get("within_percent", 1)) or not isinstance(result["rows"], list):
         raise ValueError("how_far.within_percent must be a number, and rows a list")
     groups = (result.get("groups") or {}).get("tokens", [])
