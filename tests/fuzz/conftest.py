@@ -30,7 +30,7 @@ def sound_checkpoint(tmp_path_factory) -> Path:
     text = yaml.safe_dump(config | {name: asdict(part) for name, part in parts.items()})
     run = RunFolder(tmp_path_factory.mktemp("sound") / "run")
     texts = {"train": "0" * 64, "validation": "1" * 64}
-    run.save_checkpoint(3, model, TrainState(step=3).to_dict(optimizer), text, tokenizer, texts)
+    run.save_checkpoint(3, model, TrainState(step=3).to_dict(optimizer.state_dict()), text, tokenizer, texts)
     return run.checkpoints / "step-00000003"
 
 

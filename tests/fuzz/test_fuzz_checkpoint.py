@@ -12,6 +12,7 @@ from mutations import changed_bytes, changed_json, fuzz, refusal
 from alibi.model import LanguageModel
 from alibi.runs import Checkpoint, DamagedCheckpoint, file_sha256, read_settings
 from alibi.runs.layout import FILES, manifest_sha256
+from alibi.training.saved_state import check_saved
 from alibi.training.state import TrainState
 
 
@@ -34,7 +35,13 @@ def use(checkpoint: Checkpoint) -> None:
     for ids in tokenizer.encode(["the naïve lobster\n", "\x00 東\n"]):
         assert all(0 <= i < tokenizer.vocab_size for i in ids)
         model(torch.tensor([ids]))
-    refused = refusal(lambda: TrainState.restore(state, torch.optim.AdamW(model.parameters())))
+    optimizer = torch.optim.AdamW(model.parameters())
+
+    def go_on() -> None:
+        check_saved(state, TrainState(), optimizer, "the checkpoint")
+        TrainState.restore(state, optimizer)
+
+    refused = refusal(go_on)
     assert refused is None or "training state" in refused
 
 
