@@ -101,12 +101,15 @@ def resolve_precision(name: str, device: torch.device) -> str:
         raise ValueError(f"precision ({name}) must be one of: auto, fp32, bf16.")
     if name != "auto":
         return name
+    return "bf16" if has_fast_bf16(device) else "fp32"
+
+
+def has_fast_bf16(device: torch.device) -> bool:
+    """Whether the machine has instructions for products in bf16. A CPU without took 30 times as long as in fp32."""
     if device.type == "cuda":
-        fast = torch.cuda.is_bf16_supported(including_emulation=False)
-    else:
-        able = torch.cpu.get_capabilities()
-        fast = able.get("avx512_bf16", False) or able.get("amx_bf16", False)
-    return "bf16" if fast else "fp32"
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    able = torch.cpu.get_capabilities()
+    return able.get("avx512_bf16", False) or able.get("amx_bf16", False)
 
 
 def autocast(device: torch.device, precision: str) -> torch.autocast:

@@ -54,6 +54,7 @@ def measure(section: str, names: list[str], shape: Shape, options: argparse.Name
     for number in range(options.rounds):
         for name in names if number % 2 == 0 else reversed(names):
             times[name].append(seconds_of(works[name]))
+        print(f"  round {number + 1} of {options.rounds}", flush=True)
     rows = []
     for name in names:
         row = {

@@ -13,7 +13,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from alibi.data import TrainingOrder
-from alibi.environment import peak_memory_mib, pick_device, reset_peak_memory
+from alibi.environment import has_fast_bf16, peak_memory_mib, pick_device, reset_peak_memory
 from alibi.evaluation import in_order, perplexity
 from alibi.model import LanguageModel
 from alibi.processes import Processes, processes
@@ -114,6 +114,8 @@ class Run:
         self.lengths, note = in_order(config.train.eval_lengths)
         if note and procs.is_main:
             print(f"note       {note}")
+        if config.precision == "bf16" and procs.is_main and not has_fast_bf16(procs.device):
+            print("note       bf16 has no instructions on this machine and is many times slower than precision=fp32")
         for length in self.lengths:
             if length > len(texts.validation) and procs.is_main:
                 print(f"note       length {length} is above the {len(texts.validation)} validation tokens: one window")
