@@ -52,13 +52,14 @@ def _attend_in_blocks(q_BHLK: Tensor, k_BHMK: Tensor, v_BHMK: Tensor, scores: Sc
     """By public torch alone, for all that the fused path does not do; the backward pass computes a block again."""
 
     def attend_block(q: Tensor, k: Tensor, v: Tensor, start: int, stop: int) -> Tensor:
-        bias = scores.block(start, stop, q.dtype)
+        bias = scores.block(start, stop, wide)
         if bias is not None:
-            bias = bias.expand(q.shape[0], q.shape[1], -1, -1).contiguous()
+            bias = _in_type(bias, q.dtype).expand(q.shape[0], q.shape[1], -1, -1).contiguous()
         return scaled_dot_product_attention(q.flip(2), k, v, attn_mask=bias, dropout_p=dropout).flip(2)
 
+    wide = torch.promote_types(q_BHLK.dtype, torch.float32)
     if scores.in_line:
-        scores.line(q_BHLK.dtype)  # made once, and not again with each block
+        scores.line(wide)  # made once, and not again with each block
     out = []
     for start, stop in scores.blocks():
         keys = scores.keys_seen(stop)
@@ -68,6 +69,17 @@ def _attend_in_blocks(q_BHLK: Tensor, k_BHMK: Tensor, v_BHMK: Tensor, scores: Sc
         else:
             out.append(attend_block(*block))
     return torch.cat(out, dim=2)
+
+
+def _in_type(bias: Tensor, dtype: torch.dtype) -> Tensor:
+    """The bias in the query's type, which GPU kernels ask for, as exact as that allows.
+
+    bf16 has 8 bits. A row's largest, which the softmax forgets, is taken off before, so that the numbers
+    of keys that matter are the small ones.
+    """
+    if dtype == bias.dtype:
+        return bias
+    return (bias - bias.amax(-1, keepdim=True).detach()).to(dtype)
 
 
 @contextmanager

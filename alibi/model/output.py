@@ -37,7 +37,7 @@ class ChunkedNats(torch.autograd.Function):
             largest, of_target = logits.amax(-1, keepdim=True), logits.gather(1, targets)
             exponentials = logits.sub_(largest).exp_()
             sums = exponentials.sum(-1, keepdim=True)
-            total += (sums.log() + largest - of_target).sum(dtype=torch.float64)
+            total += (sums.log() + (largest - of_target)).sum(dtype=torch.float64)
             # The gradient of the logits: probabilities, less one at the target.
             dlogits = exponentials.div_(sums).scatter_add_(1, targets, sums.new_full(sums.shape, -1.0)).to(dtype)
             dh.copy_(dlogits @ weight)

@@ -83,8 +83,7 @@ class ScoreBias:
         """The bias of queries stop - 1 down to start for the keys they see, (1 or B, 1 or H, C, keys).
 
         Args:
-            dtype: of the query. The only cast of the bias is here and in `line`: a mask of another
-                type than the query is garbage in the fused CPU kernel, without an error.
+            dtype: float32 for narrower queries too; who needs it narrow takes care of its digits.
             first_key: keys before it are left out.
         """
         if self.plain and not self.causal:

@@ -70,13 +70,14 @@ def errors(got: dict, exact: dict) -> dict[str, float]:
     }
 
 
-def assert_as_exact_as_plain(position, length, dtype, causal=True, rows=slice(None)):
+def assert_as_exact_as_plain(position, length, dtype, causal=True, rows=slice(None), forward=None):
     """Output and gradients: at most 1.5 times the error of torch's attention without position, on the same numbers."""
+    forward = forward or ours(position, causal)
     num_heads = position.num_heads
     given = tensors(length, num_heads, dtype, batch=1 if length > 2 else 200)  # a few numbers alone are luck
     plain = outcome(lambda q, k, v: scaled_dot_product_attention(q, k, v, is_causal=causal), *given, rows)
     floor = errors(plain, outcome(dense(None, causal, rows), *given, rows))
-    found = errors(outcome(ours(position, causal), *given, rows), outcome(dense(position, causal, rows), *given, rows))
+    found = errors(outcome(forward, *given, rows), outcome(dense(position, causal, rows), *given, rows))
     # One key alone leaves nothing to be wrong, and no sum can be asked to be nearer than half a unit.
     half_unit = torch.finfo(dtype).eps / 2
     for name in NAMES:
@@ -102,6 +103,38 @@ def test_the_error_is_that_of_plain_attention_far_past_any_block(length, name, n
     """Some hundred queries all over the text, and the gradients that they alone give."""
     rows = torch.cat([torch.arange(0, length, length // 300), torch.arange(length - 3, length)]).unique()
     assert_as_exact_as_plain(method(name, num_heads), length, torch.float32, rows=rows)
+
+
+def by_public_torch(position: Position):
+    def forward(q, k, v):
+        positions = torch.arange(q.shape[2])
+        return attention._attend_in_blocks(q, k, v, ScoreBias(position, positions, positions, 0, True, True), 0.0)
+
+    return forward
+
+
+def large_table() -> Position:
+    """Of T5's, as training may make it: up to 18, of which bf16 keeps no digit behind the point but three."""
+    position = method("t5", 4)
+    with torch.no_grad():
+        position.table.mul_(50)
+    return position
+
+
+@pytest.mark.parametrize("make", [lambda: method("alibi", 6), lambda: method("t5", 6), large_table])
+@pytest.mark.parametrize("length", [97, 512, 1200])
+def test_the_error_is_that_of_plain_attention_by_public_torch(make, length):
+    """Where kernels want the bias in the query's type, bf16."""
+    position = make()
+    assert_as_exact_as_plain(position, length, torch.bfloat16, forward=by_public_torch(position))
+
+
+def test_a_bias_rounded_as_it_is_fails_the_test_of_error(monkeypatch):
+    """Control."""
+    monkeypatch.setattr(attention, "_in_type", lambda bias, dtype: bias.to(dtype))
+    position = large_table()
+    with pytest.raises(AssertionError):
+        assert_as_exact_as_plain(position, 512, torch.bfloat16, forward=by_public_torch(position))
 
 
 def test_a_bias_in_rows_alike_fails_the_test_of_error(monkeypatch):

@@ -1,5 +1,7 @@
 """The output layer: nats in chunks are the nats, and only as many logits exist as one chunk has."""
 
+import math
+
 import pytest
 import torch
 from hypothesis import given
@@ -98,6 +100,15 @@ def test_the_total_of_logits_far_from_zero_is_finite():
     softmax, (hidden, targets) = layer(), batch(9)
     total = softmax.total_nats(1e4 * hidden, targets)
     assert total.item() == pytest.approx(softmax.nll(1e4 * hidden, targets).sum().item(), rel=1e-6)
+
+
+def test_the_total_keeps_its_digits_where_logits_are_large():
+    """Of two logits 3 apart at 10,000: as the nats of evaluation, which are torch's cross entropy."""
+    layer = SoftmaxOutput(nn.Parameter(torch.tensor([[10_000.0], [9_997.0]])))
+    hidden, target = torch.ones(1, 1, 1), torch.zeros(1, 1, dtype=torch.long)
+    exact = math.log1p(math.exp(-3))
+    assert layer.total_nats(hidden, target).item() == pytest.approx(exact, abs=1e-7)
+    assert layer.nll(hidden, target).item() == pytest.approx(exact, abs=1e-7)
 
 
 def test_gradients_of_the_nats_are_softmax_minus_one_hot():

@@ -68,6 +68,17 @@ def test_steep_heads_visit_few_keys(visited, dtype):
     assert (skipped.double() - full.double()).abs().max() < (1e-5 if dtype == torch.float32 else 2e-2)
 
 
+def test_the_bound_is_not_rounded_by_autocast():
+    """Scores of 5,200 that all keys share: in bf16 the bound would be off by more than its margin."""
+    shape = 1, 1, 2048, 64
+    q, k, v = torch.full(shape, 100.0), torch.full(shape, 6.5), torch.ones(shape)
+    v[:, :, :1536] = -1.0
+    q, k, v = q.bfloat16(), k.bfloat16(), v.bfloat16()
+    with torch.autocast("cpu", torch.bfloat16):
+        skipped, full = (attend(q, k, v, scores(1, 2048, skip)) for skip in (True, False))
+    assert (skipped.double() - full.double()).abs().max() < 2e-2
+
+
 def test_gradients_are_the_dense_ones(visited):
     q, k, v = (t.requires_grad_() for t in content(3000, 8, 1.0, torch.float64))
     direction = torch.randn(q.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
