@@ -1,6 +1,6 @@
 """Speed and memory of every position method, beside other projects' models and the machine's own limit.
 
-    python scripts/benchmark.py --out outputs/benchmark [--sections train attention evaluation] [--run RUN]
+    python scripts/benchmark.py [--out outputs/benchmark] [--sections train attention evaluation] [--run RUN]
 
 Three sections, each at every length and precision: the training step (forward, backward, clip, AdamW),
 the attention of one block (forward and backward), and evaluation (nats of a window). Cases take turns,
@@ -20,15 +20,16 @@ import time
 from dataclasses import asdict
 from pathlib import Path
 
-from benchmarking.cases import CPU, DENSE, LIMIT, SECTIONS, TORCH, Shape, known_names
-from benchmarking.draw import draw, table
+from benchmarking.cases import CPU, DENSE, LIMIT, SECTIONS, TORCH, Shape, build_model, known_names, text_of
+from benchmarking.draw import draw, figure_paths, table
 
 from alibi.environment import environment, peak_memory_mib
 from alibi.positions import Position
-from alibi.runs import write_atomically
+from alibi.runs import load_model, write_atomically
 
 # The method whose far keys can be left out, and whose weights `--run` gives.
 TRAINED = "alibi"
+PRECISIONS = ["fp32", "bf16"]
 
 
 def seconds_of(work) -> float:
@@ -105,13 +106,14 @@ def names_for(section: str, length: int, options: argparse.Namespace) -> list[st
 
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, required=True, help="folder for the JSON, the table and the figures")
+    default = Path("outputs/benchmark")
+    parser.add_argument("--out", type=Path, default=default, help=f"folder for JSON, table and figures ({default})")
     parser.add_argument("--sections", nargs="+", choices=list(SECTIONS), default=list(SECTIONS))
     parser.add_argument("--methods", nargs="+", default=sorted(Position.registry), help="position methods (all)")
     parser.add_argument("--peers", nargs="*", default=[], help='names from scripts/benchmarking/peers.py, or "all"')
     parser.add_argument("--peers-up-to", type=int, default=2048, help="longest length for peers (2048)")
     parser.add_argument("--lengths", type=int, nargs="+", default=[512, 2048, 8192])
-    parser.add_argument("--precisions", nargs="+", choices=["fp32", "bf16"], default=["fp32"])
+    parser.add_argument("--precisions", nargs="+", choices=PRECISIONS, default=["fp32"])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--run", help="a trained ALiBi run for the section evaluation")
     parser.add_argument("--memory", action=argparse.BooleanOptionalAction, default=True)
@@ -139,8 +141,51 @@ def check(options: argparse.Namespace) -> None:
         for name in given:
             if name not in known:
                 raise ValueError(f"{option} has {name!r}, which is none of: {', '.join(known)}.")
-    if options.run and "evaluation" not in options.sections:
+            if given.count(name) > 1:
+                raise ValueError(f"{option} has {name!r} more than once; once is enough.")
+    if options.d_model % options.heads:
+        raise ValueError(f"--heads ({options.heads}) must divide --d-model ({options.d_model}).")
+    if options.out.exists() and not options.out.is_dir():
+        raise ValueError(f"--out ({options.out}) is a file; name a folder.")
+    if options.run:
+        check_run(options)
+
+
+def shape_of(options: argparse.Namespace, length: int, precision: str) -> Shape:
+    sizes = options.layers, options.d_model, options.heads, options.vocab_size, options.tokens
+    return Shape(*sizes, length, precision)
+
+
+def check_run(options: argparse.Namespace) -> None:
+    """That a ratio to it is a ratio of equals, before hours are spent.
+
+    Raises:
+        ValueError: a run that nothing is asked of, of another method or shape, or with too short a text.
+        FileNotFoundError: no such run.
+    """
+    if "evaluation" not in options.sections:
         raise ValueError("--run is for the section evaluation; add it to --sections, or leave --run out.")
+    if TRAINED not in options.methods:
+        raise ValueError(f"--run gives the weights of {TRAINED}; add it to --methods, or leave --run out.")
+    longest = shape_of(options, max(options.lengths), "fp32")
+    trained, plain = load_model(options.run), build_model(TRAINED, longest)
+    if (method := trained.config.position["name"]) != plain.config.position["name"]:
+        raise ValueError(f"--run {options.run} is of {method}; give one of {TRAINED}.")
+    sizes = [
+        {
+            "--layers": model.config.num_layers,
+            "--d-model": model.config.d_model,
+            "--heads": model.config.num_heads,
+            "--vocab-size": model.vocab_size,
+            "d_ff": model.config.d_ff,
+        }
+        for model in (trained, plain)
+    ]
+    if differ := [
+        f"{name} {size} (here {sizes[1][name]})" for name, size in sizes[0].items() if size != sizes[1][name]
+    ]:
+        raise ValueError(f"--run {options.run} has {', '.join(differ)}; every case must have the shape of the run.")
+    text_of(options.run, longest)
 
 
 def main() -> None:
@@ -150,15 +195,7 @@ def main() -> None:
     for precision in options.precisions:
         for section in options.sections:
             for length in options.lengths:
-                shape = Shape(
-                    options.layers,
-                    options.d_model,
-                    options.heads,
-                    options.vocab_size,
-                    options.tokens,
-                    length,
-                    precision,
-                )
+                shape = shape_of(options, length, precision)
                 print(f"{section} at {length}, {precision}", flush=True)
                 report["rows"] += measure(section, names_for(section, length, options), shape, options)
                 report["shape"] = {k: v for k, v in asdict(shape).items() if k not in ("length", "precision")}
@@ -167,8 +204,12 @@ def main() -> None:
                 write_atomically(options.out / "benchmark.json", json.dumps(report, indent=1) + "\n")
     write_atomically(options.out / "benchmark.md", table(report["rows"], "pipe") + "\n")
     print(table(report["rows"], "simple"))
-    for path in draw(report["rows"], options.out):
-        print(path)
+    drawn = draw(report["rows"], options.out)
+    for precision in PRECISIONS:
+        for section in SECTIONS:  # figures of an earlier benchmark in the same folder
+            for path in set(figure_paths(options.out, section, precision)) - set(drawn):
+                path.unlink(missing_ok=True)
+    print(*drawn, sep="\n")
 
 
 if __name__ == "__main__":

@@ -10,6 +10,8 @@ from pathlib import Path
 import benchmark
 import pytest
 
+from alibi.training import train
+
 ROOT = Path(__file__).parents[1]
 SHAPE = ["--layers", "1", "--d-model", "32", "--heads", "4", "--vocab-size", "64", "--tokens", "128"]
 PEERS = ["MPT (ALiBi)", "x-transformers (ALiBi, flash)"]
@@ -49,8 +51,11 @@ def test_a_short_benchmark(tmp_path):
 
 
 def test_memory_is_of_a_process_of_its_own(tmp_path):
+    (tmp_path / "attention-bf16.png").write_text("of an earlier benchmark")
+    (tmp_path / "mine.png").write_text("of mine")
     done = run_benchmark("--out", tmp_path, "--lengths", 64, "--rounds", 1, "--methods", "none", "--sections", "train")
     assert done.returncode == 0, done.stdout + done.stderr
+    assert {path.name for path in tmp_path.glob("*.png")} == {"train-fp32.png", "mine.png"}
     row, limit = json.loads((tmp_path / "benchmark.json").read_text())["rows"]
     assert row["peak_memory_mib"] > 0
     assert "peak_memory_mib" not in limit
@@ -63,13 +68,45 @@ def test_memory_is_of_a_process_of_its_own(tmp_path):
         (["--lengths", 0], "a length must be at least 1"),
         (["--methods", "alibbi"], "--methods has 'alibbi', which is none of: alibi"),
         (["--peers", "GPT-5"], "--peers has 'GPT-5', which is none of: MPT (ALiBi)"),
+        (["--methods", "alibi", "alibi"], "--methods has 'alibi' more than once"),
+        (["--heads", 5], "--heads (5) must divide --d-model (256)"),
         (["--sections", "train", "--run", "x"], "--run is for the section evaluation"),
+        (["--methods", "none", "--run", "x"], "--run gives the weights of alibi"),
     ],
 )
 def test_a_wrong_option_is_refused(tmp_path, monkeypatch, arguments, message):
     monkeypatch.setattr("sys.argv", ["benchmark.py", "--out", str(tmp_path), *map(str, arguments)])
     with pytest.raises(ValueError, match=re.escape(message)):
         benchmark.check(benchmark.parse())
+
+
+def test_an_out_that_is_a_file_is_refused(tmp_path, monkeypatch):
+    (tmp_path / "out").write_text("mine")
+    monkeypatch.setattr("sys.argv", ["benchmark.py", "--out", str(tmp_path / "out")])
+    with pytest.raises(ValueError, match="is a file; name a folder"):
+        benchmark.check(benchmark.parse())
+
+
+def test_a_run_of_another_method_shape_or_text_is_refused(tmp_path, monkeypatch, small_run, cache):
+    monkeypatch.setenv("ALIBI_CACHE", str(cache))
+    for method in ("alibi", "rotary"):
+        train(small_run(method, max_steps=1), tmp_path / method)
+
+    def check(run, *arguments):
+        given = ["--run", str(tmp_path / run), *map(str, arguments)]
+        monkeypatch.setattr("sys.argv", ["benchmark.py", "--out", str(tmp_path / "out"), *given])
+        benchmark.check(benchmark.parse())
+
+    shape = "--layers", 2, "--d-model", 16, "--heads", 2, "--vocab-size", 257
+    check("alibi", *shape, "--lengths", 64, "--tokens", 64)
+    with pytest.raises(ValueError, match=re.escape("--layers 2 (here 6), --d-model 16 (here 256)")):
+        check("alibi")
+    with pytest.raises(ValueError, match="is of rotary; give one of alibi"):
+        check("rotary", *shape)
+    with pytest.raises(ValueError, match=r"above the \d+ validation tokens"):
+        check("alibi", *shape, "--lengths", 10**6)
+    with pytest.raises(FileNotFoundError, match="nowhere does not exist"):
+        check("nowhere")
 
 
 def test_a_refusal_is_a_message_and_leaves_nothing(tmp_path):

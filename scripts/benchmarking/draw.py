@@ -51,10 +51,15 @@ def draw(rows: Sequence[dict], folder: Path) -> list[Path]:
         figure.suptitle(f"{section}, {precision}")
         handles, labels = figure.axes[0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside right center", frameon=False)
-        for suffix in ("png", "svg"):
-            paths.append(folder / f"{section}-{precision}.{suffix}")
-            figure.savefig(paths[-1], dpi=150)
+        for path in figure_paths(folder, section, precision):
+            figure.savefig(path, dpi=150)
+            paths.append(path)
     return paths
+
+
+def figure_paths(folder: Path, section: str, precision: str) -> list[Path]:
+    """The files of one figure."""
+    return [folder / f"{section}-{precision}.{suffix}" for suffix in ("png", "svg")]
 
 
 def _panel(axis: Axes, rows: Sequence[dict], field: str) -> None:
