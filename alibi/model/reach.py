@@ -29,6 +29,8 @@ NEAR_KEYS = 256
 KEYS_PER_BLOCK = 128
 # exp(-margin) of the sum is half a unit in the last place of 1: ln 2^24 = 16.6, ln 2^53 = 36.7.
 MARGIN, MARGIN_FLOAT64 = 17.0, 37.0
+# Of what may be left out, what is granted to keys left out for all queries at once.
+SHARE_OF_FAR = 1 / 64
 
 
 class FarKeys:
@@ -70,14 +72,27 @@ class FarKeys:
         index_C = torch.arange(stop - 1, start - 1, -1, device=q_BHCK.device) + self.first_query - near
         last_key_N = torch.arange(1, blocks + 1, device=q_BHCK.device) * KEYS_PER_BLOCK - 1 - near
         of_query_BHC = common_BHC - self.slope_H1 * index_C - lse_BHC + (self.margin + math.log(KEYS_PER_BLOCK))
-        bound_BHCN = size_BHC[..., None] * self.largest_BHN[:, :, None, :blocks]
-        bound_BHCN.add_(of_query_BHC[..., None]).add_((self.slope_H1 * last_key_N)[:, None])
-        # What blocks 0 to N add, in units of the largest sum that rounding hides. Raised to e^-50, which is as
-        # good as nothing: exponentials that underflow took 12 times as long.
-        negligible_BHN = (bound_BHCN.clamp_(min=-50.0).exp_().cumsum(-1) <= 1).all(2)
-        first_H = negligible_BHN.sum(-1).amin(0) * KEYS_PER_BLOCK
+        of_keys_BHN, falls_HN = self.largest_BHN[:, :, :blocks], self.slope_H1 * last_key_N
+        # First for all queries at once, by the largest of each number: keys far out are done with, and looking at
+        # them costs next to nothing however long the text is. What is nearer for each query by itself.
+        of_all_BHN = size_BHC.amax(-1, keepdim=True) * of_keys_BHN + of_query_BHC.amax(-1, keepdim=True) + falls_HN
+        far = int(_negligible(of_all_BHN, SHARE_OF_FAR).sum(-1).min())
+        of_each_BHCN = size_BHC[..., None] * of_keys_BHN[:, :, None, far:]
+        of_each_BHCN.add_(of_query_BHC[..., None]).add_(falls_HN[:, None, far:])
+        negligible_BHN = _negligible(of_each_BHCN, 1 - SHARE_OF_FAR).all(2)
+        first_H = (far + negligible_BHN.sum(-1).amin(0)) * KEYS_PER_BLOCK
         spans, head = [], 0
         for first, heads in itertools.groupby(first_H.tolist()):
             begin, head = head, head + len(list(heads))
             spans.append((first, slice(begin, head)))
         return spans
+
+
+def _negligible(bound: Tensor, most: float) -> Tensor:
+    """Whether blocks 0 to N, the last dimension, add up to `most` of the largest sum that rounding hides, or less.
+
+    Args:
+        bound: logarithms of what each block adds, in units of that sum; overwritten.
+    """
+    # Raised to e^-50, which is as good as nothing: exponentials that underflow took 12 times as long.
+    return bound.clamp_(min=-50.0).exp_().cumsum(-1) <= most
