@@ -12,6 +12,7 @@ trained weights on the run's own text, as keys can be left out only as far as th
 """
 
 import argparse
+import itertools
 import json
 import multiprocessing
 import statistics
@@ -204,12 +205,10 @@ def main() -> None:
                 write_atomically(options.out / "benchmark.json", json.dumps(report, indent=1) + "\n")
     write_atomically(options.out / "benchmark.md", table(report["rows"], "pipe") + "\n")
     print(table(report["rows"], "simple"))
-    drawn = draw(report["rows"], options.out)
-    for precision in PRECISIONS:
-        for section in SECTIONS:  # figures of an earlier benchmark in the same folder
-            for path in set(figure_paths(options.out, section, precision)) - set(drawn):
-                path.unlink(missing_ok=True)
-    print(*drawn, sep="\n")
+    for section, precision in itertools.product(SECTIONS, PRECISIONS):
+        for path in figure_paths(options.out, section, precision):
+            path.unlink(missing_ok=True)  # of an earlier benchmark in the same folder
+    print(*draw(report["rows"], options.out), sep="\n")
 
 
 if __name__ == "__main__":

@@ -50,6 +50,7 @@ def attend(q_BHLK: Tensor, k_BHMK: Tensor, v_BHMK: Tensor, scores: ScoreBias, dr
 
 def _attend_in_blocks(q_BHLK: Tensor, k_BHMK: Tensor, v_BHMK: Tensor, scores: ScoreBias, dropout: float) -> Tensor:
     """By public torch alone, for all that the fused path does not do; the backward pass computes a block again."""
+    wide = torch.promote_types(q_BHLK.dtype, torch.float32)
 
     def attend_block(q: Tensor, k: Tensor, v: Tensor, start: int, stop: int) -> Tensor:
         bias = scores.block(start, stop, wide)
@@ -57,7 +58,6 @@ def _attend_in_blocks(q_BHLK: Tensor, k_BHMK: Tensor, v_BHMK: Tensor, scores: Sc
             bias = _in_type(bias, q.dtype).expand(q.shape[0], q.shape[1], -1, -1).contiguous()
         return scaled_dot_product_attention(q.flip(2), k, v, attn_mask=bias, dropout_p=dropout).flip(2)
 
-    wide = torch.promote_types(q_BHLK.dtype, torch.float32)
     if scores.in_line:
         scores.line(wide)  # made once, and not again with each block
     out = []
