@@ -16,6 +16,7 @@ from torch.utils.checkpoint import checkpoint
 
 from alibi.model.cache import KeyValueCache
 from alibi.model.config import ModelConfig
+from alibi.model.content import KeySizes
 from alibi.model.fused import FusedAttention
 from alibi.model.scores import ScoreBias
 from alibi.positions import Turn
@@ -58,6 +59,8 @@ def _attend_in_blocks(q_BHLK: Tensor, k_BHMK: Tensor, v_BHMK: Tensor, scores: Sc
             bias = _in_type(bias, q.dtype).expand(q.shape[0], q.shape[1], -1, -1).contiguous()
         return scaled_dot_product_attention(q.flip(2), k, v, attn_mask=bias, dropout_p=dropout).flip(2)
 
+    if scores.distance_bias is not None and KeySizes.worthwhile(q_BHLK):
+        scores = scores.floored(KeySizes(k_BHMK).bias_depth(q_BHLK, scores.first_query))
     if scores.in_line:
         scores.line(wide)  # made once, and not again with each block
     out = []

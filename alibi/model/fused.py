@@ -13,6 +13,7 @@ Legend: B batch, L queries, M keys, H heads, K head_dim, C queries in a block, N
 import torch
 from torch import Tensor
 
+from alibi.model.content import KeySizes
 from alibi.model.reach import NEAR_KEYS, FarKeys
 from alibi.model.scores import ScoreBias
 
@@ -40,7 +41,11 @@ class FusedAttention(torch.autograd.Function):
         q_BHLK, k_BHMK, v_BHMK = _in_rows(q_BHLK), _in_rows(k_BHMK), _in_rows(v_BHMK)
         B, H, L, K = q_BHLK.shape
         out_BHLK = q_BHLK.new_empty(B, L, H, K).transpose(1, 2)
-        far = FarKeys(k_BHMK, scores) if FarKeys.worthwhile(scores) else None
+        far = None
+        if scores.distance_bias is not None and KeySizes.worthwhile(q_BHLK):
+            keys = KeySizes(k_BHMK)
+            scores = scores.floored(keys.bias_depth(q_BHLK, scores.first_query))
+            far = FarKeys(keys, scores) if FarKeys.worthwhile(scores) else None
         kept, spans = [], []
         for start, stop in scores.blocks():
             q = q_BHLK[:, :, start:stop].flip(2)

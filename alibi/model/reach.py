@@ -1,12 +1,11 @@
 """Which keys a linear bias puts out of reach: those whose weights together are below rounding.
 
-A head with slope m adds -m (i - j) to the score of query i and key j. By Cauchy and Schwarz, for keys
-of one block, with mu any vector (here the mean key) and u = 1 / sqrt(head_dim),
+A head with slope m adds -m (i - j) to the score of query i and key j. For keys of one block, by the bound
+of `content`,
 
     score_ij <= u q_i.mu + u |q_i| max_j |k_j - mu| - m (i - j)
 
-Subtracting the mean tightens it: a part that all keys share moves a query's scores alike. Summed over
-all keys of a block and all blocks further away, this bounds what they add to the softmax's sum. Once
+Summed over all keys of a block and all blocks further away, this bounds what they add to the softmax's sum. Once
 the bound is `margin` below the log-sum-exp of the keys nearer than that, for every query of a block,
 they are left out, and the result is the dense one to rounding. The bound uses the queries and keys
 that are there: where content scores far away are large, nothing is left out.
@@ -22,13 +21,12 @@ import math
 import torch
 from torch import Tensor
 
+from alibi.model.content import KeySizes
 from alibi.model.scores import QUERIES_PER_BLOCK, ScoreBias
 
 # Keys nearer than this are always visited; their log-sum-exp is what the rest is held against.
 NEAR_KEYS = 256
 KEYS_PER_BLOCK = 128
-# exp(-margin) of the sum is half a unit in the last place of 1: ln 2^24 = 16.6, ln 2^53 = 36.7.
-MARGIN, MARGIN_FLOAT64 = 17.0, 37.0
 # Of what may be left out, what is granted to keys left out for all queries at once.
 SHARE_OF_FAR = 1 / 64
 
@@ -36,19 +34,16 @@ SHARE_OF_FAR = 1 / 64
 class FarKeys:
     """
     Args:
-        k_BHMK: keys.
+        keys: sizes of all keys.
         scores: with slopes.
     """
 
-    def __init__(self, k_BHMK: Tensor, scores: ScoreBias) -> None:
-        self.first_query = scores.first_query
-        self.margin = MARGIN_FLOAT64 if k_BHMK.dtype == torch.float64 else MARGIN
-        k_BHMK = k_BHMK.to(torch.promote_types(k_BHMK.dtype, torch.float32))
-        self.slope_H1 = torch.tensor(scores.slopes, dtype=k_BHMK.dtype, device=k_BHMK.device)[:, None]
-        self.mean_BHK1 = k_BHMK.mean(2)[..., None]
-        whole = k_BHMK.shape[2] // KEYS_PER_BLOCK * KEYS_PER_BLOCK
-        size_BHM = torch.linalg.vector_norm(k_BHMK[:, :, :whole] - self.mean_BHK1.transpose(2, 3), dim=-1)
-        self.largest_BHN = size_BHM.unflatten(2, (-1, KEYS_PER_BLOCK)).amax(-1)
+    def __init__(self, keys: KeySizes, scores: ScoreBias) -> None:
+        self.first_query, self.margin, self.mean_BHK1 = scores.first_query, keys.margin, keys.mean_BHK1
+        size_BHM = keys.size_BHM
+        self.slope_H1 = torch.tensor(scores.slopes, dtype=size_BHM.dtype, device=size_BHM.device)[:, None]
+        whole = size_BHM.shape[2] // KEYS_PER_BLOCK * KEYS_PER_BLOCK
+        self.largest_BHN = size_BHM[:, :, :whole].unflatten(2, (-1, KEYS_PER_BLOCK)).amax(-1)
 
     @staticmethod
     def worthwhile(scores: ScoreBias) -> bool:

@@ -10,6 +10,7 @@ Legend: B batch, L queries, M keys, H heads, C queries in a block, W numbers of 
 """
 
 import math
+from copy import copy
 
 import torch
 from torch import Tensor
@@ -37,6 +38,7 @@ class ScoreBias:
         skip_far_keys: keys that a linear bias puts below rounding may be left out.
 
     Attributes:
+        distance_bias: the method's bias where it depends on the distance alone, else None.
         plain: nothing is added, but for the causal mask.
         in_line: the bias is a line of numbers, one a distance; else `block` computes it in full.
         learned: the bias has parameters, and their gradients are recorded.
@@ -60,15 +62,26 @@ class ScoreBias:
         self.first_query = first_query
         self.causal = causal
         self.padding_BM = padding_BM
-        self.distance_bias = position.distance_bias() if consecutive else None
-        # A bias that is neither None nor a function of distance alone is asked for in full.
-        self.in_line = self.distance_bias is not None or not position.has_bias()
-        self.plain = self.in_line and self.distance_bias is None and padding_BM is None
+        self.distance_bias = position.distance_bias()
+        has_bias = position.has_bias()
+        self.in_line = not has_bias or (consecutive and self.distance_bias is not None)
+        self.plain = not has_bias and padding_BM is None
         learned = not self.plain and any(parameter.requires_grad for parameter in position.parameters())
         self.learned = learned and torch.is_grad_enabled()
-        linear = skip_far_keys and causal and padding_BM is None and isinstance(self.distance_bias, LinearBias)
-        self.slopes = self.distance_bias.slopes if linear else None
+        linear = skip_far_keys and self.in_line and causal and padding_BM is None
+        self.slopes = self.distance_bias.slopes if linear and isinstance(self.distance_bias, LinearBias) else None
+        self._lowest_H: Tensor | None = None
         self._lines: dict[torch.dtype, Tensor] = {}
+
+    def floored(self, depth_H: Tensor) -> "ScoreBias":
+        """The same, but no key's bias is more than `depth_H` nats below that of the query's own position."""
+        itself = torch.zeros(1, dtype=torch.long, device=depth_H.device)
+        floored = copy(self)
+        floored._lowest_H = self.distance_bias.at(itself).detach()[:, 0].to(depth_H.dtype) - depth_H
+        if self.in_line:
+            line = self.line(depth_H.dtype)
+            floored._lines = {depth_H.dtype: line.maximum(floored._lowest_H[:, None]).where(line > -math.inf, line)}
+        return floored
 
     def blocks(self) -> list[tuple[int, int]]:
         """Query ranges [start, stop), counted from the first query."""
@@ -120,6 +133,8 @@ class ScoreBias:
         queries = self.query_positions[..., start:stop].flip(-1)
         bias = self.position.bias(queries, self.key_positions[..., first_key:keys])
         bias = bias if bias.dim() == 4 else bias[None]
+        if self._lowest_H is not None:
+            bias = bias.maximum(self._lowest_H[:, None, None])
         if self.causal:
             bias = bias.masked_fill(self._index_distance(start, stop, first_key, keys) < 0, -math.inf)
         return bias

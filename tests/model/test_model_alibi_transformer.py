@@ -145,3 +145,10 @@ def test_double_and_bfloat16_work():
     narrow = model.to(torch.bfloat16)(x.bfloat16())
     assert narrow.dtype == torch.bfloat16
     assert (narrow - exact).abs().mean() < 3e-2
+
+
+@pytest.mark.parametrize("causal", [True, False])
+@pytest.mark.parametrize("length", [7, 700])
+def test_a_batch_may_have_no_rows(causal, length):
+    model = make(causal=causal)
+    assert model(torch.empty(0, length, 48)).shape == (0, length, 48)
