@@ -30,10 +30,11 @@ def environment(device: torch.device) -> dict:
 
 
 def _cpu_name() -> str:
-    for line in _lines(Path("/proc/cpuinfo")):
-        if line.startswith("model name"):
-            return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
+    """With the instructions that decide how fast it multiplies: one name may stand for several generations."""
+    names = [line.partition(":")[2].strip() for line in _lines(Path("/proc/cpuinfo")) if line.startswith("model name")]
+    name = names[0] if names else platform.processor() or platform.machine()
+    able = torch.cpu.get_capabilities()
+    return ", ".join([name, *(has for has in ("avx2", "avx512_f", "avx512_bf16", "amx_bf16") if able.get(has))])
 
 
 def _git_state() -> dict:

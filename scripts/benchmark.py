@@ -6,9 +6,9 @@ Three sections, each at every length and precision: the training step (forward, 
 the attention of one block (forward and backward), and evaluation (nats of a window). Cases take turns,
 one call each in every round, the order reversed in every second one, so that a noisy machine disturbs
 all alike; a ratio is the median of the ratios within rounds. Memory is the growth of the resident peak
-of a process of its own. Writes benchmark.json, benchmark.md and figures. `--run` evaluates ALiBi with
-trained weights on the run's own text, as keys can be left out only as far as the weights allow;
-"(all keys)" is the same model with nothing left out.
+of a process of its own. Writes benchmark.json, benchmark.md and figures, each with the processor's name.
+`--run` evaluates ALiBi with trained weights on the run's own text, as keys can be left out only as far as
+the weights allow; "(all keys)" is the same model with nothing left out.
 """
 
 import argparse
@@ -189,6 +189,12 @@ def check_run(options: argparse.Namespace) -> None:
     text_of(options.run, longest)
 
 
+def machine_of(made_with: dict) -> str:
+    """What a figure of speed is worth nothing without: processor, threads, torch."""
+    processor = made_with["device"].removeprefix("cpu: ")
+    return f"{processor}; {made_with['threads']} threads; torch {made_with['packages']['torch']}"
+
+
 def main() -> None:
     options = parse()
     check(options)
@@ -203,12 +209,13 @@ def main() -> None:
                 report["made_with"] = environment(CPU)
                 options.out.mkdir(parents=True, exist_ok=True)
                 write_atomically(options.out / "benchmark.json", json.dumps(report, indent=1) + "\n")
-    write_atomically(options.out / "benchmark.md", table(report["rows"], "pipe") + "\n")
-    print(table(report["rows"], "simple"))
+    machine = machine_of(report["made_with"])
+    write_atomically(options.out / "benchmark.md", f"{machine}\n\n{table(report['rows'], 'pipe')}\n")
+    print(machine, table(report["rows"], "simple"), sep="\n\n")
     for section, precision in itertools.product(SECTIONS, PRECISIONS):
         for path in figure_paths(options.out, section, precision):
             path.unlink(missing_ok=True)  # of an earlier benchmark in the same folder
-    print(*draw(report["rows"], options.out), sep="\n")
+    print(*draw(report["rows"], options.out, machine), sep="\n")
 
 
 if __name__ == "__main__":

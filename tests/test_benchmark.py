@@ -9,6 +9,7 @@ from pathlib import Path
 
 import benchmark
 import pytest
+import torch
 
 from alibi.training import train
 
@@ -43,6 +44,9 @@ def test_a_short_benchmark(tmp_path):
     assert alibi["time_over"].keys() == {"none", "matrix products alone"}
     table = (tmp_path / "benchmark.md").read_text()
     assert all(name in table and name in done.stdout for name in PEERS)
+    machine = f"{report['made_with']['device'].removeprefix('cpu: ')}; 1 threads; torch {torch.__version__}"
+    assert table.startswith(machine)
+    assert machine in done.stdout
     figures = {path.name for path in tmp_path.glob("*.png")}
     assert figures == {"train-fp32.png", "attention-fp32.png", "evaluation-fp32.png"}
     assert {"torch", "threads", "scripts/benchmark.py"} <= {

@@ -38,7 +38,7 @@ def table(rows: Sequence[dict], style: str) -> str:
     return tabulate(lines, heads, style, colalign=right, disable_numparse=True)
 
 
-def draw(rows: Sequence[dict], folder: Path) -> list[Path]:
+def draw(rows: Sequence[dict], folder: Path, machine: str) -> list[Path]:
     """A figure a section and precision: speed, and memory where it was measured; returns the files."""
     paths = []
     for section, precision in dict.fromkeys((row["section"], row["precision"]) for row in rows):
@@ -48,7 +48,7 @@ def draw(rows: Sequence[dict], folder: Path) -> list[Path]:
         for axis, (field, label) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
             _panel(axis, chosen, field)
             axis.set_ylabel(label)
-        figure.suptitle(f"{section}, {precision}")
+        figure.suptitle(f"{section}, {precision}\n{machine}", fontsize="small")
         handles, labels = figure.axes[0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside right center", frameon=False)
         for path in figure_paths(folder, section, precision):
