@@ -21,8 +21,8 @@ from alibi.evaluation import (
 )
 from alibi.interop import HF_PREFIX, open_guest
 from alibi.processes import Processes, processes
-from alibi.reporting import Result, draw_perplexity, findings_text, load_results, refusals_text, results_table
-from alibi.runs import Checkpoint, Guest, resolve_runs
+from alibi.reporting import Result, draw_perplexity, findings_text, join, load_results, refusals_text, results_table
+from alibi.runs import Checkpoint, Guest, group_name, resolve_runs
 from alibi.tracking import TrackingConfig, Wandb
 from alibi.training.settings import PathsConfig
 
@@ -146,11 +146,11 @@ def show(command: EvaluateCommand, files: dict[Path, EvaluationText]) -> list[Pa
     lengths, figures = sorted(set(command.eval.lengths)), []
     results = load_results(files)
     comparison = compare_results({result.path: result.content for result in results})
-    for measured in dict.fromkeys(result.measured for result in results):
-        group = [result for result in results if result.measured == measured]
-        print(f"\n{results_table(group, lengths)}")
+    for part in join(results, comparison).sets:
+        group = [run.result for run in part.runs]
+        print(f"\n{results_table(part, lengths)}")
         name = measured_name(group[0], files[group[0].path])
-        drawn = draw_perplexity(group, figure_folder(command, group), name)
+        drawn = draw_perplexity(part, figure_folder(command, group), name)
         figures += drawn
         for path in (*(result.path for result in group), *drawn):
             print(f"{'figure ' if path in drawn else 'results'}    {path}")
@@ -203,9 +203,9 @@ def track(
     # The run stays where training put it, unless another place is asked for.
     project = own["project"] if tracking.project == TrackingConfig.project else tracking.project
     tracking = replace(tracking, project=project, group=tracking.group or own.get("group"))
-    run_id, method = checkpoint.load_state().get("wandb_id"), checkpoint.config["model"]["position"]["name"]
+    run_id, group = checkpoint.load_state().get("wandb_id"), group_name(checkpoint.config, checkpoint.texts["train"])
     results, last_step = load_results(files), checkpoint.config["train"]["max_steps"]
-    wandb = Wandb(tracking, checkpoint.run, run_id, checkpoint.config, method)
+    wandb = Wandb(tracking, checkpoint.run, run_id, checkpoint.config, group)
     # An earlier step is a curve of its own, as a part of a text is.
     step = "" if checkpoint.step == last_step else f"-step-{checkpoint.step}"
     wandb.log_rows({f"{measured_name(result, text)}{step}": list(result.rows.values()) for result in results})

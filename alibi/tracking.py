@@ -32,7 +32,7 @@ class TrackingConfig:
     Attributes:
         wandb: offline, online or disabled.
         project: wandb's project.
-        group: wandb's group; None groups by position method.
+        group: wandb's group; None groups runs that differ in their seed alone.
     """
 
     wandb: str = "offline"

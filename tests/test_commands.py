@@ -2,6 +2,8 @@
 
 import copy
 import json
+import re
+from xml.etree import ElementTree
 
 import pytest
 import torch
@@ -59,6 +61,22 @@ def test_why_there_are_no_intervals_is_said(evaluated):
     out = evaluated()
     assert "\nno intervals: 1 group, 10 needed\n" in out
     assert "95 %" not in out
+
+
+def test_the_figure_has_a_line_for_each_width_and_none_over_both(small_run, tmp_path, cache, capsys):
+    for number, (width, seed) in enumerate([(16, 0), (16, 1), (32, 0), (32, 1)]):
+        config = small_run(seed=seed, max_steps=1)
+        config.model.d_model, config.model.d_ff = width, 4 * width
+        train(config, tmp_path / "runs" / str(number))
+    paths, asked = PathsConfig(str(tmp_path), str(cache)), EvaluationSettings(lengths=[16, 64])
+    runs = str(tmp_path / "runs" / "*")
+    evaluate(EvaluateCommand(runs, asked, tracking=TrackingConfig("disabled"), paths=paths, device="cpu"))
+    out = capsys.readouterr().out
+    for width in (16, 32):
+        assert len(re.findall(rf"(?m)^alibi d_model {width} +16 +[01] +1 ", out)) == 4, "two seeds in two tables"
+    [figure] = (tmp_path / "runs" / "figures").glob("*.svg")
+    texts = [element.text for element in ElementTree.parse(figure).iter("{http://www.w3.org/2000/svg}text")]
+    assert [text for text in texts if "alibi" in text] == ["alibi L=16 d_model 16", "alibi L=16 d_model 32"]
 
 
 class Recorded:

@@ -77,7 +77,9 @@ def study(tmp_path_factory, raw_lines) -> Study:
 
 def test_one_run_by_one_id(study):
     [identity] = {(r.id, r.project, r.group, r.name) for r in study.runs}
-    assert identity[1:] == ("study", "rotary", study.run.name), "evaluate.py takes the project from the run"
+    _, project, group, name = identity
+    assert (project, name) == ("study", study.run.name), "evaluate.py takes the project from the run"
+    assert re.fullmatch(r"rotary-tiny-wikitext2-L\d+-[0-9a-f]{8}", group), "the run's name without its seed"
     assert len(study.runs) == 3
     assert all(run.resume for run in study.runs), "a sync appends, it does not replace"
     assert study.runs[-1].exit_code == 0

@@ -61,6 +61,13 @@ class TokenFile:
         """Tokens [start, stop), int64."""
         return self.tokens[start:stop].astype(np.int64)
 
+    def ids_sha256(self) -> str:
+        """Of the ids in use, whatever tokenizer they came from and however wide they are stored."""
+        digest = hashlib.sha256()
+        for start in range(0, self.num_tokens, READ_BYTES):
+            digest.update(self.tokens[start : min(start + READ_BYTES, self.num_tokens)].astype("<u4").tobytes())
+        return digest.hexdigest()
+
     def line_sizes(self) -> np.ndarray:
         """(num_lines, 3) uint32: tokens, words and bytes of each line of the part in use."""
         lines = np.memmap(self.path / "lines.bin", np.uint32, "r")

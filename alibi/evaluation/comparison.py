@@ -12,8 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from alibi.evaluation.names import Names, tokenizer_of
-from alibi.evaluation.reach import crossings, how_far, measured_perplexities
+from alibi.evaluation.names import Names, measured, tokenizers_of
+from alibi.evaluation.reach import crossings, how_far, measured_perplexities, rounding_of
 from alibi.evaluation.statistics import ABOUT_INTERVALS, interval, over_seeds, resampled_sums
 
 SCHEMA = 2
@@ -35,7 +35,7 @@ def compare(results: Mapping[Path, dict]) -> dict:
     """
     sets: dict[tuple, dict[Path, dict]] = {}
     for path, result in results.items():
-        sets.setdefault(_measured(result), {})[path] = result
+        sets.setdefault(measured(result), {})[path] = result
     names = Names(results)
     return {
         "schema": SCHEMA,
@@ -50,11 +50,6 @@ def compare(results: Mapping[Path, dict]) -> dict:
     }
 
 
-def _measured(result: dict) -> tuple:
-    data, protocol = result["data"], result["protocol"]["name"]
-    return data["split"], data["sha256"][:16], protocol, result["precision"], result.get("scorer", "full")
-
-
 def _same_runs_otherwise_scored(one: tuple[tuple, dict], other: tuple[tuple, dict]) -> bool:
     """Whether two sets are the same weights on the same text by two protocols: nobody wants them compared."""
     weights = [{result["checkpoint"]["sha256"] for result in files.values()} for _, files in (one, other)]
@@ -63,15 +58,13 @@ def _same_runs_otherwise_scored(one: tuple[tuple, dict], other: tuple[tuple, dic
 
 def _refusals(sets: Mapping[tuple, dict]) -> list[dict]:
     """Each reason once, with every set that it keeps apart from another: pairs of sets would be many lines."""
-    measured = list(sets)
+    every = list(sets.items())
     apart = [
-        (a, b)
-        for a, b in combinations(range(len(measured)), 2)
-        if not _same_runs_otherwise_scored(*((measured[n], sets[measured[n]]) for n in (a, b)))
+        (a, b) for a, b in combinations(range(len(every)), 2) if not _same_runs_otherwise_scored(every[a], every[b])
     ]
     found = []
     for place, what in enumerate(SHARED):
-        value = [of_set[place] for of_set in measured]
+        value = [shared[place] for shared, _ in every]
         held = sorted({n for a, b in apart if value[a] != value[b] for n in (a, b)})
         if held:
             found.append({"reason": f"other {what}", "sets": [{"set": n, "value": value[n]} for n in held]})
@@ -84,7 +77,7 @@ class ComparableSet:
     def __init__(self, members: dict[Path, dict], names: Names) -> None:
         self.results = {f"r{number}": result for number, result in enumerate(members.values())}
         self.paths = {f"r{number}": path for number, path in enumerate(members)}
-        self.labels = {key: names.runs[path] for key, path in self.paths.items()}
+        self.names = names
         self.lines: dict[str, list[str]] = {}
         for key, path in self.paths.items():
             self.lines.setdefault(names.lines[path], []).append(key)
@@ -92,8 +85,10 @@ class ComparableSet:
             key: {row["length"]: row for row in result["rows"] if "error" not in row}
             for key, result in self.results.items()
         }
-        tokenizers = {tokenizer_of(result) for result in self.results.values()}
-        self.metrics = [name for name in COUNTS if name != "perplexity" or len(tokenizers) == 1]
+        self.tokenizers = dict(zip(self.results, tokenizers_of(self.results.values()), strict=True))
+        one_tokenizer = len(set(self.tokenizers.values())) == 1
+        self.metrics = [name for name in COUNTS if name != "perplexity" or one_tokenizer]
+        self.rounding = rounding_of(next(iter(members.values()))["precision"])
         self.draws = self._draws()
 
     def to_dict(self) -> dict:
@@ -109,7 +104,7 @@ class ComparableSet:
             "lines": [self._line(label, keys) for label, keys in self.lines.items()],
             "pairs": [{"a": a, "b": b, "lengths": self._pair(a, b)} for a, b in combinations(self.results, 2)],
             "crossings": [
-                {"a": a, "b": b, "at": crossings(self._curve(self.lines[a]), self._curve(self.lines[b]))}
+                {"a": a, "b": b, "at": crossings(self._curve(self.lines[a]), self._curve(self.lines[b]), self.rounding)}
                 for a, b in combinations(self.lines, 2)
             ],
             "how_far": [self._how_far(key) for key, result in self.results.items() if "how_far" in result],
@@ -127,12 +122,14 @@ class ComparableSet:
         return None
 
     def _run(self, key: str) -> dict:
-        checkpoint = self.results[key]["checkpoint"]
+        checkpoint, path = self.results[key]["checkpoint"], self.paths[key]
         return {
             "key": key,
-            "label": self.labels[key],
-            "path": str(self.paths[key]),
-            "line": next(label for label, keys in self.lines.items() if key in keys),
+            "label": self.names.runs[path],
+            "short": self.names.short[path],
+            "path": str(path),
+            "line": self.names.lines[path],
+            "tokenizer": self.tokenizers[key],
             "method": checkpoint["model"],
             "seq_len": checkpoint.get("seq_len"),
             "seed": checkpoint.get("seed"),
@@ -199,7 +196,8 @@ class ComparableSet:
     def _difference(self, a: str, b: str, length: int, metric: str) -> dict:
         """Perplexity of a over that of b, or bits per byte of a less those of b, on the same resamples.
 
-        Empty where a ratio is beyond what a float can hold.
+        An interval is wider by what rounding may do, so that it tells no run from its own copy. Empty where a ratio
+        is beyond what a float can hold.
         """
         unit = COUNTS[metric]
 
@@ -211,6 +209,9 @@ class ComparableSet:
 
         sure = (a, length) in self.draws and (b, length) in self.draws
         bounds = interval(drawn(a) - drawn(b), self.num_groups) if sure else None
+        if bounds:
+            rounding = self.rounding * max(abs(mean(a)), abs(mean(b)))
+            bounds = [bounds[0] - rounding, bounds[1] + rounding]
         gap = mean(a) - mean(b)
         if metric == "bits_per_byte":
             return {

@@ -164,6 +164,7 @@ def checkpoint_head(checkpoint: Checkpoint, model: LanguageModel) -> dict:
         "parameters": count.total,
         "parameters_in": {"position": count.position, "embedding": count.embedding, "rest": count.rest},
         "training": {
+            "text_sha256": checkpoint.texts["train"],
             "tokens": trained_tokens,
             # Backward costs twice the forward pass.
             "flops": 3 * trained_tokens * model.flops_per_token((train["seq_len"] + 1) / 2),
@@ -197,6 +198,7 @@ def result_head(
             "sha256": text.sha256,
             "form": tokens.text["form"],
             "tokenizer": tokens.tokenizer,
+            "tokens_sha256": tokens.ids_sha256(),
         },
         "protocol": {"name": protocol_name(stride), "first_input": model.first_input},
         "scorer": "cached" if settings.cached else "full",

@@ -3,6 +3,7 @@
 from alibi.reporting.figure import draw_perplexity
 from alibi.reporting.report import write_report
 from alibi.reporting.results import Result, load_results
+from alibi.reporting.study import join
 from alibi.reporting.table import results_table
 from alibi.reporting.terminal import comparison_text, findings_text, refusals_text
 
@@ -11,6 +12,7 @@ __all__ = [
     "comparison_text",
     "draw_perplexity",
     "findings_text",
+    "join",
     "load_results",
     "refusals_text",
     "results_table",

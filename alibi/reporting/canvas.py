@@ -87,7 +87,7 @@ def draw_line(axes, line: Line, curves: Sequence[Sequence[tuple]], mean: Sequenc
     colour = line.look.colour[0]
     if len(curves) > 1:
         for curve in curves:
-            axes.plot(*zip(*curve, strict=True), lw=0.5, alpha=0.6, color=colour)
+            axes.plot(*zip(*curve, strict=True), lw=0.5, alpha=0.6, color=colour, ls=line.look.dash[0])
     style = {"marker": line.look.marker[0], "ms": 2.8} if markers else {}
     axes.plot(
         *(zip(*mean, strict=True) if mean else ((), ())),

@@ -74,11 +74,11 @@ CONTENT = {
         "model": TEXT, "sha256": TEXT, "?seq_len": LENGTH, "?seed": INTEGER, "step": COUNT,
         "?parameters": COUNT, "?run": TEXT, "?settings": FLAT,
         "?parameters_in": {"?position": COUNT, "?embedding": COUNT, "?rest": COUNT},
-        "?training": {"?tokens": NUMBER, "?flops": NUMBER},
+        "?training": {"?tokens": NUMBER, "?flops": NUMBER, "?text_sha256": TEXT},
     },
     "data": {
         "name": TEXT, "split": TEXT, "sha256": TEXT, "tokens": LENGTH, "words": LENGTH, "bytes": LENGTH, "?form": TEXT,
-        "?tokenizer": {"name": TEXT, "vocab_size": COUNT, "sha256": TEXT},
+        "?tokenizer": {"name": TEXT, "vocab_size": COUNT, "sha256": TEXT}, "?tokens_sha256": TEXT,
     },
     "protocol": {"name": TEXT, "?first_input": TEXT},
     "precision": TEXT,

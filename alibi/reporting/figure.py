@@ -1,28 +1,24 @@
-"""Perplexity against length: log2 x axis, one line a method and training length, its training length marked."""
+"""Perplexity against length: log2 x axis, a line for the seeds of each setting, training lengths marked."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
 from alibi.reporting import canvas, words
-from alibi.reporting.lines import Line, lines_of
+from alibi.reporting.lines import Line
 from alibi.reporting.results import Result
-from alibi.reporting.table import METRICS, second_metric
+from alibi.reporting.study import ResultSet
+from alibi.reporting.table import second_metric
+from alibi.reporting.words import METRICS
 
 
-def draw_perplexity(results: Sequence[Result], folder: Path, name: str | None = None) -> list[Path]:
+def draw_perplexity(part: ResultSet, folder: Path, name: str) -> list[Path]:
     """Write perplexity-<name>.png, .svg and .pdf into `folder`; returns their paths, none if no row has a number.
 
     Runs of different tokenizers are drawn by what they share, words or bytes.
-
-    Args:
-        name: of what was measured; None takes it from the first result file's own name.
     """
-    results = [r for r in results if r.numbers]
-    if not results:
-        return []
-    same_tokenizer = len({r.tokenizer for r in results}) == 1
-    metric = "perplexity" if same_tokenizer else second_metric(results)
-    return draw_metric(lines_of(results), metric, folder / f"perplexity-{name or results[0].protocol}")
+    one_tokenizer = "perplexity" in part.content["metrics"]
+    metric = "perplexity" if one_tokenizer else second_metric([run.result for run in part.runs])
+    return draw_metric(part.lines, metric, folder / f"perplexity-{name}")
 
 
 def draw_metric(lines: Sequence[Line], metric: str, stem: Path) -> list[Path]:

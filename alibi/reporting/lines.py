@@ -1,9 +1,9 @@
-"""A line of a chart: runs that differ by their seed alone. They share a colour; a method keeps its own everywhere."""
+"""A line of a chart, and how it looks. The comparison says which runs it is; a method keeps its colour everywhere."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from alibi.reporting.results import Result, told_apart
+from alibi.reporting.results import Result
 
 # Okabe and Ito's colours, which the colour-blind tell apart; beside each a lighter one for dark pages.
 COLOURS = {
@@ -20,7 +20,7 @@ PARTS = {
     "whole": ("whole change", ("#555555", "#B5B5B5")),
 }
 MORE_COLOURS = (("#E69F00", "#F2B84B"), ("#56B4E9", "#9AD4F5"), ("#000000", "#FFFFFF"))
-# Lines of one method (other training lengths) differ by marker and dash: matplotlib's and plotly's words for them.
+# Lines of one method differ by marker and dash: matplotlib's and plotly's words for them.
 MARKERS = (("o", "circle"), ("s", "square"), ("D", "diamond"), ("^", "triangle-up"), ("v", "triangle-down"))
 DASHES = (("-", "solid"), ("--", "dash"), (":", "dot"), ("-.", "dashdot"))
 
@@ -36,7 +36,7 @@ class Look:
 
 @dataclass(frozen=True)
 class Line:
-    """Runs of one method and training length, one a seed, in one set of results."""
+    """Runs that differ by their seed alone, in one set of results."""
 
     label: str
     method: str
@@ -65,28 +65,3 @@ def looks(names: Sequence[tuple[str, str]]) -> list[Look]:
         place = seen[method] = seen.get(method, -1) + 1
         result.append(Look(colours[method], MARKERS[place % len(MARKERS)], DASHES[place % len(DASHES)]))
     return result
-
-
-def lines_of(results: Sequence[Result]) -> list[Line]:
-    """Results of one set as lines, in the order in which they come."""
-    names = told_apart(results)
-    found: dict[tuple, list[Result]] = {}
-    for result in results:
-        found.setdefault((names[result.path], result.seq_len, result.step), []).append(result)
-    groups = list(found.values())
-    labels = [_label(group, results, names[group[0].path]) for group in groups]
-    methods = [group[0].method for group in groups]
-    every = zip(labels, groups, looks(list(zip(labels, methods, strict=True))), strict=True)
-    return [Line(label, group[0].method, group[0].seq_len, tuple(group), look) for label, group, look in every]
-
-
-def _label(group: Sequence[Result], results: Sequence[Result], name: str) -> str:
-    """The method, and what else tells this line from the others."""
-    parts = [name]
-    for word, get in (("L", lambda r: r.seq_len), ("seed", lambda r: r.seed), ("step", lambda r: r.step)):
-        own = {get(r) for r in group}
-        if len(own) == 1 and None not in own and len({get(r) for r in results}) > 1:
-            parts.append(f"{word} {own.pop()}")
-    if len(group) > 1:
-        parts.append(f"{len(group)} seeds")
-    return ", ".join(parts)

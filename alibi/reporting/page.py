@@ -14,8 +14,8 @@ from alibi.reporting.page_data import Detail, page_data
 from alibi.reporting.published import PUBLISHED, WARNING
 from alibi.reporting.settings import made_with, setting_rows, what_lacks
 from alibi.reporting.study import ResultSet, Study
-from alibi.reporting.table import METRICS
 from alibi.reporting.tables import far_rows, order_rows, result_rows, run_rows
+from alibi.reporting.words import METRICS
 
 PARTS = Path(__file__).parent / "page"
 LARGEST_BYTES = 6_000_000

@@ -9,7 +9,7 @@ from alibi.reporting.lines import COLOURS, PARTS, Look, looks
 from alibi.reporting.metrics import read_training
 from alibi.reporting.published import PUBLISHED, UNIT, WARNING
 from alibi.reporting.study import ResultSet, Run, Study
-from alibi.reporting.table import METRICS
+from alibi.reporting.words import METRICS
 
 
 @dataclass(frozen=True)

@@ -41,6 +41,4 @@ def draw_figures(study: Study, folder: Path) -> list[Path]:
             paths += draw_context(part.lines, length, folder / f"context-{part.slug}-{length}")
         paths += draw_cost(part.lines, folder / f"cost-{part.slug}")
         paths += draw_split(part.changes_by_line, folder / f"two-part-split-{part.slug}")
-    # One line a label: the same run may stand in several sets.
-    lines = {line.label: line for part in reversed(study.sets) for line in part.lines}
-    return paths + draw_training([lines[label] for label in study.looks], folder / "training")
+    return paths + draw_training(study.lines, folder / "training")

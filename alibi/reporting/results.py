@@ -4,8 +4,7 @@ import hashlib
 import json
 import math
 import re
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -72,13 +71,6 @@ class Result:
         return re.sub(r"^step-\d+-", "", self.path.stem)
 
     @property
-    def measured(self) -> tuple:
-        """What two results must share to stand in one table: the text, the part of it, and how it was scored."""
-        data, content = self.content["data"], self.content
-        how = content["protocol"]["name"], content["precision"], content.get("scorer") or "full"
-        return data["name"], data["split"], data["sha256"], *how
-
-    @property
     def level(self) -> float:
         """Of its intervals."""
         return (self.content.get("intervals") or {}).get("level") or 0.95
@@ -100,28 +92,6 @@ class Result:
         if number < needed:
             return f"{number} group{'' if number == 1 else 's'}, {needed} needed"
         return "some resample is above the largest float"
-
-    @property
-    def tokenizer(self) -> str:
-        """What two results must share for their numbers per token to be comparable.
-
-        Older files do not name the tokenizer; on the same text another number of tokens is another tokenizer.
-        """
-        data = self.content["data"]
-        told = data.get("tokenizer")
-        if told:
-            return f"{told['name']} of {told['vocab_size']:,} ({told['sha256'][:8]})"
-        return f"one that makes {data['tokens']:,} tokens"
-
-
-def told_apart(results: Sequence[Result]) -> dict[Path, str]:
-    """A name for each result: the method, or, where others have its length, seed and step, the run's too."""
-
-    def looks(result: Result) -> tuple:
-        return result.method, result.seq_len, result.seed, result.step
-
-    alike = Counter(looks(result) for result in results)
-    return {r.path: r.method if alike[looks(r)] == 1 else f"{r.method} ({r.run})" for r in results}
 
 
 def load_results(paths: Iterable[Path]) -> list[Result]:

@@ -9,18 +9,26 @@ from pathlib import Path
 from alibi.reporting import words
 from alibi.reporting.lines import Line, Look, looks
 from alibi.reporting.results import Result
-from alibi.reporting.table import METRICS
+from alibi.reporting.words import METRICS
 
 SCHEMA = 2
 
 
 @dataclass(frozen=True)
 class Run:
-    """One result file in a set. `label` names the run for people, in every set alike."""
+    """One result file in a set.
+
+    Attributes:
+        label: names the run for people, in every set alike.
+        short: likewise, beside columns with training length, seed and step.
+        tokenizer: a name, the same where numbers per token may be compared.
+    """
 
     key: str
     label: str
+    short: str
     line: str
+    tokenizer: str
     result: Result
 
 
@@ -94,6 +102,15 @@ class Study:
         """Each run once, though it stands in several sets."""
         return list({run.label: run for part in reversed(self.sets) for run in reversed(part.runs)}.values())[::-1]
 
+    @property
+    def lines(self) -> list[Line]:
+        """Each line once, with all of its runs, though a set may lack some of them."""
+        own = {label: [run.result for run in self.runs if run.line == label] for label in self.looks}
+        return [
+            Line(label, own[label][0].method, own[label][0].seq_len, tuple(own[label]), look)
+            for label, look in self.looks.items()
+        ]
+
 
 def join(results: Sequence[Result], comparison: Mapping) -> Study:
     """The comparison's sets with the rows of their files.
@@ -109,7 +126,10 @@ def join(results: Sequence[Result], comparison: Mapping) -> Study:
     by_label = dict(zip((label for label, _ in named), looks(named), strict=True))
     sets: list[ResultSet] = []
     runs_of = [
-        [Run(run["key"], run["label"], run["line"], _find(files, run["path"])) for run in part["runs"]]
+        [
+            Run(*(run[name] for name in ("key", "label", "short", "line", "tokenizer")), _find(files, run["path"]))
+            for run in part["runs"]
+        ]
         for part in comparison["sets"]
     ]
     titles = _titles(comparison["sets"], runs_of)

@@ -5,31 +5,27 @@ from collections.abc import Sequence
 from tabulate import tabulate
 
 from alibi.reporting import words
-from alibi.reporting.results import Result, told_apart
-
-METRICS = {
-    "perplexity": "perplexity per token",
-    "word_perplexity": "perplexity per word",
-    "bits_per_byte": "bits per byte",
-}
+from alibi.reporting.results import Result
+from alibi.reporting.study import ResultSet, Run
+from alibi.reporting.words import METRICS
 
 
-def results_table(results: Sequence[Result], lengths: Sequence[int], style: str = "simple") -> str:
+def results_table(part: ResultSet, lengths: Sequence[int], style: str = "simple") -> str:
     """A table for each metric, with what was measured above them. An interval stands under its number.
 
     Numbers per token of different tokenizers never stand in one table.
 
     Args:
-        results: of one protocol.
         style: of the `tabulate` library; `github` gives Markdown.
     """
-    parts, names = [_title(results)], told_apart(results)
-    tokenizers = list(dict.fromkeys(r.tokenizer for r in results))
+    results = [run.result for run in part.runs]
+    parts = [_title(results)]
+    tokenizers = list(dict.fromkeys(run.tokenizer for run in part.runs))
     for tokenizer in tokenizers:
         which = f" of tokenizer {tokenizer}" if len(tokenizers) > 1 else ""
-        same = [r for r in results if r.tokenizer == tokenizer]
-        parts.append(_table(same, names, lengths, "perplexity", which, style))
-    parts.append(_table(results, names, lengths, second_metric(results), "", style))
+        same = [run for run in part.runs if run.tokenizer == tokenizer]
+        parts.append(_table(same, lengths, "perplexity", which, style))
+    parts.append(_table(part.runs, lengths, second_metric(results), "", style))
     return "\n\n".join([*parts, *_without_intervals(results), *_reasons(results, lengths)])
 
 
@@ -44,20 +40,21 @@ def has_interval(results: Sequence[Result], lengths: Sequence[int], metric: str)
     return any(_interval(r.numbers.get(length, {}), metric) for r in results for length in lengths)
 
 
-def _table(results: Sequence[Result], names: dict, lengths: Sequence[int], metric: str, which: str, style: str) -> str:
+def _table(runs: Sequence[Run], lengths: Sequence[int], metric: str, which: str, style: str) -> str:
     header = ["method", "trained at", "seed", "step", *map(str, lengths)]
     # tabulate knows cells of two lines in its plain styles; Markdown has a tag for it.
     new_line = "<br>" if style in ("github", "pipe") else "\n"
     rows = [
         [
-            names[r.path],
-            words.known(r.seq_len),
-            words.known(r.seed),
-            r.step,
-            *(_cell(r, length, metric, new_line) for length in lengths),
+            run.short,
+            words.known(run.result.seq_len),
+            words.known(run.result.seed),
+            run.result.step,
+            *(_cell(run.result, length, metric, new_line) for length in lengths),
         ]
-        for r in results
+        for run in runs
     ]
+    results = [run.result for run in runs]
     table = tabulate(rows, header, style, disable_numparse=True, colalign=("left", *["right"] * (len(header) - 1)))
     below = (
         f"; under a number its {words.percents(results[0].level)} interval"

@@ -1,12 +1,14 @@
 """What the tables of a report hold; `write` turns each into Markdown and LaTeX, the page into HTML."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from alibi.reporting import words
+from alibi.reporting.fields import SAME
 from alibi.reporting.metrics import read_training
 from alibi.reporting.study import ResultSet, Run, Study
-from alibi.reporting.table import METRICS
+from alibi.reporting.words import METRICS
 
 # What stands in a cell, and what stands small under it (an interval), or nothing.
 Cell = tuple[str, str]
@@ -74,7 +76,7 @@ def order_rows(part: ResultSet, metric: str) -> Table:
     rows = [[(str(i + 1), ""), *(c[i] if i < len(c) else ("", "") for c in columns)] for i in range(depth)]
     note = (
         "By the mean over seeds. ≈ stands where the paired interval of some pair of runs does not tell a line from the "
-        "next one below it, ? where there is no interval."
+        "next one below it, or only rounding does; ? where there is no interval."
     )
     name = f"order-{part.slug}-{metric.replace('_', '-')}"
     return Table(name, f"Order by {METRICS[metric]}, {part.title}", ["place", *map(str, part.lengths)], rows, note)
@@ -85,10 +87,12 @@ def _order(part: ResultSet, length: int, metric: str) -> list[Cell]:
     ranked = sorted((value, label) for label, value in told.items() if value is not None)
     cells = []
     for place, (value, label) in enumerate(ranked):
-        below = ranked[place + 1][1] if place + 1 < len(ranked) else None
-        mark = (
-            "" if below is None else {True: "", False: " ≈", None: " ?"}[is_apart(part, label, below, length, metric)]
-        )
+        mark = ""
+        if place + 1 < len(ranked):
+            next_value, below = ranked[place + 1]
+            same = math.isclose(value, next_value, rel_tol=SAME)
+            apart = False if same else is_apart(part, label, below, length, metric)
+            mark = {True: "", False: " ≈", None: " ?"}[apart]
         cells.append((label, f"{words.number(value)}{mark}"))
     return cells
 

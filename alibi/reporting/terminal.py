@@ -1,15 +1,17 @@
 """A comparison as text for a terminal."""
 
+import math
 from collections.abc import Mapping, Sequence
 
 from tabulate import tabulate
 
 from alibi.reporting.beside import beside_rows
+from alibi.reporting.fields import SAME
 from alibi.reporting.results import Result
 from alibi.reporting.settings import what_lacks
 from alibi.reporting.study import ResultSet, join
-from alibi.reporting.table import METRICS
 from alibi.reporting.tables import Table, change_rows, difference, far_rows, result_rows, run_rows
+from alibi.reporting.words import METRICS
 
 
 def comparison_text(results: Sequence[Result], comparison: Mapping) -> str:
@@ -71,7 +73,9 @@ def against_best(part: ResultSet, metric: str) -> Table:
     """Each run against the one that is best at the longest length that all have."""
     shared = set.intersection(*(set(run.result.numbers) for run in part.runs))
     at = max(shared or part.lengths)
-    best = min(part.runs, key=lambda run: run.result.numbers.get(at, {}).get(metric, float("inf")))
+    values = [run.result.numbers.get(at, {}).get(metric, math.inf) for run in part.runs]
+    # The first of those that only rounding tells apart.
+    best = next(run for run, v in zip(part.runs, values, strict=True) if math.isclose(v, min(values), rel_tol=SAME))
     others = {run.key: {} for run in part.runs if run is not best}
     for pair in part.content["pairs"]:
         if best.key in (pair["a"], pair["b"]):

@@ -2,6 +2,12 @@
 
 import math
 
+METRICS = {
+    "perplexity": "perplexity per token",
+    "word_perplexity": "perplexity per word",
+    "bits_per_byte": "bits per byte",
+}
+
 
 def known(value: int | None) -> str:
     """A number that some results do not tell."""
@@ -29,7 +35,8 @@ def interval(low: float, high: float, signed: bool = False) -> str:
 
 
 def signed(value: float, digits: int = 3) -> str:
-    return minus(f"{value:+.{digits}f}")
+    """With its sign, which what rounds to zero has not."""
+    return minus(f"{value:+.{digits}f}") if round(value, digits) else f"{0:.{digits}f}"
 
 
 def percents(level: float) -> str:
@@ -39,7 +46,7 @@ def percents(level: float) -> str:
 
 def change(ratio: float) -> str:
     """A ratio as a change: 0.93 is −7.00 %; beyond tenfold as a factor."""
-    return f"×{factor(ratio)}" if _is_far(ratio) else f"{minus(f'{100 * (ratio - 1):+.2f}')} %"
+    return f"×{factor(ratio)}" if _is_far(ratio) else f"{signed(100 * (ratio - 1), 2)} %"
 
 
 def change_interval(low: float, high: float) -> str:

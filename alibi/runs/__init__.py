@@ -11,7 +11,7 @@ from alibi.runs.checkpoint import Checkpoint, typed
 from alibi.runs.files import file_sha256, point, write_atomically
 from alibi.runs.folder import RunFolder, checkpoint_of, load_model, resolve_runs, step_name
 from alibi.runs.guest import Guest, OpenModel
-from alibi.runs.identity import differences, run_name, weight_settings
+from alibi.runs.identity import differences, group_name, run_name, weight_settings
 from alibi.runs.layout import CONFIG, DamagedCheckpoint
 from alibi.runs.settings import read_settings
 from alibi.runs.weights import load_weights
@@ -26,6 +26,7 @@ __all__ = [
     "checkpoint_of",
     "differences",
     "file_sha256",
+    "group_name",
     "load_model",
     "load_weights",
     "point",

@@ -1,4 +1,4 @@
-"""What makes two runs the same: the settings that change the weights, and the name made of them."""
+"""What makes two runs the same: the settings that change the weights, and the names made of them."""
 
 import hashlib
 import json
@@ -58,10 +58,18 @@ def weight_settings(config: dict) -> dict[str, object]:
 
 def run_name(config: dict) -> str:
     """<model>-<size>-<data>-L<seq_len>-seed<seed>-<8 hex of the settings that change the weights>."""
-    settings = json.dumps(weight_settings(config), sort_keys=True)
-    digest = hashlib.sha256(settings.encode()).hexdigest()[:8]
+    return _name(config, f"seed{config['seed']}-", weight_settings(config))
+
+
+def group_name(config: dict, text_sha256: str) -> str:
+    """<model>-<size>-<data>-L<seq_len>-<8 hex of the text trained on and of those settings but the seed>."""
+    return _name(config, "", weight_settings(config) | {"seed": None, "text_sha256": text_sha256})
+
+
+def _name(config: dict, seed: str, hashed: dict) -> str:
+    digest = hashlib.sha256(json.dumps(hashed, sort_keys=True).encode()).hexdigest()[:8]
     model, data, seq_len = config["model"], config["data"]["name"], config["train"]["seq_len"]
-    name = f"{model['position']['name']}-{model['size']}-{data}-L{seq_len}-seed{config['seed']}-{digest}"
+    name = f"{model['position']['name']}-{model['size']}-{data}-L{seq_len}-{seed}{digest}"
     return re.sub(r"[^A-Za-z0-9._-]", "_", name)
 
 

@@ -10,7 +10,7 @@ import yaml
 from torch import Tensor
 
 from alibi.model import LanguageModel
-from alibi.runs import CONFIG, RunFolder, write_atomically
+from alibi.runs import CONFIG, RunFolder, group_name, write_atomically
 from alibi.tracking import MetricsFile, Wandb
 from alibi.training.settings import RunConfig
 from alibi.training.state import TrainState
@@ -37,8 +37,9 @@ class Record:
         if state.best_step in folder.saved_steps():
             folder.point_best(state.best_step)  # a kill may have come between a checkpoint and its pointer
         self.metrics = MetricsFile(folder.path / METRICS, state.step, source.path / METRICS)
-        method, told = config.model.position["name"], asdict(config) | {"facts": facts}
-        self.wandb = Wandb(config.tracking, folder.path, state.wandb_id, told, method, self.metrics.earlier)
+        settings = asdict(config)
+        group, told = group_name(settings, facts["text_sha256"]["train"]), settings | {"facts": facts}
+        self.wandb = Wandb(config.tracking, folder.path, state.wandb_id, told, group, self.metrics.earlier)
         state.wandb_id = self.wandb.id
 
     def log(self, line: dict) -> None:

@@ -45,6 +45,16 @@ def test_counts_and_stream(tmp_path: Path) -> None:
     assert (tokens.text, tokens.tokenizer) == ({"name": "made"}, {"name": "by hand"})
 
 
+def test_ids_are_known_by_themselves(tmp_path: Path) -> None:
+    """However wide they are stored; a part has its own hash."""
+    narrow = write(tmp_path / "narrow", [5], separate=False)
+    wide = write(tmp_path / "wide", [5], separate=False, vocab_size=2**17)
+    assert narrow.tokens.dtype != wide.tokens.dtype
+    assert narrow.ids_sha256() == wide.ids_sha256() == hashlib.sha256(wide.tokens.tobytes()).hexdigest()
+    others = narrow.cut(5), write(tmp_path / "other", [5], separate=True)
+    assert len({narrow.ids_sha256(), *(other.ids_sha256() for other in others)}) == 3
+
+
 def test_end_of_text_stands_between_and_after_documents(tmp_path: Path) -> None:
     tokens = write(tmp_path / "f", [5], separate=True)
     assert tokens.tokens.tolist() == [1, 2, 0, 0, END, 3, 4, 0, 5, 0, END, 6, 7, 8, 0, END]

@@ -97,7 +97,7 @@ def test_other_settings_are_another_line():
     other = result(seed=1)
     other["checkpoint"]["settings"]["optimizer.lr"] = 5e-3
     labels = [line["label"] for line in compared(result(), other)["sets"][0]["lines"]]
-    assert labels == ["alibi L=64 (run0)", "alibi L=64 (run1)"]
+    assert labels == ["alibi L=64 lr 0.001", "alibi L=64 lr 0.005"]
 
 
 def test_runs_that_look_alike_have_labels_of_their_own():
@@ -135,6 +135,60 @@ def test_other_tokenizers_are_compared_per_word_and_per_byte_only():
     assert pair["lengths"][0]["word_perplexity"]["ratio"] > 1
     assert pair["lengths"][0]["word_perplexity"]["interval"] is not None
     assert len(part["lines"]) == 2, "another tokenizer is another line"
+
+
+@pytest.mark.parametrize(("ids", "same"), [(("1", "1"), True), (("1", "2"), False), (("1", None), False)])
+def test_tokenizers_are_what_they_do_and_not_what_they_are_called(ids, same):
+    """Our own and its export: another name, another file, the same ids. An older file does not tell them."""
+    ours, theirs = result(), result("mpt", tokenizer="hf")
+    for one, sha256 in zip((ours, theirs), ids, strict=True):
+        one["data"] |= {"tokens_sha256": sha256} if sha256 else {}
+    older = result("none")
+    [part] = compared(older, ours, theirs)["sets"]
+    assert ("perplexity" in part["metrics"]) == same
+    assert [run["tokenizer"] == part["runs"][1]["tokenizer"] for run in part["runs"]] == [True, True, same]
+
+
+def test_a_result_twice_is_no_mean_of_two_seeds():
+    """A file copied in its folder, and a whole folder copied beside: one seed each time."""
+    files = {f"runs/{place}.json": result() for place in ("run/evaluation/x", "run/evaluation/y", "copy/evaluation/x")}
+    [part] = compare_results({Path(path): content for path, content in files.items()})["sets"]
+    assert [len(line["runs"]) for line in part["lines"]] == [1, 1, 1]
+    assert len({run["label"] for run in part["runs"]} | {line["label"] for line in part["lines"]}) == 6
+
+
+def rounded_otherwise(content, by):
+    """The same weights' result, computed in another order: every sum is off by so much of itself."""
+    for number, row in enumerate(content["rows"]):
+        off = 1 + by * (-1) ** number
+        row["nll_nats"] *= off
+        row["group_nats"] = [nats * off for nats in row["group_nats"]]
+    return content
+
+
+@pytest.mark.parametrize(
+    ("precision", "by", "found"),
+    [("fp32", 2e-10, False), ("fp32", 5e-7, True), ("bf16", 4e-5, False), ("bf16", 5e-4, True)],
+)
+def test_what_rounding_makes_is_no_finding(precision, by, found):
+    """A run beside its own export."""
+    ours = result(spread=0.1, precision=precision)
+    theirs = rounded_otherwise(result("mpt", spread=0.1, precision=precision), by)
+    [part] = compared(ours, theirs)["sets"]
+    assert bool(part["crossings"][0]["at"]) == found
+    for entry in part["pairs"][0]["lengths"]:
+        low, high = entry["word_perplexity"]["interval"]
+        assert (low < 1 < high) == (not found)
+        low, high = entry["bits_per_byte"]["interval"]
+        assert (low < 0 < high) == (not found)
+
+
+def test_means_of_seeds_cross_by_more_than_rounding_too():
+    seeds = [result(seed=s, curve={64: 3.0 + s / 10, 128: 2.9}) for s in (0, 1)]
+    theirs = [rounded_otherwise(result("mpt", seed=s, curve={64: 3.0 + s / 10, 128: 2.9}), 2e-10) for s in (0, 1)]
+    [part] = compared(*seeds, *theirs)["sets"]
+    assert [len(line["runs"]) for line in part["lines"]] == [2, 2]
+    assert part["crossings"][0]["at"] == []
 
 
 def test_one_run_only_says_so():

@@ -7,19 +7,28 @@ import pytest
 from alibi.evaluation.names import Names
 
 
-def run(seed=0, step=9, weights=None, **settings):
+def run(seed=0, step=9, weights=None, text="t" * 64, tokenizer="k" * 64, protocol="nonoverlapping", **settings):
     """What names depend on, of a result file."""
     return {
         "checkpoint": {
-            "sha256": weights or f"{seed} {step} {settings}",
+            "sha256": weights or f"{seed} {step} {settings} {text} {tokenizer}",
             "model": "alibi",
             "seq_len": 64,
             "seed": seed,
             "step": step,
             "settings": {"seed": seed, **settings},
+            "training": {"text_sha256": text},
         },
-        "data": {},
+        "data": {"split": "test", "sha256": "1", "tokenizer": {"name": "bpe", "vocab_size": 9, "sha256": tokenizer}},
+        "protocol": {"name": protocol},
+        "precision": "fp32",
     }
+
+
+def untold(result):
+    """The result as an older version wrote it."""
+    del result["checkpoint"]["settings"], result["checkpoint"]["training"]
+    return result
 
 
 def named(files):
@@ -42,9 +51,54 @@ def named(files):
             ["alibi L=64 step 2", "alibi L=64 step 4"],
         ),
         (
-            {"a/evaluation/x": run(lr=1), "b/evaluation/x": run(seed=1, lr=2)},
-            ["alibi L=64 seed 0", "alibi L=64 seed 1"],
+            {
+                f"{seed}{width}/evaluation/x": run(seed, **{"model.d_model": width, "model.d_ff": 4 * width})
+                for width in (16, 32)
+                for seed in (0, 1)
+            },
+            [f"alibi L=64 seed {seed} d_model {width}" for width in (16, 32) for seed in (0, 1)],
+            [f"alibi L=64 d_model {width}" for width in (16, 16, 32, 32)],
+        ),
+        (
+            {"a/evaluation/x": run(**{"optimizer.lr": 1e-3}), "b/evaluation/x": run(1, **{"optimizer.lr": 5e-3})},
+            ["alibi L=64 seed 0 lr 0.001", "alibi L=64 seed 1 lr 0.005"],
+            ["alibi L=64 lr 0.001", "alibi L=64 lr 0.005"],
+        ),
+        (
+            {
+                "a/evaluation/x": run(step=2, **{"train.max_steps": 2, "model.num_layers": 1, "tokenizer.name": "bpe"}),
+                "b/evaluation/x": run(step=3, **{"train.max_steps": 3, "model.num_layers": 1, "tokenizer.name": "hf"}),
+            },
+            ["alibi L=64 seed 0 step 2 tokenizer bpe", "alibi L=64 seed 0 step 3 tokenizer hf"],
+            ["alibi L=64 step 2 tokenizer bpe", "alibi L=64 step 3 tokenizer hf"],
+        ),
+        (
+            {"a/evaluation/x": run(**{"optimizer.momentum": 0.9}), "b/evaluation/x": run(1)},
+            ["alibi L=64 seed 0 momentum 0.9", "alibi L=64 seed 1"],
+            ["alibi L=64 momentum 0.9", "alibi L=64"],
+        ),
+        (
+            {
+                "a/evaluation/x": run(**{"data.path": "/one/letters"}),
+                "b/evaluation/x": run(1, **{"data.path": "/two/letters"}),
+            },
+            ["alibi L=64 seed 0 (a)", "alibi L=64 seed 1 (b)"],
             ["alibi L=64 (a)", "alibi L=64 (b)"],
+        ),
+        (
+            {"a/evaluation/x": run(), "b/evaluation/x": run(1, text="u" * 64)},
+            ["alibi L=64 seed 0 text tttttttt", "alibi L=64 seed 1 text uuuuuuuu"],
+            ["alibi L=64 text tttttttt", "alibi L=64 text uuuuuuuu"],
+        ),
+        (
+            {"a/evaluation/x": run(), "b/evaluation/x": run(1, tokenizer="l" * 64)},
+            ["alibi L=64 seed 0 tokenizer kkkkkkkk", "alibi L=64 seed 1 tokenizer llllllll"],
+            ["alibi L=64 tokenizer kkkkkkkk", "alibi L=64 tokenizer llllllll"],
+        ),
+        (
+            {"a/evaluation/x": run(weights="1"), "b/evaluation/x": run(weights="2"), "c/evaluation/x": run(1)},
+            ["alibi L=64 seed 0 (a)", "alibi L=64 seed 0 (b)", "alibi L=64 seed 1 (c)"],
+            ["alibi L=64 (a)", "alibi L=64 (b)", "alibi L=64 (c)"],
         ),
         (
             {"one/a/evaluation/x": run(weights="1"), "two/a/evaluation/x": run(weights="2")},
@@ -52,19 +106,52 @@ def named(files):
             ["alibi L=64", "alibi L=64 #2"],
         ),
         (
-            {"a/evaluation/x": run(), "a/evaluation/y": run()},
+            {"a/evaluation/x": run(), "a/evaluation/copy": run()},
+            ["alibi L=64 seed 0", "alibi L=64 seed 0 #2"],
+            ["alibi L=64", "alibi L=64 #2"],
+        ),
+        (
+            {"a/evaluation/x": run(), "a/evaluation/y": run(protocol="stride-8")},
             ["alibi L=64 seed 0"] * 2,
             ["alibi L=64"] * 2,
         ),
+        (
+            {"a/evaluation/x": untold(run()), "b/evaluation/x": untold(run(1)), "c/evaluation/x": run(2)},
+            [f"alibi L=64 seed {apart}" for apart in ("0 text unknown (a)", "1 text unknown (b)", "2 text tttttttt")],
+            ["alibi L=64 text unknown (a)", "alibi L=64 text unknown (b)", "alibi L=64 text tttttttt"],
+        ),
+        (
+            {"a/evaluation/x": run(None), "b/evaluation/x": run()},
+            ["alibi L=64 (a)", "alibi L=64 seed 0 (b)"],
+            ["alibi L=64 (a)", "alibi L=64 (b)"],
+        ),
     ],
-    ids=["seeds", "steps", "settings", "the same seed in two folders", "two protocols"],
-)
+    ids=[
+        "seeds", "steps", "two widths of two seeds", "another optimizer and seed", "several kinds of settings",
+        "a setting of one alone", "two folders of one name", "another text", "another tokenizer",
+        "a seed twice beside another", "the same seed in two folders", "a file copied in its folder", "two protocols",
+        "older files that tell no settings", "no seed",
+    ],
+)  # fmt: skip
 def test_names(files, runs, lines):
     assert named(files) == (runs, lines)
 
 
+def test_one_file_that_tells_is_enough_for_a_run():
+    older = run()
+    del older["checkpoint"]["training"]
+    files = {"a/evaluation/old": older, "a/evaluation/new": run(protocol="stride-8"), "b/evaluation/new": run(1)}
+    assert named(files)[1] == ["alibi L=64"] * 3
+
+
+def test_what_no_label_may_hold_is_left_out_of_it():
+    long = {f"{name}/evaluation/x": run(**{"model.a": name * 30, "model.b": f"\x1b{name}"}) for name in "ab"}
+    assert named(long)[1] == ["alibi L=64 (a)", "alibi L=64 (b)"]
+
+
 def test_a_line_has_one_name_in_every_set():
     """Two settings, only one of them evaluated by a second protocol."""
-    files = {"a/evaluation/n": run(lr=1), "b/evaluation/n": run(lr=2), "a/evaluation/s": run(lr=1)}
-    _, lines = named(files)
-    assert lines == ["alibi L=64 (a)", "alibi L=64 (b)", "alibi L=64 (a)"]
+    one, other = {"optimizer.lr": 1}, {"optimizer.lr": 2}
+    sliding = run(protocol="stride-8", **one)
+    _, lines = named({"a/evaluation/n": run(**one), "b/evaluation/n": run(**other), "a/evaluation/s": sliding})
+    assert lines == ["alibi L=64 lr 1", "alibi L=64 lr 2", "alibi L=64 lr 1"]

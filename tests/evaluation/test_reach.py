@@ -49,9 +49,18 @@ def test_two_curves_cross_between_lengths_on_a_logarithmic_axis():
     assert crossings(b, a) == [crossing]
 
 
+def test_rounding_breaks_no_margin():
+    assert how_far({64: 20.0, 128: 20.0 * (1 + 1e-9), 256: 20.0 * (1 + 1e-6)}, 64, 0.0)["length"] == 128
+
+
 @pytest.mark.parametrize(
-    ("gaps", "number"), [([1, 2, 3], 0), ([1, -1, 1], 2), ([1, 0, 1], 0), ([1, 0, -1], 1), ([0, 0, 0], 0), ([1], 0)]
-)
+    ("gaps", "number"),
+    [
+        ([1, 2, 3], 0), ([1, -1, 1], 2), ([1, 0, 1], 0), ([1, 0, -1], 1), ([0, 0, 0], 0), ([1], 0),
+        ([1e-7, -1e-7, 1e-7], 0), ([1, -1e-7, 1], 0), ([1, -1e-7], 0), ([1, -1e-7, -1], 1), ([1e-6, -1e-6, 1e-6], 2),
+    ],
+    ids=str,
+)  # fmt: skip
 def test_touching_is_not_crossing(gaps, number):
     lengths = [64, 128, 256][: len(gaps)]
     curve = {n: 3.0 + gap for n, gap in zip(lengths, gaps, strict=True)}

@@ -13,7 +13,7 @@ from alibi.data.token_file import open_token_file
 from alibi.evaluation import compare_results
 from alibi.evaluation.results import content_sha256, read_result, result_path, set_aside_other_weights
 from alibi.metrics import read_metrics
-from alibi.reporting import comparison_text, load_results, results_table
+from alibi.reporting import comparison_text, join, load_results, results_table
 from alibi.reporting.metrics import read_training
 
 NAMES = ("tokens", "lines", "documents")
@@ -106,8 +106,9 @@ def test_a_result_file(tmp_path):
 
 def report(path: Path) -> None:
     results = load_results([path])
-    comparison_text(results, compare_results({r.path: r.content for r in results}))
-    results_table(results, [16, 32])
+    comparison = compare_results({r.path: r.content for r in results})
+    comparison_text(results, comparison)
+    results_table(join(results, comparison).sets[0], [16, 32])
 
 
 def content_sha256_or_none(content: dict) -> str | None:

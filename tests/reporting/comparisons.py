@@ -6,6 +6,15 @@ from pathlib import Path
 
 from studies import HARM, INTERVALS, LENGTHS, make_file, mean_nats
 
+from alibi.evaluation import compare_results
+from alibi.reporting import join, load_results
+
+
+def sets_of(paths):
+    """The sets of result files, as evaluate.py makes them of its own."""
+    results = load_results(paths)
+    return join(results, compare_results({result.path: result.content for result in results})).sets
+
 
 def compare(paths, labels=None):
     """A comparison of result files on one text, in the form of alibi/evaluation/comparison.py."""
@@ -49,12 +58,14 @@ def make_set(files, labels):
             {
                 "key": f"r{number}",
                 "label": label,
+                "short": check["model"],
                 "path": path,
                 "method": check["model"],
                 "seq_len": check["seq_len"],
                 "seed": check["seed"],
                 "step": 800,
                 "line": line,
+                "tokenizer": str(content["data"].get("tokenizer")),
             }
         )
     rows = {

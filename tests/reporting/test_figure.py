@@ -1,14 +1,19 @@
 import xml.etree.ElementTree as ET
 
+from comparisons import sets_of
 from PIL import Image
 
-from alibi.reporting import draw_perplexity, load_results
+from alibi.reporting import draw_perplexity
 from alibi.reporting.figure_more import context_curve
-from alibi.reporting.lines import lines_of
+
+
+def drawn_of(tmp_path, *paths):
+    [part] = sets_of(paths)
+    return draw_perplexity(part, tmp_path / "figures", "toy")
 
 
 def drawn(make_result, tmp_path, *results):
-    return draw_perplexity(load_results([make_result(*r) for r in results]), tmp_path / "figures")
+    return drawn_of(tmp_path, *(make_result(*r) for r in results))
 
 
 def svg_text(path):
@@ -18,22 +23,49 @@ def svg_text(path):
 def test_png_and_svg_with_methods_lengths_and_training_length(make_result, tmp_path):
     blows_up = {64: 21.0, 128: 80.0, 2048: 900.0}
     png, svg, pdf = drawn(make_result, tmp_path, ("alibi",), ("sinusoidal", blows_up), ("t5", {64: "out of memory: x"}))
-    assert png.name == "perplexity-toy-validation-nonoverlapping.png"
+    assert png.name == "perplexity-toy.png"
     with Image.open(png) as image:
         assert image.size[0] >= 1000
         assert len(set(image.convert("L").tobytes())) > 20, "a blank picture"
     assert pdf.read_bytes().startswith(b"%PDF")
     texts = [t.strip() for t in svg_text(svg) if t]
-    for wanted in ("alibi", "sinusoidal", "64", "128", "2048", "trained at 64", "perplexity per token"):
+    for wanted in ("alibi L=64", "sinusoidal L=64", "64", "128", "2048", "trained at 64", "perplexity per token"):
         assert wanted in texts
-    assert "t5" not in texts, "no line without a number"
+    assert "t5 L=64" not in texts, "no line without a number"
 
 
-def test_runs_of_one_method_are_told_apart(make_result, tmp_path):
-    _, svg, _ = drawn(make_result, tmp_path, ("alibi", None, 64, 0), ("alibi", None, 128, 1))
-    texts = svg_text(svg)
-    assert "alibi, L 64, seed 0" in texts
-    assert "alibi, L 128, seed 1" in texts
+def trained(make_result, perplexity, seed, run=None, **settings):
+    """A run's result file that tells its settings; `run` is its weights."""
+    checkpoint = {
+        "path": "x", "sha256": run or f"{seed}{settings}", "step": 100, "model": "alibi", "seq_len": 64, "seed": seed,
+        "settings": {"model.num_layers": 2, "seed": seed, **settings},
+    }  # fmt: skip
+    curve, folder = {64: perplexity, 128: perplexity}, f"{seed}-{run}-{settings}"
+    return make_result("alibi", curve, 64, folder, checkpoint=checkpoint)
+
+
+def test_a_line_is_the_seeds_of_one_setting(make_result, tmp_path):
+    """Two widths, two seeds each: two lines, each with its own mean, and no mean over both."""
+    of = {16: (20.0, 22.0), 32: (10.0, 12.0)}
+    paths = [trained(make_result, of[w][s], s, **{"model.d_model": w}) for w in of for s in (0, 1)]
+    [part] = sets_of(paths)
+    assert {line.label: line.mean("perplexity")[0] for line in part.lines} == {
+        "alibi L=64 d_model 16": (64, 21.0), "alibi L=64 d_model 32": (64, 11.0),
+    }  # fmt: skip
+    narrow, wide = (line.look for line in part.lines)
+    assert narrow.colour == wide.colour
+    assert narrow.marker != wide.marker
+    assert narrow.dash != wide.dash
+    _, svg, _ = drawn_of(tmp_path, *paths)
+    assert {"alibi L=64 d_model 16", "alibi L=64 d_model 32"} <= set(svg_text(svg))
+    assert not any("seed" in text for text in svg_text(svg))
+
+
+def test_a_line_is_no_mean_where_settings_are_not_told_or_a_seed_is_there_twice(make_result):
+    [part] = sets_of([make_result("alibi", None, 64, 0), make_result("alibi", None, 64, 1)])
+    assert [line.label for line in part.lines] == [f"alibi L=64 (alibi-L64-seed{seed})" for seed in (0, 1)]
+    [part] = sets_of([trained(make_result, 20.0, 0, run=name) for name in "ab"])
+    assert [len(line.results) for line in part.lines] == [1, 1]
 
 
 def test_the_same_results_give_the_same_files(make_result, tmp_path):
@@ -43,34 +75,16 @@ def test_the_same_results_give_the_same_files(make_result, tmp_path):
     assert all(path.read_bytes() != before for path, before in zip(other, first, strict=True))
 
 
-def test_seeds_of_a_line_share_a_colour_under_their_mean(make_result):
-    results = load_results(
-        [make_result("alibi", {64: 10.0 + s, 128: 8.0}, 64, s) for s in (0, 1)] + [make_result("t5")]
-    )
-    alibi, t5 = lines_of(results)
-    assert (alibi.label, t5.label) == ("alibi, 2 seeds", "t5, seed 0")
-    assert alibi.mean("perplexity") == [(64, 10.5), (128, 8.0)]
-    assert alibi.look.colour != t5.look.colour
-
-
-def test_lines_of_a_method_differ_by_dash_and_marker(make_result):
-    short, long = lines_of(load_results([make_result(seq_len=64), make_result(seq_len=128)]))
-    assert short.look.colour == long.look.colour
-    assert short.look.marker != long.look.marker
-    assert short.look.dash != long.look.dash
-
-
 def test_runs_of_different_tokenizers_are_drawn_per_word(make_result, tmp_path):
     data = {"name": "toy", "split": "validation", "tokens": 99, "words": 60, "bytes": 400, "sha256": "1"}
-    results = load_results([make_result(), make_result("t5", data=data)])
-    _, svg, _ = draw_perplexity(results, tmp_path / "figures")
+    _, svg, _ = drawn_of(tmp_path, make_result(), make_result("t5", data=data))
     assert "perplexity per word" in svg_text(svg)
     assert "perplexity per token" not in svg_text(svg)
 
 
 def test_a_name_with_dollars_is_no_formula(make_result, tmp_path):
     _, svg, _ = drawn(make_result, tmp_path, ("a$x^2$_<b>",))
-    assert "a$x^2$_<b>" in svg_text(svg)
+    assert "a$x^2$_<b> L=64" in svg_text(svg)
 
 
 def test_nothing_to_draw(make_result, tmp_path):
@@ -80,9 +94,9 @@ def test_nothing_to_draw(make_result, tmp_path):
 def test_a_text_named_like_a_formula_and_a_method_named_like_no_label(make_result, tmp_path):
     """matplotlib reads $...$ as mathematics, and leaves out labels that begin with _."""
     data = {"name": r"$\foo$", "split": "test", "tokens": 9, "words": 3, "bytes": 40, "sha256": "1"}
-    _, svg, _ = draw_perplexity(load_results([make_result("_mine", data=data), make_result("b", data=data)]), tmp_path)
+    _, svg, _ = drawn_of(tmp_path, make_result("_mine", data=data), make_result("b", data=data))
     assert any(text.startswith(r"$\foo$ test") for text in svg_text(svg))
-    assert "_mine" in [text.strip() for text in svg_text(svg)]
+    assert "_mine L=64" in [text.strip() for text in svg_text(svg)]
 
 
 def test_values_over_many_decades_have_ticks(make_result, tmp_path):

@@ -15,7 +15,7 @@ from alibi.reporting.page import render_page, script_json
 from alibi.reporting.page_data import Detail, page_data
 from alibi.reporting.settings import setting_rows
 from alibi.reporting.study import join
-from alibi.reporting.tables import all_tables, is_apart
+from alibi.reporting.tables import all_tables, is_apart, order_rows
 
 
 def rendered(study, results=None):
@@ -147,6 +147,27 @@ def test_lines_are_told_apart_only_where_every_pair_is(small_study):
     assert is_apart(part, "t5 L=128", "alibi L=128", 512, "perplexity") is False, "the other way round"
     assert is_apart(part, "alibi L=128", "t5 L=128", 128, "perplexity") is False
     assert is_apart(part, "alibi L=128", "t5 L=128", 999, "perplexity") is None
+
+
+def test_no_place_in_an_order_is_made_of_rounding(make_result):
+    """A run and its own export, without intervals: the first given is the best, and no better than the other."""
+    paths = [make_result("z", {64: 20.0}), make_result("a", {64: 20.0 * (1 - 1e-9)}), make_result("b", {64: 21.0})]
+    results = load_results(paths)
+    comparison = compare_results({result.path: result.content for result in results})
+    [part] = join(results, comparison).sets
+    order = [row[1] for row in order_rows(part, "perplexity").rows]
+    assert order == [("a L=64", "20.00 ≈"), ("z L=64", "20.00 ?"), ("b L=64", "21.00")]
+    told = comparison_text(results, comparison)
+    assert "Against z L=64 seed 0, the best at 64" in told
+    assert re.search(r"a L=64 seed 0 +0\.00 %", told)
+
+
+def test_training_curves_are_of_every_run_of_a_line(small_study):
+    """The first set lacks a seed, which was evaluated by another protocol alone."""
+    paths, _ = small_study
+    results = load_results([path for path in paths if "seed1" not in str(path) or "stride" in path.name])
+    study = join(results, compare_results({result.path: result.content for result in results}))
+    assert [(line.label, len(line.results)) for line in study.lines] == [("alibi L=128", 2), ("t5 L=128", 2)]
 
 
 def test_the_page_holds_the_splits_in_every_unit(small_study):

@@ -4,7 +4,7 @@ from comparisons import make_study
 from alibi.reporting import load_results
 from alibi.reporting.study import join
 from alibi.reporting.tables import Table
-from alibi.reporting.words import change, change_interval, interval, number
+from alibi.reporting.words import change, change_interval, interval, number, signed
 from alibi.reporting.write import escape_latex, latex, markdown, write_tables
 
 NASTY = r"<b>50 % & #1_{x} ~ ^ $ | \ [a]*"
@@ -55,7 +55,8 @@ def test_numbers_as_words():
     assert interval(38.8123, 40.5712) == "38.81–40.57"
     assert interval(127.0312, 131.2) == "127.0–131.2"
     assert interval(-0.02, 0.011, signed=True) == "[−0.020, +0.011]"
-    assert change(0.93) == "−7.00 %"
+    assert (change(0.93), signed(-0.0006)) == ("−7.00 %", "−0.001")
+    assert (change(1 - 1e-10), change(1 + 1e-10), signed(-1e-9)) == ("0.00 %", "0.00 %", "0.000"), "no sign of rounding"
     assert (change(50.0), change_interval(48.0, 52.0)) == ("×50", "[×48, ×52]")
     assert change_interval(0.92, 1.01) == "[−8.0, +1.0] %"
     assert interval(3.0, 3.0) == "3.000–3.000"

@@ -1,7 +1,7 @@
 import re
 from dataclasses import asdict
 
-from alibi.runs import differences, run_name
+from alibi.runs import differences, group_name, run_name
 
 
 def test_the_name_follows_the_contract(small_run):
@@ -40,3 +40,11 @@ def test_names_hold_only_safe_characters(small_run):
     config = small_run()
     config.model.size = "../x y"
     assert re.fullmatch(r"[A-Za-z0-9._-]+", run_name(asdict(config)))
+
+
+def test_a_group_is_the_seeds_of_one_setting_on_one_text(small_run):
+    base = group_name(asdict(small_run()), "t")
+    assert re.fullmatch(r"alibi-custom-wikitext2-L16-[0-9a-f]{8}", base)
+    assert group_name(asdict(small_run(seed=1)), "t") == base
+    others = [(small_run(max_steps=3), "t"), (small_run(), "u"), (small_run("rotary"), "t")]
+    assert len({base, *(group_name(asdict(config), text) for config, text in others)}) == 4

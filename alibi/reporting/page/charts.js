@@ -14,7 +14,7 @@ function trace(colours, look, xs, ys, hover, extra = {}) {
   };
 }
 const thin = (look, colours, several) => several
-  ? { mode: "lines+markers", line: { color: colours.pick(look.colour), width: 0.8 }, marker: { color: colours.pick(look.colour), size: 3 } }
+  ? { mode: "lines+markers", line: { color: colours.pick(look.colour), width: 0.8, dash: look.dash }, marker: { color: colours.pick(look.colour), size: 3 } }
   : {};
 
 function trainedAt(colours, positions) {

@@ -59,7 +59,9 @@ function logAxis(axis, values, width, show = String) {
 // A ratio as a change in per cent; beyond tenfold as a factor. As in the tables.
 const isFar = (ratio) => ratio <= 0.1 || ratio >= 10;
 const showFactor = (ratio) => "×" + (ratio >= 1e-4 && ratio < 1000 ? +ratio.toPrecision(3) : ratio.toExponential(2));
-const showPercent = (ratio) => (100 * (ratio - 1)).toFixed(2).replace("-", "−").replace(/^(?=\d)/, "+");
+// What rounds to zero has no sign.
+const showSigned = (value, digits) => Number(value.toFixed(digits)) ? (value > 0 ? "+" : "−") + Math.abs(value).toFixed(digits) : (0).toFixed(digits);
+const showPercent = (ratio) => showSigned(100 * (ratio - 1), 2);
 const showTick = (value) => value >= 1e6 ? value.toExponential(0).replace("+", "") : (+value.toPrecision(3)).toLocaleString("en");
 
 // The axis of values: on a log one, ticks that read as numbers (100, 200, 500), as many as fit.

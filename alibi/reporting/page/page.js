@@ -69,9 +69,8 @@ function showDifferences(state) {
   const box = document.querySelector("#differences .numbers"), set = DATA.sets[state.set];
   const against = document.querySelector("[name=against]").value, ratio = state.unit !== "bits_per_byte";
   const turn = ([v, low, high]) => ratio ? [1 / v, 1 / high, 1 / low] : [-v, -high, -low];
-  const signed = (v) => v.toFixed(4).replace("-", "−").replace(/^(?=\d)/, "+");
   // Alike for a number and its interval: per cent, factors, or bits.
-  const showFor = (triple) => !ratio ? signed : triple.some(isFar) ? showFactor : (v) => `${showPercent(v)} %`;
+  const showFor = (triple) => !ratio ? (v) => showSigned(v, 4) : triple.some(isFar) ? showFactor : (v) => `${showPercent(v)} %`;
   const rows = [];
   for (const pair of set.pairs) {
     if (pair.a !== against && pair.b !== against) continue;
