@@ -105,11 +105,12 @@ def draw_training(lines: Sequence[Line], stem: Path) -> list[Path]:
                 continue
             colour = line.look.colour[0]
             if training.train:
-                axes.plot(*zip(*training.train, strict=True), lw=0.5, alpha=0.55, color=colour)
+                axes.plot(*zip(*training.train, strict=True), lw=0.5, alpha=0.55, color=colour, ls=line.look.dash[0])
             label = None if line.label in named else canvas.text_of(line.label)
             named.add(line.label)
             x, y = zip(*training.val, strict=True) if training.val else ((), ())
-            axes.plot(x, y, lw=1.1, marker=line.look.marker[0], ms=2, color=colour, label=label)
+            style = {"marker": line.look.marker[0], "ms": 2, "ls": line.look.dash[0]}
+            axes.plot(x, y, lw=1.1, color=colour, label=label, **style)
     if not named:
         return []
     axes.set_xlabel("tokens seen in training")
