@@ -1,13 +1,17 @@
-"""What a disk refuses, told so that a person can go on. A leaf: imports nothing of this project."""
+"""What a disk refuses, told so that a person can go on; and locks. A leaf: imports nothing of this project."""
 
 import errno
+import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+
+from filelock import FileLock
 
 PLACES = "run_dir or paths.outputs for runs, paths.cache (ALIBI_CACHE) for prepared texts"
 FULL = f"Free space there, or choose another place ({PLACES})"
 CLOSED = f"Give yourself the permission, or choose another place ({PLACES})"
+LOCKS = f"Turn them on where it is mounted, or choose another place ({PLACES})"
 REMEDIES = {
     errno.ENOSPC: ("the disk is full", FULL),
     errno.EDQUOT: ("your quota on this disk is used up", FULL),
@@ -15,6 +19,8 @@ REMEDIES = {
     errno.EROFS: ("this disk can only be read", CLOSED),
     errno.EACCES: ("you may not read or write there", CLOSED),
     errno.EPERM: ("the system does not permit it", CLOSED),
+    errno.ENOLCK: ("this disk has no file locks", LOCKS),
+    errno.EOPNOTSUPP: ("this disk lacks something that is needed here, file locks most likely", LOCKS),
 }
 
 
@@ -38,6 +44,22 @@ def naming(path: Path) -> Iterator[None]:
         if error.filename is not None or error.errno is None:
             raise
         raise OSError(error.errno, error.strerror, str(path)) from error
+
+
+def hold(path: Path, timeout: float = -1) -> AbstractContextManager:
+    """The lock file at `path`, held from now to the end of the `with`; what another process holds is waited for.
+
+    Args:
+        timeout: seconds to wait; -1 is for ever.
+
+    Raises:
+        filelock.Timeout: another process holds it.
+        OSError: its folder is gone or may not be written, or the disk has no locks; it names the file.
+    """
+    if not path.parent.is_dir():  # filelock would make it anew
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path.parent))
+    with naming(path):
+        return FileLock(path).acquire(timeout=timeout)
 
 
 def os_error_of(error: BaseException, path: Path) -> OSError | None:

@@ -19,7 +19,7 @@ from alibi.data import DataConfig, TokenizerConfig
 from alibi.data.text import read_lines
 from alibi.data.tokenizers import WordTokenizer
 from alibi.interop import FairseqCheckpoint, read_fairseq_checkpoint, read_fairseq_dictionary
-from alibi.runs import CONFIG, RunFolder, file_sha256, write_atomically
+from alibi.runs import CONFIG, RunFolder, file_sha256, refuse_pointer, write_atomically
 from alibi.training import RunConfig
 from alibi.training.optimizer import OptimizerConfig
 from alibi.training.settings import TrainSettings
@@ -45,6 +45,7 @@ def import_checkpoint(path: Path, dictionary: Path, out: Path) -> str:
         ValueError: a checkpoint of something else, with code in it or damaged; another dictionary; OUT is not empty.
         FileNotFoundError: no such file.
     """
+    refuse_pointer(out)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ValueError(f"{out} is there already, and not empty; name a new folder.")
     source = read_fairseq_checkpoint(path)

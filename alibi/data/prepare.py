@@ -14,13 +14,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
-from filelock import FileLock
 from tqdm import tqdm
 
 from alibi.data.text import Line, Text, in_batches
 from alibi.data.token_file import FORMAT, TokenFile, TokenFileWriter, open_token_file
 from alibi.data.tokenizers import Tokenizer, TokenizerConfig, tokenizer_from_json
-from alibi.faults import naming
+from alibi.faults import hold, naming
 from alibi.foreign import read_text
 
 # Lines handed to the tokenizer at once: enough to keep its threads busy, few enough to stay small.
@@ -104,7 +103,7 @@ T = TypeVar("T")
 def _cached(folder: Path, read: Callable[[], T | None], make: Callable[[Path], None]) -> T:
     """What `read` finds in `folder`, made first where it finds nothing sound."""
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(f"{folder}.lock"):
+    with hold(folder.with_name(f"{folder.name}.lock")):
         if (found := read()) is not None:
             return found
         target = folder.with_name(f"{folder.name}.{os.getpid()}.partial")

@@ -8,11 +8,12 @@ folder may be moved.
 """
 
 from alibi.runs.checkpoint import Checkpoint, typed
-from alibi.runs.files import file_sha256, point, write_atomically
+from alibi.runs.files import file_sha256, free_name, write_atomically
 from alibi.runs.folder import RunFolder, checkpoint_of, load_model, resolve_runs, step_name
 from alibi.runs.guest import Guest, OpenModel
 from alibi.runs.identity import differences, group_name, run_name, weight_settings
 from alibi.runs.layout import CONFIG, DamagedCheckpoint
+from alibi.runs.pointers import expand, point, refuse_pointer
 from alibi.runs.settings import read_settings
 from alibi.runs.weights import load_weights
 
@@ -25,12 +26,15 @@ __all__ = [
     "RunFolder",
     "checkpoint_of",
     "differences",
+    "expand",
     "file_sha256",
+    "free_name",
     "group_name",
     "load_model",
     "load_weights",
     "point",
     "read_settings",
+    "refuse_pointer",
     "resolve_runs",
     "run_name",
     "step_name",

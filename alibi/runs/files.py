@@ -10,18 +10,6 @@ from alibi.faults import naming
 RENAME_EXCHANGE, AT_FDCWD = 2, -100  # of Linux
 
 
-def point(link: Path, target: str) -> None:
-    """Make `link` a relative pointer to `target`, a name in the same folder, in one move."""
-    beside = link.with_name(f".{link.name}.{os.getpid()}")
-    beside.unlink(missing_ok=True)
-    try:
-        beside.symlink_to(target)
-        os.replace(beside, link)
-    finally:
-        beside.unlink(missing_ok=True)
-    sync(link.parent)
-
-
 def write_atomically(path: Path, text: str) -> None:
     """Write a file beside its name, bring it to the disk, and rename it."""
     beside = path.with_name(f".{path.name}.{os.getpid()}")
@@ -36,6 +24,14 @@ def write_atomically(path: Path, text: str) -> None:
     finally:
         beside.unlink(missing_ok=True)
     sync(path.parent)
+
+
+def free_name(path: Path) -> Path:
+    """`path`, with a number behind its stem where something has that name."""
+    free, number = path, 2
+    while os.path.lexists(free):
+        free, number = path.with_stem(f"{path.stem}-{number}"), number + 1
+    return free
 
 
 def exchange(one: Path, other: Path) -> bool:

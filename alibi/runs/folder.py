@@ -13,8 +13,9 @@ import torch
 from alibi.data import Tokenizer
 from alibi.model import LanguageModel
 from alibi.runs.checkpoint import WRITTEN, Checkpoint
-from alibi.runs.files import point, refuse_links_out
+from alibi.runs.files import refuse_links_out
 from alibi.runs.layout import CONFIG, MANIFEST
+from alibi.runs.pointers import BEST, LAST, LATEST, expand, follow, point
 from alibi.runs.writing import write_checkpoint
 
 
@@ -36,6 +37,20 @@ class RunFolder:
         steps = (int(digits) for name in found if (digits := name.removeprefix("step-")).isdecimal())
         return sorted(step for step in steps if (self.checkpoints / step_name(step)).exists())
 
+    def last(self) -> Path | None:
+        """The last checkpoint by its pointer; where that is gone (a copy without links), the highest whole one.
+
+        Raises:
+            ValueError: a pointer that leads out of its folder: what is made of that checkpoint would be written there.
+        """
+        pointer = self.checkpoints / LAST
+        if pointer.is_symlink() or follow(pointer) != pointer:
+            return _pointed_to(pointer)
+        steps = [self.checkpoints / step_name(step) for step in self.saved_steps()]
+        # The manifest is written last. What has one and is damaged all the same is refused, not passed over.
+        whole = [step.resolve() for step in (*steps, pointer) if (step / MANIFEST).is_file()]
+        return whole[-1] if whole else None
+
     def save_checkpoint(
         self,
         step: int,
@@ -53,15 +68,15 @@ class RunFolder:
         """
         refuse_links_out(self.path, WRITTEN)
         write_checkpoint(self.checkpoints / step_name(step), step, model, state, config, tokenizer, texts, weights)
-        point(self.checkpoints / "last", step_name(step))
+        point(self.checkpoints / LAST, step_name(step))
 
     def point_best(self, step: int) -> None:
-        point(self.checkpoints / "best", step_name(step))
+        point(self.checkpoints / BEST, step_name(step))
 
     def point_latest(self, outputs: Path) -> None:
         """Point outputs/latest to this run."""
         outputs.mkdir(parents=True, exist_ok=True)
-        point(outputs / "latest", os.path.relpath(self.path.absolute(), outputs.absolute()))
+        point(outputs / LATEST, os.path.relpath(self.path.absolute(), outputs.absolute()))
 
     def put_back(self) -> None:
         """What was set aside for a newer checkpoint of its step, which a kill kept from its place (write_checkpoint).
@@ -84,7 +99,7 @@ class RunFolder:
 
     def keep(self, last: int) -> None:
         """Delete all but the newest `last` checkpoints and the best."""
-        pointed = {(self.checkpoints / name).resolve().name for name in ("best", "last")}
+        pointed = {follow(self.checkpoints / name).name for name in (BEST, LAST)}
         for step in self.saved_steps()[:-last]:
             if step_name(step) not in pointed:
                 shutil.rmtree(self.checkpoints / step_name(step))
@@ -95,24 +110,47 @@ def checkpoint_of(path: Path) -> Path:
 
     Raises:
         FileNotFoundError: neither.
-        ValueError: a pointer that leads out of its folder: what is made of that checkpoint would be written there.
+        ValueError: a pointer that leads out of its folder.
     """
     if path.parent.name == "checkpoints":
         return _pointed_to(path)
+    path = follow(path)
     if (path / MANIFEST).is_file():
         return path.resolve()
-    if (path / "checkpoints" / "last").is_symlink():
-        return _pointed_to(path / "checkpoints" / "last")
+    if checkpoint := RunFolder(path).last():
+        return checkpoint
     if (path / CONFIG).is_file():
         raise FileNotFoundError(f"{path} has no checkpoint yet; train it further, or choose another run with runs=.")
     raise FileNotFoundError(f"{path} is neither a run folder nor a checkpoint folder; give one of them in runs=.")
 
 
 def _pointed_to(path: Path) -> Path:
-    checkpoint = Path(os.path.realpath(path))
-    if path.is_symlink() and checkpoint.parent != Path(os.path.realpath(path.parent)):
-        raise ValueError(f"{path} points to {path.readlink()}, out of its folder; give the checkpoint folder itself.")
+    checkpoint = Path(os.path.realpath(follow(path)))
+    if checkpoint.parent != Path(os.path.realpath(path.parent)):
+        raise ValueError(f"{path} points to {checkpoint}, out of its folder; give the checkpoint folder itself.")
     return checkpoint
+
+
+def latest_run(outputs: Path) -> Path:
+    """The run that `latest` in the outputs leads to; where that is gone (a copy without links), the newest.
+
+    Raises:
+        FileNotFoundError: no run, or one that is gone.
+    """
+    pointer = outputs / LATEST
+    run = follow(pointer)
+    if pointer.is_symlink() or pointer.is_file():
+        if not run.exists():
+            raise FileNotFoundError(f"{pointer} points to {run}, which is gone; name a run in runs=.")
+        return run
+    if RunFolder(run).last():
+        return run
+    runs = [path.parent for path in outputs.glob(f"*/{CONFIG}") if RunFolder(path.parent).last()]
+    if not runs:
+        raise FileNotFoundError(f"there is no run yet ({pointer} does not exist); python train.py makes one.")
+    newest = max(runs, key=lambda run: (run / CONFIG).stat().st_mtime)  # written when training begins or goes on
+    print(f"note       {pointer} is no pointer to a run; {newest} is the newest")
+    return newest
 
 
 def resolve_runs(runs: str | Iterable[str], outputs: Path) -> list[Path]:
@@ -131,35 +169,20 @@ def resolve_runs(runs: str | Iterable[str], outputs: Path) -> list[Path]:
         if not found:
             raise ValueError("runs is an empty list; give latest, a run folder, a checkpoint folder or a glob.")
         return list(dict.fromkeys(found))
-    if runs == "latest":
-        if (outputs / "latest").is_symlink() and not (outputs / "latest").exists():
-            raise FileNotFoundError(
-                f"{outputs / 'latest'} points to {(outputs / 'latest').readlink()}, which is gone; name a run in runs=."
-            )
-        if not (outputs / "latest").exists():
-            raise FileNotFoundError(
-                f"there is no run yet ({outputs / 'latest'} does not exist); python train.py makes one."
-            )
-        return [checkpoint_of((outputs / "latest").resolve())]
+    if runs == LATEST:
+        return [checkpoint_of(latest_run(outputs))]
     if not glob.has_magic(runs) or Path(runs).exists():
         if not Path(runs).exists():
             raise FileNotFoundError(f"runs={runs} does not exist; give a run folder, a checkpoint folder or a glob.")
         return [checkpoint_of(Path(runs))]
-    matches = [Path(p) for p in sorted(glob.glob(runs)) if not _through_pointer(runs, Path(p))]
-    folders = [p for p in matches if (p / MANIFEST).is_file() or (p / CONFIG).is_file()]
+    folders = [p for p in expand(runs) if (p / MANIFEST).is_file() or (p / CONFIG).is_file()]
     if not folders:
         raise FileNotFoundError(f"runs={runs} matches no run and no checkpoint; python train.py makes one.")
-    ready = [p for p in folders if (p / MANIFEST).is_file() or (p / "checkpoints" / "last").is_symlink()]
+    ready = [p for p in folders if (p / MANIFEST).is_file() or RunFolder(p).last()]
     for path in folders:
         if ready and path not in ready:  # of a sweep, a job that failed early
             print(f"note       {path} has no checkpoint yet, and is passed over")
     return list(dict.fromkeys(checkpoint_of(p) for p in ready or folders))
-
-
-def _through_pointer(pattern: str, match: Path) -> bool:
-    """Whether a wildcard of the pattern stands for a pointer: what has another name is met under that one."""
-    places = [Path(*match.parts[: depth + 1]) for depth in range(len(match.parts))]
-    return any(glob.has_magic(part) and p.is_symlink() for part, p in zip(Path(pattern).parts, places, strict=True))
 
 
 def load_model(path: str | Path, device: str | torch.device = "cpu") -> LanguageModel:

@@ -5,8 +5,9 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
+from alibi.faults import hold
 from alibi.runs import (
     CONFIG,
     Checkpoint,
@@ -15,6 +16,7 @@ from alibi.runs import (
     checkpoint_of,
     differences,
     read_settings,
+    refuse_pointer,
     step_name,
 )
 from alibi.training.settings import RunConfig
@@ -26,9 +28,10 @@ def find_checkpoint(config: RunConfig, folder: RunFolder, say: Callable[[str], N
     """The checkpoint that a run goes on from, by `train.resume`; None begins anew.
 
     Raises:
-        ValueError: the folder holds another configuration, or a run where resume is false.
+        ValueError: the folder holds another configuration, or a run where resume is false; or it is a pointer.
         FileNotFoundError, DamagedCheckpoint: of a checkpoint named by its path.
     """
+    refuse_pointer(folder.path)
     resume = config.train.resume
     if (folder.path / CONFIG).is_file():
         if resume == "false":
@@ -89,18 +92,15 @@ def only_process(folder: RunFolder) -> Iterator[None]:
         ValueError: another process trains this run.
     """
     folder.path.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder.path / LOCK)
     try:
-        lock.acquire(timeout=0)
+        lock = hold(folder.path / LOCK, timeout=0)
     except Timeout as error:
         raise ValueError(
             f"another process is training {folder.path}; wait for it to end, or choose another run_dir."
         ) from error
-    try:
+    with lock:
         folder.put_back()
         yield
-    finally:
-        lock.release()
 
 
 def _same_settings(stored: dict, config: RunConfig, where: Path) -> None:

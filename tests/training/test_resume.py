@@ -1,3 +1,6 @@
+import shutil
+from pathlib import Path
+
 import pytest
 
 from alibi.runs import DamagedCheckpoint, RunFolder
@@ -35,6 +38,33 @@ def test_resume_from_a_path(small_run, tmp_path):
     assert ends[0] == ends[1]
     with pytest.raises(FileNotFoundError, match="does not exist"):
         train(small_run(resume=str(tmp_path / "nowhere")), tmp_path / "third")
+
+
+def test_a_pointer_is_no_run_folder_and_a_mistake_of_before_stops_nobody(small_run, tmp_path):
+    outputs = tmp_path / "outputs"
+    for place in (outputs / "latest", outputs / "run" / "checkpoints" / "last"):
+        with pytest.raises(ValueError, match=r"is this project's own pointer to .*name a folder of the run's own"):
+            train(small_run(), place)
+    assert not outputs.exists(), "nothing is left behind"
+    (outputs / "latest").mkdir(parents=True)
+    (outputs / "latest" / "config.yaml").write_text("of an earlier version")
+    train(small_run(max_steps=1), outputs / "run")
+    assert (outputs / "latest").readlink() == Path("run")
+    assert (outputs / ".latest-copy" / "config.yaml").read_text() == "of an earlier version"
+
+
+def test_a_copy_without_links_goes_on_to_the_same_end(small_run, tmp_path):
+    train(small_run(), tmp_path / "outputs" / "run")
+    shutil.copytree(tmp_path / "outputs", tmp_path / "copy")  # its pointers are folders
+    copied = tmp_path / "copy" / "run"
+    for step in (4, 6):
+        shutil.rmtree(copied / "checkpoints" / f"step-{step:08d}")
+    shutil.rmtree(copied / "checkpoints" / "last")  # as a copy from before step 4 was
+    train(small_run(keep_last=1), copied)
+    [whole, again] = [tmp_path / n / "run" / "checkpoints" / "last" for n in ("outputs", "copy")]
+    assert again.readlink() == whole.readlink()
+    assert (again / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
+    assert (again.with_name("best") / "model.safetensors").is_file()
 
 
 def test_an_earlier_checkpoint_of_the_same_folder_does_not_cost_the_later_ones(small_run, tmp_path):

@@ -1,0 +1,103 @@
+"""The project's own pointers: `latest` in the outputs, `last` and `best` among a run's checkpoints.
+
+A pointer is a relative link. On a disk without links it is a file that holds the name. In a copy made without links
+(cp -rL, scp -r, zip, an object store) it is a copy of the folder that it pointed to, or gone. All are understood.
+"""
+
+import errno
+import filecmp
+import glob
+import os
+from contextlib import suppress
+from pathlib import Path
+
+from alibi.foreign import read_text
+from alibi.runs.files import free_name, sync, write_atomically
+from alibi.runs.layout import CONFIG, MANIFEST
+
+LATEST, LAST, BEST = "latest", "last", "best"
+POINTERS = (LATEST, LAST, BEST)
+NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS)
+LONGEST_NAME = 4096
+
+
+def point(pointer: Path, target: str) -> None:
+    """Let `pointer` lead to `target`, relative to its own folder, in one move. A folder in its place is kept aside."""
+    if pointer.is_dir() and not pointer.is_symlink():
+        kept = free_name(pointer.with_name(f".{pointer.name}-copy"))
+        with suppress(FileNotFoundError):  # another process was first
+            pointer.replace(kept)
+            print(f"note       {pointer} was a folder, not a pointer (copied without links?); it is now {kept}")
+    beside = pointer.with_name(f".{pointer.name}.{os.getpid()}")
+    beside.unlink(missing_ok=True)
+    try:
+        beside.symlink_to(target)
+        os.replace(beside, pointer)
+    except OSError as error:
+        if error.errno not in NO_LINKS:
+            raise
+        write_atomically(pointer, f"{target}\n")
+    finally:
+        beside.unlink(missing_ok=True)
+    sync(pointer.parent)
+
+
+def follow(path: Path) -> Path:
+    """Where a pointer leads, in whichever form it is there; any other path is given back.
+
+    A copy of a folder leads to the original where that stands beside it.
+    """
+    if path.is_symlink():
+        return Path(os.path.realpath(path))
+    if path.name in POINTERS and path.is_file():
+        with suppress(ValueError):  # some other file
+            if name := read_text(path, LONGEST_NAME).strip():
+                return Path(os.path.realpath(path.parent / name))
+    if path.name in POINTERS and path.is_dir():
+        beside = (p for p in sorted(path.parent.iterdir()) if p.name not in POINTERS and p.name[0] != ".")
+        return next((p for p in beside if _is_copy(path, p)), path)
+    return path
+
+
+def _is_copy(one: Path, other: Path) -> bool:
+    """Whether two folders are the same checkpoint, or the same run at the same step."""
+    if (one / MANIFEST).is_file():
+        names = [MANIFEST]
+    else:
+        found = (p.relative_to(one) for p in one.glob(f"checkpoints/*/{MANIFEST}"))
+        names = [CONFIG, *(name for name in found if name.parent.name not in POINTERS)]
+    pairs = [(one / name, other / name) for name in names]
+    return all(a.is_file() and b.is_file() and filecmp.cmp(a, b, shallow=False) for a, b in pairs)
+
+
+def is_pointer(path: Path) -> bool:
+    return path.name in POINTERS and follow(path) != path
+
+
+def expand(pattern: str) -> list[Path]:
+    """What a glob matches, in order. A wildcard never stands for a pointer: its folder is met under its own name."""
+    parts = Path(pattern).parts
+
+    def through_pointer(match: Path) -> bool:
+        places = [Path(*match.parts[: depth + 1]) for depth in range(len(match.parts))]
+        return any(glob.has_magic(part) and is_pointer(place) for part, place in zip(parts, places, strict=True))
+
+    return [match for match in map(Path, sorted(glob.glob(pattern))) if not through_pointer(match)]
+
+
+def refuse_pointer(run_dir: Path) -> None:
+    """
+    Raises:
+        ValueError: a run would be written where a pointer of the project's own belongs, or through one.
+    """
+    place = Path(os.path.abspath(run_dir))
+    for part in (place, *place.parents):
+        to_run = part.name == LATEST and (part == place or (part / CONFIG).is_file())
+        to_checkpoint = part.name in (LAST, BEST) and part.parent.name == "checkpoints"
+        if to_run or to_checkpoint:
+            what = "the newest run" if to_run else "a run's checkpoint"
+            where = "is" if part == place else f"leads through {part.name},"
+            raise ValueError(
+                f"run_dir ({run_dir}) {where} this project's own pointer to {what}; name a folder of the run's own, or "
+                "leave run_dir out."
+            )
