@@ -1,6 +1,7 @@
 """What every figure shares: a column's width, small type, length axes, and files that come out alike each time."""
 
 import logging
+import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -117,5 +118,7 @@ def save(figure: Figure, stem: Path) -> list[Path]:
     logging.getLogger("fontTools").setLevel(logging.WARNING)  # it tells of every table of a font
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": stem.name, "pdf.fonttype": 42}):
         for path in paths:
-            figure.savefig(path, metadata=dates[path.suffix[1:]])
+            ending, beside = path.suffix[1:], path.with_name(f".{path.name}.{os.getpid()}")
+            figure.savefig(beside, format=ending, metadata=dates[ending])
+            os.replace(beside, path)  # another process may draw the same figure
     return paths

@@ -96,11 +96,11 @@ CONTENT = {
 ROW = {
     "length": LENGTH, "?stride": LENGTH, "perplexity": PERPLEXITY, "?word_perplexity": PERPLEXITY,
     "bits_per_byte": NUMBER, "nll_nats": NUMBER, "?scored_tokens": COUNT, "?tokens_per_sec": NUMBER,
-    "?peak_memory_mib": NUMBER, "?group_nats": NUMBERS,
+    "?peak_memory_mib": NUMBER, "?group_nats": NUMBERS, "?made_with": FLAT,
     "?context": {"up_to": NUMBERS, "targets": NUMBERS, "nll_nats": NUMBERS},
     "?interval": {"?perplexity": PAIR, "?word_perplexity": PAIR, "?bits_per_byte": PAIR},
 }  # fmt: skip
-ROW_WITH_ERROR = {"length": LENGTH, "?stride": LENGTH, "error": REASON}
+ROW_WITH_ERROR = {"length": LENGTH, "?stride": LENGTH, "error": REASON, "?made_with": FLAT}
 
 
 def check_fields(content: dict) -> str | None:

@@ -87,7 +87,8 @@ def draw_cost(lines: Sequence[Line], stem: Path) -> list[Path]:
         axes.set_ylabel(title)
         canvas.plain(axes)
     every[-1].set_xlabel("length of evaluation (tokens)")
-    every[0].set_title(canvas.measured(lines))
+    machines = {r.machine(n) for line in lines for r in line.results for n in r.numbers} - {""}
+    every[0].set_title(canvas.measured(lines) + (", on several machines" if len(machines) > 1 else ""))
     canvas.plain(every[0])
     canvas.legend(figure, every[0])
     return canvas.save(figure, stem)

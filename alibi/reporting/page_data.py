@@ -100,7 +100,8 @@ def _run(run: Run, detail: Detail) -> dict:
                 pair = (row.get("interval") or {}).get(metric) or ()
                 told[metric] = [rounded(v) for v in (row[metric], *pair)]
         speeds = {name: rounded(row[name]) for name in ("tokens_per_sec", "peak_memory_mib") if row.get(name)}
-        rows.append(told | speeds)
+        machine = run.result.machine(length)
+        rows.append(told | speeds | ({"machine": machine} if machine else {}))
         if curve := context_curve(row):
             curves[length] = [[x for x, _, _ in curve], [rounded(y, 5) for _, y, _ in curve], [n for *_, n in curve]]
     if not detail.every_context_length:

@@ -38,6 +38,16 @@ class Result:
         """The rows that have numbers."""
         return {length: row for length, row in self.rows.items() if "error" not in row}
 
+    def made_with(self, length: int) -> dict:
+        """Machine, versions and processes of a row; rows of earlier versions have those of the file."""
+        return self.rows[length].get("made_with") or self.content.get("made_with") or {}
+
+    def machine(self, length: int) -> str:
+        """What a row's speed and memory depend on: `cpu: EPYC, 2 threads, 4 processes`; empty where it is not told."""
+        told = self.made_with(length)
+        counts = (f"{told[name]} {name}" for name in ("threads", "processes") if name in told)
+        return ", ".join([told["device"], *counts]) if "device" in told else ""
+
     @property
     def method(self) -> str:
         return self.content["checkpoint"]["model"]

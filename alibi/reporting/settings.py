@@ -24,13 +24,28 @@ def setting_rows(study: Study) -> tuple[Table, list[tuple[str, str]], list[str]]
 
 
 def made_with(study: Study) -> list[tuple[list[str], list[tuple[str, str]]]]:
-    """(labels of the runs, what they were evaluated with), one entry for each way."""
-    groups: dict[str, tuple[list[str], list[tuple[str, str]]]] = {}
-    for run in study.runs:
-        told = run.result.content.get("made_with") or {}
-        key = json.dumps(told, sort_keys=True)
-        groups.setdefault(key, ([], [(name, _shown(value)) for name, value in told.items()]))[0].append(run.label)
-    return list(groups.values())
+    """(what was evaluated, with what), one entry for each way: runs, or the rows of one where they are of several."""
+    rows = [
+        (run.label, part.title, length, run.result.made_with(length))
+        for part in study.sets
+        for run in part.runs
+        for length in run.result.rows
+    ]
+    ways: dict[str, dict] = {}
+    of_run: dict[str, set[str]] = {}
+    for label, _, _, told in rows:
+        way = json.dumps(told, sort_keys=True)
+        ways[way] = told
+        of_run.setdefault(label, set()).add(way)
+    found = []
+    for told in ways.values():
+        lengths: dict[str, list[str]] = {}
+        for label, title, length, own in rows:
+            if own == told:
+                lengths.setdefault(label if len(of_run[label]) == 1 else f"{label}, {title}", []).append(str(length))
+        labels = [name if name in of_run else f"{name}: {', '.join(numbers)}" for name, numbers in lengths.items()]
+        found.append((labels, [(name, _shown(value)) for name, value in told.items()]))
+    return found
 
 
 def what_lacks(study: Study) -> list[str]:

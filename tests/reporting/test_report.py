@@ -11,8 +11,10 @@ from PIL import Image
 from alibi.evaluation import compare_results
 from alibi.reporting import comparison_text, load_results, write_report
 from alibi.reporting import page as page_module
+from alibi.reporting.figure_more import draw_cost
 from alibi.reporting.page import render_page, script_json
 from alibi.reporting.page_data import Detail, page_data
+from alibi.reporting.settings import made_with as made_with_of
 from alibi.reporting.settings import setting_rows
 from alibi.reporting.study import join
 from alibi.reporting.tables import all_tables, is_apart, order_rows
@@ -138,6 +140,29 @@ def test_settings_that_differ_and_the_common_ones(small_study):
     assert [cell for cell, _ in table.rows[3]] == ["t5 L=128 seed 1", "t5", "1"]
     assert ("optimizer.lr", "0.003") in common
     assert silent == []
+
+
+def test_what_rows_were_made_with_is_told_by_row(make_result, tmp_path):
+    """Rows of two machines in one file, a file of an earlier version beside it, and another protocol of the first."""
+    here, there = {"device": "cpu: here", "threads": 1}, {"device": "cpu: there", "threads": 2}
+    paths = [make_result("alibi", made_with=there), make_result("t5", made_with=here)]
+    paths.append(make_result("t5", made_with=there, protocol="stride-8"))
+    content = json.loads(paths[0].read_text())
+    for row, made_with in zip(content["rows"], (here, there), strict=True):
+        row |= {"made_with": made_with, "tokens_per_sec": 5.0}
+    paths[0].write_text(json.dumps(content))
+    results = load_results(paths)
+    study = join(results, compare_results({result.path: result.content for result in results}))
+    of_here, of_there = made_with_of(study)
+    assert of_here[0] == ["alibi L=64 seed 0, toy validation, nonoverlapping: 64",
+                          "t5 L=64 seed 0, toy validation, nonoverlapping: 64, 128"]  # fmt: skip
+    assert of_there[0] == ["alibi L=64 seed 0, toy validation, nonoverlapping: 128",
+                           "t5 L=64 seed 0, toy validation, stride-8: 64, 128"]  # fmt: skip
+    assert dict(of_here[1]) == {"device": "cpu: here", "threads": "1"}
+    rows = page_json(render_page(study))["sets"][0]["runs"][0]["rows"]
+    assert [row["machine"] for row in rows] == ["cpu: here, 1 threads", "cpu: there, 2 threads"]
+    [svg] = [p for p in draw_cost(study.sets[0].lines, tmp_path / "cost") if p.suffix == ".svg"]
+    assert "on several machines" in svg.read_text()
 
 
 def test_lines_are_told_apart_only_where_every_pair_is(small_study):

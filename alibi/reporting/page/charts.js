@@ -158,7 +158,7 @@ function drawCost(chart, state) {
   panels.forEach(([name, title], number) => {
     const traces = runs.map((run) => {
       const good = run.rows.filter((row) => row[name] !== undefined), look = lineOf(run.line);
-      const hover = good.map((row) => `<b>${escapeHtml(run.label)}</b><br>length ${row.length}<br>${row[name].toLocaleString("en")} ${title}`);
+      const hover = good.map((row) => `<b>${escapeHtml(run.label)}</b><br>length ${row.length}<br>${row[name].toLocaleString("en")} ${title}${row.machine ? `<br>${escapeHtml(row.machine)}` : ""}`);
       return trace(colours, look, good.map((row) => row.length), good.map((row) => row[name]), hover, { line: { color: colours.pick(look.colour), width: 1.4, dash: look.dash } });
     });
     const layout = baseLayout(colours, state.width(chart, 2), 290);
@@ -170,6 +170,8 @@ function drawCost(chart, state) {
       return !row ? "" : row.error ? shortError(row.error) : (row[name] === undefined ? "" : row[name].toLocaleString("en"));
     })]);
   });
+  const machines = new Set(runs.flatMap((run) => run.rows.map((row) => row.machine).filter(Boolean)));
+  chart.querySelector("[data-note]").textContent = machines.size > 1 ? "Measured on several machines, and so not to be compared point by point; each point names its own." : "";
   legend(chart, legendOf(runs));
   fillTable(numbersOf(chart), ["run", ...set.lengths.map(String)], rows);
 }
