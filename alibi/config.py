@@ -73,9 +73,9 @@ def plain_errors() -> Iterator[None]:
         raise _told(explained(error)) from error
     except (ValueError, MemoryError) as error:
         raise _told(f"{type(error).__name__}: {error}") from error
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stop:  # of Ctrl-C, or with the number of another signal
         print("interrupted; nothing that was done is lost, and the same command goes on", file=sys.stderr)
-        raise SystemExit(128 + signal.SIGINT) from None
+        raise SystemExit(128 + (stop.args[0] if stop.args else signal.SIGINT)) from None
 
 
 def _told(message: str) -> CompactHydraException:

@@ -4,7 +4,9 @@ A leaf: imports nothing of this project.
 """
 
 import os
+import signal
 import socket
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -199,3 +201,20 @@ def _is_first_to_fail() -> bool:
         return store.add(f"failed/{attempt}", 1) == 1
     except dist.DistError:  # torchrun itself is gone
         return True
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Let SIGTERM end what is at work as Ctrl-C does, by a KeyboardInterrupt that holds the signal's number."""
+
+    def interrupt(number: int, frame: object) -> None:
+        raise KeyboardInterrupt(number)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -1,6 +1,6 @@
 """Metrics out: metrics.jsonl, which is the truth, and wandb, which may fail and never stops a run.
 
-A leaf: imports nothing of this project but the leaf that writes metrics.jsonl.
+A leaf: imports nothing of this project but other leaves.
 """
 
 import json
@@ -15,6 +15,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from alibi.faults import hold
 from alibi.metrics import MetricsFile as MetricsFile
 from alibi.metrics import read_metrics as read_metrics
 
@@ -127,7 +128,12 @@ class Wandb:
         Args:
             results: by what was measured (wikitext2-test-stride-256), rows with `length` and numbers.
         """
-        self._try(lambda: self._send_rows(results))
+
+        def send() -> None:
+            with hold(self.folder / f".{ROWS_SENT}.lock"):  # another evaluation of the run may end at the same time
+                self._send_rows(results)
+
+        self._try(send)
 
     def _send_rows(self, results: Mapping[str, Sequence[dict]]) -> None:
         sent, points, summary = self._rows_sent(), {}, {}

@@ -2,7 +2,10 @@
 
 import copy
 import json
+import os
 import re
+import shutil
+import signal
 from xml.etree import ElementTree
 
 import pytest
@@ -11,8 +14,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from alibi import commands
-from alibi.commands import EvaluateCommand, compare, evaluate
+from alibi.commands import EvaluateCommand, compare, evaluate, to_wandb
 from alibi.evaluation import EvaluationSettings, evaluate_checkpoint, open_evaluation_text
+from alibi.evaluation import evaluate as evaluate_module
 from alibi.reporting import comparison_text
 from alibi.runs import Checkpoint, checkpoint_of
 from alibi.tracking import TrackingConfig
@@ -104,22 +108,121 @@ class Recorded:
 def recorded(monkeypatch):
     monkeypatch.setattr(Recorded, "curves", [])
     monkeypatch.setattr(Recorded, "images", [])
-    monkeypatch.setattr(commands, "Wandb", Recorded)
+    monkeypatch.setattr(to_wandb, "Wandb", Recorded)
     return Recorded
 
 
-def test_the_same_part_of_a_text_is_one_curve_whatever_its_file_is_called(evaluated, recorded):
-    """A part that came first has the plain name until the whole takes it: the curve may not change its name then."""
+def test_curves_and_figures_are_called_as_their_files(evaluated, recorded, tmp_path):
+    """A part of the text has its hash in the name, whether it came before the whole or after."""
     evaluated("offline", max_tokens=600)
     evaluated("offline")
     evaluated("offline", max_tokens=600, lengths=[32])
     evaluated("offline", max_tokens=600, cached=True, lengths=[16])
-    whole = "wikitext2-validation-nonoverlapping"
-    [tokens] = {int(name.split("-")[-2]) for name in recorded.curves[0]}
-    assert tokens <= 600
-    part, cached = f"{whole}-{tokens}-tokens", f"{whole}-cached-{tokens}-tokens"
-    assert recorded.curves == [{part}, {whole}, {part}, {cached}]
+    whole, ([part], _, _, [cached]) = "wikitext2-validation-nonoverlapping", recorded.curves
+    assert re.fullmatch("wikitext2-[0-9a-f]{8}-validation-nonoverlapping", part)
+    assert recorded.curves == [{part}, {whole}, {part}, {f"{part}-cached"}]
     assert recorded.images == [{f"figures/perplexity-{name}"} for name in (part, whole, part, cached)]
+    files = {path.stem for path in (tmp_path / "run" / "evaluation").glob("*.json")}
+    assert files == {f"step-00000002-{name}" for name in (part, whole, cached)}
+
+
+@pytest.fixture
+def three(small_run, tmp_path, monkeypatch):
+    """Three runs of one update, r0 to r2, and what evaluate.py is told of them; no figures, which take their time."""
+    monkeypatch.setattr(commands, "draw_perplexity", lambda *drawn: [])
+    for seed in range(3):
+        train(small_run(max_steps=1, seed=seed), tmp_path / "outputs" / f"r{seed}")
+    return "runs=outputs/r*", "eval.lengths=[16,64]", "device=cpu", "tracking.wandb=disabled"
+
+
+def rows_of(run):
+    [path] = (run / "evaluation").glob("*.json")
+    return {row["length"]: row for row in json.loads(path.read_text())["rows"]}
+
+
+def after_the_first(monkeypatch, action):
+    """Something that happens when one run has been scored, and the next has not."""
+    score, begun = commands.score_checkpoint, []
+
+    def wrapped(*args, **settings):
+        begun.append(args[0])
+        if len(begun) == 2:
+            action()
+        return score(*args, **settings)
+
+    monkeypatch.setattr(commands, "score_checkpoint", wrapped)
+
+
+@pytest.mark.parametrize(
+    ("what", "named", "reason"),
+    [
+        ("a checkpoint goes", 1, "it is gone; a run in training removes its checkpoints"),
+        ("weights are cut short", 1, "DamagedCheckpoint"),
+        ("a result is damaged", 1, "is no result file"),
+        ("an evaluated run goes", 0, "its results are gone"),
+    ],
+)
+def test_one_run_that_cannot_be_evaluated_keeps_no_other(command, three, tmp_path, monkeypatch, what, named, reason):
+    run = tmp_path / "outputs" / f"r{named}"
+    checkpoint = run / "checkpoints" / "step-00000001"
+
+    def happen():
+        if what == "a checkpoint goes":
+            shutil.rmtree(checkpoint)
+        elif what == "weights are cut short":
+            (checkpoint / "model.safetensors").write_bytes(b"short")
+        elif what == "a result is damaged":
+            (run / "evaluation").mkdir()
+            (run / "evaluation" / "step-00000001-wikitext2-validation-nonoverlapping.json").write_text("{")
+        else:
+            shutil.rmtree(run)
+
+    after_the_first(monkeypatch, happen)
+    code, printed = command("evaluate", *three)
+    assert (code, "Traceback" in printed) == (1, False)
+    last = printed.partition("1 of 3 runs could not be evaluated")[2]
+    assert f"{checkpoint.resolve()}: " in last
+    assert reason in last
+    assert "How far each run holds" in printed, "the others have their tables"
+    for other in {0, 1, 2} - {named}:
+        assert rows_of(tmp_path / "outputs" / f"r{other}").keys() == {16, 64}
+    assert run.exists() == (what != "an evaluated run goes")
+
+
+def test_a_damaged_checkpoint_is_found_before_anything_is_scored(command, three, tmp_path):
+    (tmp_path / "outputs" / "r2" / "checkpoints" / "last" / "model.safetensors").write_bytes(b"short")
+    code, printed = command("evaluate", *three)
+    assert code == 1
+    assert "cut short or altered" in printed
+    assert not list(tmp_path.glob("outputs/*/evaluation"))
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_evaluation_is_gone_on_with_by_the_same_command(command, three, tmp_path, monkeypatch, number):
+    """Interrupted at the second length of the second run, it keeps the three rows that are there."""
+    score, scored = evaluate_module.score_length, []
+
+    def interrupted(tokens, groups, length, *rest):
+        if (length, len(scored)) == (64, 3):
+            os.kill(os.getpid(), number)
+        scored.append(length)
+        return score(tokens, groups, length, *rest)
+
+    monkeypatch.setattr(evaluate_module, "score_length", interrupted)
+    before = signal.getsignal(number)
+    code, printed = command("evaluate", *three)
+    assert code == 128 + number
+    assert "nothing that was done is lost, and the same command goes on" in printed
+    assert signal.getsignal(number) == before
+    rows = [rows_of(tmp_path / "outputs" / f"r{n}") for n in range(2)]
+    assert [list(r) for r in rows] == [[16, 64], [16]]
+    scored.clear()
+    code, printed = command("evaluate", *three)
+    assert (code, scored) == (0, [64, 16, 64])
+    assert printed.count("going on with an evaluation that did not end") == 2
+    assert rows_of(tmp_path / "outputs" / "r0") == rows[0]
+    assert command("evaluate", *three)[0] == 0
+    assert scored == [64, 16, 64, *[16, 64] * 3], "an evaluation that ended is replaced"
 
 
 def places(value, path=()):

@@ -202,6 +202,21 @@ def test_a_folder_that_may_not_be_written(command, corpus, tmp_path, cache, what
     assert command("train", *overrides(run, corpus))[0] == 0
 
 
+def test_results_that_may_not_be_written_are_told_before_anything_is_scored(command, corpus, tmp_path):
+    run = tmp_path / "run"
+    assert command("train", *overrides(run, corpus, "train.max_hours=1e-9"))[0] > 128
+    (run / "evaluation").mkdir()
+    for folder in (run / "evaluation", run):
+        with closed(folder):
+            code, printed = command("evaluate", f"runs={run}", "eval.lengths=[16]", "device=cpu")
+        assert (code, "Traceback" in printed) == (1, False)
+        assert f"{run / 'evaluation'}" in printed
+        assert "you may not read or write there. Give yourself the permission, or choose another place" in printed
+        assert everything(run / "evaluation") == {}
+        if (run / "evaluation").exists():
+            (run / "evaluation").rmdir()
+
+
 def test_an_error_that_says_nothing_of_the_disk_is_told_as_it_is():
     assert explained(FileNotFoundError(2, "No such file", "x")) == "FileNotFoundError: [Errno 2] No such file: 'x'"
     assert explained(ConnectionError("no hub")) == "ConnectionError: no hub"

@@ -12,7 +12,8 @@ import torch
 from alibi.data import DataConfig, open_text, prepare_tokens, tokenizer_from_json
 from alibi.data.token_file import TokenFileWriter, open_token_file
 from alibi.data.tokenizers import BytePairTokenizer, ByteTokenizer
-from alibi.evaluation.results import content_sha256, read_result, result_path, set_aside_other_weights, write_result
+from alibi.evaluation.open_result import OpenResult
+from alibi.evaluation.results import content_sha256, read_result, write_result
 from alibi.metrics import read_metrics
 from alibi.reporting import load_results
 from alibi.runs import file_sha256
@@ -157,21 +158,25 @@ def test_a_name_in_a_result_is_no_way_out_of_its_folder(tmp_path, field, name):
     path.write_text(json.dumps(forged))
     other = a_result(checkpoint__sha256="ef", data__sha256="gh")
     for use in (
-        lambda: set_aside_other_weights(path, other),
-        lambda: result_path(folder, "step-00000003", other, True, True),
+        lambda: opened(folder, other),
         lambda: read_result(path),
     ):
         with pytest.raises(ValueError, match=rf"{path.name} is no result file .*move it away"):
             use()
-    assert [p for p in tmp_path.rglob("*") if p.is_file()] == [path]
+    assert [p for p in tmp_path.rglob("*") if p.is_file() and p.name != ".lock"] == [path]
+
+
+def opened(folder: Path, head: dict) -> None:
+    """As the whole of a run's own text is about to be scored."""
+    OpenResult(folder, "step-00000003", head | {"made_with": {}}, True, [16], 1.0, print).open(reuse=True)
 
 
 def test_a_sound_result_makes_room_in_its_folder(tmp_path):
     """Control."""
     path = tmp_path / "step-00000003-stdlib-test-nonoverlapping.json"
     write_result(path, a_result(), a_result()["rows"], 1.0)
-    kept = set_aside_other_weights(path, a_result(checkpoint__sha256="ef"))
-    assert kept == tmp_path / "step-00000003-stdlib-test-nonoverlapping-weights-ab.json"
+    opened(tmp_path, a_result(checkpoint__sha256="ef"))
+    assert [p.name for p in tmp_path.glob("*.json")] == ["step-00000003-stdlib-test-nonoverlapping-weights-ab.json"]
 
 
 @pytest.mark.parametrize(

@@ -37,7 +37,7 @@ ALLOWED = {
     "foreign": set(),
     "metrics": set(),
     "processes": set(),
-    "tracking": {"metrics"},
+    "tracking": {"faults", "metrics"},
     "alibi": BELOW,
 }
 POSITION_FILE = {"torch", "math", "dataclasses", "alibi.positions.base"}

@@ -1,7 +1,8 @@
 """Evaluation: windows scored into sums, statistics on sums, result files. Imports data, model and runs."""
 
 from alibi.evaluation.comparison import compare as compare_results
-from alibi.evaluation.evaluate import evaluate_checkpoint
+from alibi.evaluation.evaluate import evaluate_checkpoint, score_checkpoint
+from alibi.evaluation.open_result import OpenResult
 from alibi.evaluation.results import find_results
 from alibi.evaluation.score import Scorer, fast_batch_tokens, model_scorer, score
 from alibi.evaluation.settings import EvaluationSettings, in_order
@@ -13,6 +14,7 @@ __all__ = [
     "EvaluationSettings",
     "EvaluationText",
     "NatsSum",
+    "OpenResult",
     "Scorer",
     "bits_per_byte",
     "compare_results",
@@ -24,4 +26,5 @@ __all__ = [
     "open_evaluation_text",
     "perplexity",
     "score",
+    "score_checkpoint",
 ]

@@ -4,25 +4,15 @@ Everything is rebuilt from the checkpoint; only the text may be another one.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
 from alibi.environment import environment
 from alibi.evaluation.cached import cached_scorer
-from alibi.evaluation.change import split_change
-from alibi.evaluation.groups import text_groups
-from alibi.evaluation.results import (
-    SCHEMA,
-    earlier_rows,
-    protocol_name,
-    result_path,
-    rewrite_result,
-    same_targets,
-    set_aside_other_weights,
-    write_result,
-)
+from alibi.evaluation.groups import Groups, text_groups
+from alibi.evaluation.open_result import OpenResult, explain_changes
+from alibi.evaluation.results import SCHEMA, protocol_name
 from alibi.evaluation.row import score_length, warm_up
 from alibi.evaluation.score import fast_batch_tokens, model_scorer
 from alibi.evaluation.settings import EvaluationSettings, in_order
@@ -42,10 +32,27 @@ def evaluate_checkpoint(
     say: Callable[[str], None] = print,
     procs: Processes = ALONE,
 ) -> list[Path]:
-    """Score every length and stride of `settings`; returns the result files, one a stride.
+    """Score every length and stride of `settings`; returns the result files, one a stride."""
+    files = score_checkpoint(checkpoint, text, settings, device, precision, say, procs)
+    with procs.together():
+        for file in files:
+            file.end()
+    return procs.from_main([file.path for file in files])
+
+
+def score_checkpoint(
+    checkpoint: Checkpoint | Guest,
+    text: EvaluationText,
+    settings: EvaluationSettings,
+    device: torch.device,
+    precision: str,
+    say: Callable[[str], None] = print,
+    procs: Processes = ALONE,
+) -> list[OpenResult]:
+    """The result files with all rows in them, one a stride; unfinished until the caller ends them.
 
     A length that cannot be done is a row with its reason, and the others go on. Of several processes each
-    scores its share, and the main one reads and writes files and speaks.
+    scores its share, and the main one alone has the files, and speaks.
     """
     if not procs.is_main:
         say = _silent
@@ -57,18 +64,16 @@ def evaluate_checkpoint(
             say(f"length {length} is above the {len(text.tokens)} tokens of the split: evaluated as one window")
     if not text.own and isinstance(checkpoint, Checkpoint):
         say(f"this is not the text that {checkpoint.run.name} was trained beside: its hash is in the result's name")
-    model, groups = open_model(checkpoint, settings, device, precision), text_groups(text.tokens)
-    scorer = model.nats
-    batch_tokens = settings.batch_tokens or fast_batch_tokens(device, settings.cached)
-    files = []
+    groups, files = text_groups(text.tokens), []
     with procs.together():
+        model = open_model(checkpoint, settings, device, precision)
+        # All files first: one that cannot be read is named before anything is scored.
         for stride in settings.strides if procs.is_main else ():
-            head = result_head(model, text, settings, stride, precision, device) | {
-                "groups": groups.to_dict(),
-                "intervals": ABOUT_INTERVALS | {"units": len(groups.sizes)},
-            }
-            head["made_with"]["processes"] = procs.number
-            files.append(_open_result(checkpoint, text, head, lengths, settings, say))
+            head = result_head(model, text, groups, settings, stride, precision, device, procs)
+            folder, name, plain = checkpoint.run / "evaluation", checkpoint.path.name, text.own and text.whole
+            files.append(OpenResult(folder, name, head, plain, lengths, settings.within_percent, say))
+            files[-1].open(settings.reuse)
+    batch_tokens = settings.batch_tokens or fast_batch_tokens(device, settings.cached)
     warm = False
     missing = procs.from_main([[n for n in lengths if n not in file.done] for file in files])
     for number, stride in enumerate(settings.strides):
@@ -77,60 +82,22 @@ def evaluate_checkpoint(
                 row = {"length": length, "stride": stride or length, "error": reason}
             else:
                 if not warm:
-                    warm_up(text.tokens, length, scorer, device, batch_tokens)
+                    warm_up(text.tokens, length, model.nats, device, batch_tokens)
                     warm = True
-                row = score_length(text.tokens, groups, length, stride or length, scorer, device, batch_tokens, procs)
+                row = score_length(
+                    text.tokens, groups, length, stride or length, model.nats, device, batch_tokens, procs
+                )
             if error := row.get("error"):
                 say(f"length {length}: {error}")
             elif isinstance(checkpoint, Checkpoint):
                 row["skip_far_keys"] = settings.skip_far_keys
             with procs.together():
                 if procs.is_main:
-                    files[number].add(row, settings.within_percent)
+                    files[number].add(row)
     with procs.together():
-        for file in files:
-            if file.done == set(lengths):  # the margin may be another one
-                rewrite_result(file.path, settings.within_percent)
         if files:
-            explain_changes([file.path for file in files], say)
-    return procs.from_main([file.path for file in files])
-
-
-@dataclass
-class OpenResult:
-    """A result file that rows are added to.
-
-    Attributes:
-        done: lengths of an earlier evaluation that are kept.
-    """
-
-    path: Path
-    head: dict
-    rows: dict[int, dict]
-    done: set[int]
-
-    def add(self, row: dict, within_percent: float) -> None:
-        self.rows[row["length"]] = row
-        write_result(self.path, self.head, self.rows.values(), within_percent)
-
-
-def _open_result(
-    checkpoint: Checkpoint | Guest,
-    text: EvaluationText,
-    head: dict,
-    lengths: list[int],
-    settings: EvaluationSettings,
-    say: Callable[[str], None],
-) -> OpenResult:
-    """The file that the head belongs into, so that one that cannot be read is named before anything is scored."""
-    path = result_path(checkpoint.run / "evaluation", checkpoint.path.name, head, text.own, text.whole)
-    if kept := set_aside_other_weights(path, head):
-        say(f"{path.name} is of other weights, and is now {kept.name}")
-    rows = earlier_rows(path, head)
-    done = [n for n in lengths if settings.reuse and "group_nats" in rows.get(n, {})]
-    if done:
-        say(f"{path.name}: lengths {done} are there already (eval.reuse=true)")
-    return OpenResult(path, head, rows, set(done))
+            explain_changes(files, say)
+    return files
 
 
 def _silent(line: str) -> None:
@@ -177,13 +144,15 @@ def checkpoint_head(checkpoint: Checkpoint, model: LanguageModel) -> dict:
 def result_head(
     model: OpenModel,
     text: EvaluationText,
+    groups: Groups,
     settings: EvaluationSettings,
     stride: int | None,
     precision: str,
     device: torch.device,
+    procs: Processes,
 ) -> dict:
     """What a result file says of weights, text and protocol."""
-    tokens, made_with = text.tokens, environment(device)
+    tokens, made_with = text.tokens, environment(device) | {"processes": procs.number}
     if model.packages:
         made_with["packages"] |= model.packages
     return {
@@ -204,22 +173,6 @@ def result_head(
         "scorer": "cached" if settings.cached else "full",
         "precision": precision,
         "made_with": made_with,
+        "groups": groups.to_dict(),
+        "intervals": ABOUT_INTERVALS | {"units": len(groups.sizes)},
     }
-
-
-def explain_changes(paths: list[Path], say: Callable[[str], None]) -> None:
-    """Split the change with length in two, in every sliding result whose nonoverlapping twin is there.
-
-    Args:
-        paths: results of this evaluation; those of earlier ones beside them are taken in.
-    """
-    twins = same_targets(paths[0])
-    plain = next((result for result in twins.values() if result["protocol"]["name"] == protocol_name(None)), None)
-    for path, sliding in twins.items():
-        if sliding is plain or plain is None:
-            continue
-        change, reason = split_change(plain, sliding)
-        if change:
-            rewrite_result(path, change=change)
-        elif path in paths:
-            say(f"{path.name}: {reason}")

@@ -1,7 +1,8 @@
 """Result files: the rows of one checkpoint, text, protocol and precision, in JSON.
 
-A later evaluation of the same adds its lengths; the same length is replaced. Written beside and
-renamed. Fields are added, never renamed without a new schema number.
+Each row says what it was `made_with`; the file's own `made_with` is that of the row written last, and of rows of
+earlier versions, which have none. `unfinished` lists the lengths of rows whose command has not ended yet.
+Fields are added, never renamed without a new schema number.
 """
 
 import glob
@@ -15,7 +16,7 @@ from pathlib import Path
 
 from alibi.evaluation.reach import how_far, measured_perplexities
 from alibi.foreign import parse_json, read_text
-from alibi.runs import write_atomically
+from alibi.runs import expand, write_atomically
 
 SCHEMA = 1
 LARGEST_BYTES = 2**26
@@ -62,6 +63,10 @@ def _check_parts(result: dict) -> None:
         raise ValueError("data.tokens and checkpoint.seq_len, where it is known, must be whole numbers")
     if not _is_number(result.get("how_far", {}).get("within_percent", 1)) or not isinstance(result["rows"], list):
         raise ValueError("how_far.within_percent must be a number, and rows a list")
+    if not isinstance(left := result.get("unfinished", []), list) or not all(type(n) is int for n in left):
+        raise ValueError("unfinished must be a list of lengths")
+    if not all(isinstance(part.get("made_with", {}), dict) for part in (result, *result["rows"])):
+        raise ValueError("made_with must be an object")
     groups = (result.get("groups") or {}).get("tokens", [])
     for row in result["rows"]:
         numbers = [row.get("perplexity", 1), *(sums := row.get("group_nats", [])), *groups]
@@ -85,8 +90,7 @@ def find_results(wanted: Iterable[str]) -> list[Path]:
     found: dict[Path, Path] = {}
     for name in wanted:
         literal = Path(name).exists() or not glob.has_magic(name)
-        places = [Path(name)] if literal else [Path(match) for match in sorted(glob.glob(name))]
-        files = [file for place in places for file in _results_in(place, literal)]
+        files = [file for place in ([Path(name)] if literal else expand(name)) for file in _results_in(place)]
         if not files:
             what = "does not exist" if literal and not Path(name).exists() else "holds no result file"
             raise FileNotFoundError(f"{name} {what}; python evaluate.py runs=RUN makes one.")
@@ -95,11 +99,9 @@ def find_results(wanted: Iterable[str]) -> list[Path]:
     return list(found.values())
 
 
-def _results_in(place: Path, literal: bool) -> list[Path]:
+def _results_in(place: Path) -> list[Path]:
     if place.is_file():
         return [place]
-    if place.is_symlink() and not literal:  # a wildcard meets a run under its own name
-        return []
     return sorted((place / "evaluation").glob("*.json")) or sorted(place.glob("step-*.json"))
 
 
@@ -108,53 +110,21 @@ def same_part(result: dict, head: dict) -> bool:
     return all(result["data"][key] == head["data"][key] for key in ("name", "split", "sha256", "tokens"))
 
 
-def result_path(folder: Path, step_name: str, head: dict, own_text: bool, whole: bool) -> Path:
+def same_weights(result: dict, head: dict) -> bool:
+    return result["checkpoint"]["sha256"] == head["checkpoint"]["sha256"]
+
+
+def result_path(folder: Path, step_name: str, head: dict, plain: bool) -> Path:
     """Where a result belongs: the name says checkpoint, text, protocol and precision.
 
-    A text that is not the run's own has eight digits of its hash in the name. A part of the run's own
-    (`eval.max_tokens`) has the plain name as long as nothing else has it; the whole always has it, and
-    a part that stands there makes room, under the name with its hash, which it then keeps.
+    Args:
+        plain: the whole of the run's own text. A part, or another text, has eight digits of its hash in the name.
     """
-    plain, hashed = _path(folder, step_name, head, False), _path(folder, step_name, head, True)
-    if not own_text or (not whole and hashed.exists()):
-        return hashed
-    there = read_result(plain)
-    if there is None or same_part(there, head):
-        return plain
-    if not whole:
-        return hashed
-    plain.replace(_path(folder, step_name, {"scorer": "full", **there}, True))
-    return plain
-
-
-def _path(folder: Path, step_name: str, head: dict, hashed: bool) -> Path:
     data = head["data"]
-    name = f"{data['name']}-{data['sha256'][:8]}" if hashed else data["name"]
+    name = data["name"] if plain else f"{data['name']}-{data['sha256'][:8]}"
     precision = "" if head["precision"] == "fp32" else f"-{head['precision']}"
-    scorer = "" if head["scorer"] == "full" else f"-{head['scorer']}"
+    scorer = "" if head.get("scorer", "full") == "full" else f"-{head['scorer']}"
     return folder / f"{step_name}-{name}-{data['split']}-{head['protocol']['name']}{precision}{scorer}.json"
-
-
-def set_aside_other_weights(path: Path, head: dict) -> Path | None:
-    """A result of other weights at `path` gets a name of its own, so that it is not lost; returns that name."""
-    there = read_result(path)
-    if there is None or there["checkpoint"]["sha256"] == head["checkpoint"]["sha256"]:
-        return None
-    return path.replace(path.with_name(f"{path.stem}-weights-{there['checkpoint']['sha256'][:8]}.json"))
-
-
-def earlier_rows(path: Path, head: dict) -> dict[int, dict]:
-    """Rows by length that an earlier evaluation of the same weights left at `path`.
-
-    Sums by other groups than the head's are left out, for nothing could be paired with them.
-    """
-    there = read_result(path)
-    if there is None or there["checkpoint"]["sha256"] != head["checkpoint"]["sha256"] or not same_part(there, head):
-        return {}
-    if there.get("groups") == head["groups"]:
-        return {row["length"]: row for row in there["rows"]}
-    kept = [{name: value for name, value in row.items() if name != "group_nats"} for row in there["rows"]]
-    return {row["length"]: row for row in kept}
 
 
 def same_targets(path: Path) -> dict[Path, dict]:
@@ -185,8 +155,9 @@ def write_result(path: Path, head: dict, rows: Iterable[dict], within_percent: f
                 raise ValueError(f"row {row['length']}: {name} is {value}, which JSON cannot hold.")
     reach = how_far(measured_perplexities(rows), head["checkpoint"]["seq_len"], within_percent)
     content = {**head, "how_far": reach, "rows": rows}
+    if not content.get("unfinished"):
+        content.pop("unfinished", None)
     content["sha256"] = content_sha256(content)
-    path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, _json(content))
 
 

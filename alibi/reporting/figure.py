@@ -11,14 +11,14 @@ from alibi.reporting.table import second_metric
 from alibi.reporting.words import METRICS
 
 
-def draw_perplexity(part: ResultSet, folder: Path, name: str) -> list[Path]:
-    """Write perplexity-<name>.png, .svg and .pdf into `folder`; returns their paths, none if no row has a number.
+def draw_perplexity(part: ResultSet, folder: Path) -> list[Path]:
+    """Write perplexity-<what was measured>.png, .svg and .pdf into `folder`; returns their paths.
 
-    Runs of different tokenizers are drawn by what they share, words or bytes.
+    None if no row has a number. Runs of different tokenizers are drawn by what they share, words or bytes.
     """
     one_tokenizer = "perplexity" in part.content["metrics"]
     metric = "perplexity" if one_tokenizer else second_metric([run.result for run in part.runs])
-    return draw_metric(part.lines, metric, folder / f"perplexity-{name}")
+    return draw_metric(part.lines, metric, folder / f"perplexity-{part.slug}")
 
 
 def draw_metric(lines: Sequence[Line], metric: str, stem: Path) -> list[Path]:

@@ -120,7 +120,7 @@ def test_a_change_that_cannot_be_split_says_why(checkpoint, cache):
 def test_evaluation_through_the_cache_has_a_file_of_its_own_and_the_same_numbers(checkpoint, cache):
     [(_, full)], _ = evaluated(checkpoint, cache, lengths=[16, 40], max_tokens=600)
     [(path, cached)], _ = evaluated(checkpoint, cache, lengths=[16, 40], max_tokens=600, cached=True)
-    assert path.name == "step-00000002-wikitext2-validation-nonoverlapping-cached.json"
+    assert path.name.endswith("-validation-nonoverlapping-cached.json")
     assert (full["scorer"], cached["scorer"]) == ("full", "cached")
     for one, other in zip(full["rows"], cached["rows"], strict=True):
         assert other["nll_nats"] == pytest.approx(one["nll_nats"], rel=1e-6)
@@ -161,13 +161,29 @@ def test_a_part_of_the_text_counts_as_that_part_and_keeps_the_whole(checkpoint, 
     assert part["rows"][0]["scored_tokens"] == part["data"]["tokens"]
 
 
-def test_the_whole_text_has_the_plain_name_whatever_came_first(checkpoint, cache):
+def test_a_part_has_its_hash_in_the_name_whatever_came_first(checkpoint, cache):
     [(part_path, part)], _ = evaluated(checkpoint, cache, max_tokens=600)
-    [(whole_path, whole)], _ = evaluated(checkpoint, cache)
-    assert part_path == whole_path
-    assert whole["data"]["tokens"] > 600
-    moved = whole_path.with_name(f"step-00000002-wikitext2-{part['data']['sha256'][:8]}-validation-nonoverlapping.json")
-    assert json.loads(moved.read_text()) == part
+    [(whole_path, _)], _ = evaluated(checkpoint, cache)
+    assert whole_path.name == "step-00000002-wikitext2-validation-nonoverlapping.json"
+    assert part_path.name == f"step-00000002-wikitext2-{part['data']['sha256'][:8]}-validation-nonoverlapping.json"
+    assert json.loads(part_path.read_text()) == part
+
+
+@pytest.mark.parametrize("next_one", ["whole", "the same part", "another part"])
+def test_a_part_that_an_earlier_version_gave_the_plain_name(checkpoint, cache, next_one):
+    """It is never merged with the whole, and never lost."""
+    [(part_path, part)], _ = evaluated(checkpoint, cache, max_tokens=600, lengths=[16, 32])
+    plain = part_path.rename(part_path.with_name("step-00000002-wikitext2-validation-nonoverlapping.json"))
+    max_tokens = {"whole": None, "the same part": 600, "another part": 300}[next_one]
+    [(path, result)], told = evaluated(checkpoint, cache, max_tokens=max_tokens, lengths=[64])
+    if next_one == "another part":  # has no need of that name
+        assert json.loads(plain.read_text()) == part
+        return
+    assert f"{plain.name} is of " in " ".join(told)
+    assert f"and is now {part_path.name}" in " ".join(told)
+    assert path == (plain if next_one == "whole" else part_path)
+    assert [row["length"] for row in result["rows"]] == ([64] if next_one == "whole" else [16, 32, 64])
+    assert json.loads(part_path.read_text())["rows"][:2] == part["rows"]
 
 
 def test_another_text_is_encoded_by_the_runs_tokenizer_and_named(checkpoint, cache, tmp_path, corpus):
@@ -219,7 +235,7 @@ def test_what_cannot_be_done_is_an_entry_and_the_others_go_on(checkpoint, cache,
     monkeypatch.setattr(evaluate_module, "model_scorer", failing(error, 32))
     [(_, result)], told = evaluated(checkpoint, cache, lengths=[16, 32, 64])
     first, failed, last = result["rows"]
-    assert failed.keys() == {"length", "stride", "error"}
+    assert failed.keys() == {"length", "stride", "error", "made_with"}
     assert failed["error"].startswith(reason)
     assert first["perplexity"] == pytest.approx(last["perplexity"])
     assert any("length 32" in line for line in told)
@@ -285,17 +301,6 @@ def test_a_file_of_other_weights_is_kept_under_another_name(checkpoint, cache):
     kept = path.with_name(f"{path.stem}-weights-abababab.json")
     assert [row["length"] for row in json.loads(kept.read_text())["rows"]] == [16]
     assert "is of other weights, and is now" in " ".join(told)
-
-
-def test_a_part_keeps_its_rows_whatever_was_moved_away(checkpoint, cache):
-    evaluated(checkpoint, cache, lengths=[16])
-    [(hashed, _)], _ = evaluated(checkpoint, cache, max_tokens=200, lengths=[16, 32])
-    plain = hashed.with_name("step-00000002-wikitext2-validation-nonoverlapping.json")
-    plain.rename(plain.with_suffix(".away"))
-    [(path, _)], _ = evaluated(checkpoint, cache, max_tokens=200, lengths=[64])
-    evaluated(checkpoint, cache, lengths=[16])
-    assert path == hashed
-    assert [row["length"] for row in json.loads(hashed.read_text())["rows"]] == [16, 32, 64]
 
 
 def test_what_is_kept_keeps_what_it_was_made_with_and_other_files_their_margin(checkpoint, cache, monkeypatch):

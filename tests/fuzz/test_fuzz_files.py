@@ -11,7 +11,8 @@ from mutations import changed_bytes, changed_json, fuzz, refusal
 
 from alibi.data.token_file import open_token_file
 from alibi.evaluation import compare_results
-from alibi.evaluation.results import content_sha256, read_result, result_path, set_aside_other_weights
+from alibi.evaluation.open_result import OpenResult
+from alibi.evaluation.results import content_sha256, read_result
 from alibi.metrics import read_metrics
 from alibi.reporting import comparison_text, join, load_results, results_table
 from alibi.reporting.metrics import read_training
@@ -95,9 +96,8 @@ def test_a_result_file(tmp_path):
         refused = refusal(lambda: read_result(path))
         assert refused is None or "move it away" in refused
         if refused is None:
-            set_aside_other_weights(path, head)
-            result_path(folder, "step-00000003", head, True, True)
-        assert {p for p in tmp_path.rglob("*") if p.is_file()} == set(folder.glob("step-*.json"))
+            OpenResult(folder, "step-00000003", head, True, [16, 32], 1.0, lambda _: None).open(reuse=True)
+        assert {p for p in tmp_path.rglob("*") if p.is_file()} - {folder / ".lock"} == set(folder.glob("step-*.json"))
         for other in folder.glob("*.json"):
             other.unlink()
 

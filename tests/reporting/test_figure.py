@@ -9,7 +9,7 @@ from alibi.reporting.figure_more import context_curve
 
 def drawn_of(tmp_path, *paths):
     [part] = sets_of(paths)
-    return draw_perplexity(part, tmp_path / "figures", "toy")
+    return draw_perplexity(part, tmp_path / "figures")
 
 
 def drawn(make_result, tmp_path, *results):
@@ -23,7 +23,7 @@ def svg_text(path):
 def test_png_and_svg_with_methods_lengths_and_training_length(make_result, tmp_path):
     blows_up = {64: 21.0, 128: 80.0, 2048: 900.0}
     png, svg, pdf = drawn(make_result, tmp_path, ("alibi",), ("sinusoidal", blows_up), ("t5", {64: "out of memory: x"}))
-    assert png.name == "perplexity-toy.png"
+    assert png.name == "perplexity-toy-validation-nonoverlapping.png"
     with Image.open(png) as image:
         assert image.size[0] >= 1000
         assert len(set(image.convert("L").tobytes())) > 20, "a blank picture"

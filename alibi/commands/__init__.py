@@ -4,26 +4,29 @@ Training is one room and needs no such page; here evaluation, reporting and trac
 know each other, meet.
 """
 
+import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from alibi.commands.to_wandb import track, wandb_id
 from alibi.data import DataConfig
 from alibi.environment import pick_device
 from alibi.evaluation import (
     EvaluationSettings,
-    EvaluationText,
+    OpenResult,
     compare_results,
-    evaluate_checkpoint,
     find_results,
     open_evaluation_text,
+    score_checkpoint,
 )
+from alibi.faults import explained
 from alibi.interop import HF_PREFIX, open_guest
-from alibi.processes import Processes, processes
+from alibi.processes import FailedElsewhere, Processes, interruptible, processes
 from alibi.reporting import Result, draw_perplexity, findings_text, join, load_results, refusals_text, results_table
-from alibi.runs import Checkpoint, Guest, group_name, resolve_runs
-from alibi.tracking import TrackingConfig, Wandb
+from alibi.runs import Checkpoint, Guest, resolve_runs
+from alibi.tracking import TrackingConfig
 from alibi.training.settings import PathsConfig
 
 
@@ -60,26 +63,57 @@ class EvaluateCommand:
     precision: str = "fp32"
 
 
+@dataclass
+class Evaluated:
+    """What became of one run.
+
+    Attributes:
+        files: its results, unfinished until the whole command is done.
+        wandb_id: of the run there.
+        failure: why it was not evaluated.
+    """
+
+    model: Checkpoint | Guest
+    files: list[OpenResult] = field(default_factory=list)
+    wandb_id: str | None = None
+    failure: str | None = None
+
+
 def evaluate(command: EvaluateCommand) -> None:
     """Evaluate every run that the command names, print the tables, draw the figures.
 
+    Of several runs, one that cannot be evaluated, since its training has removed the checkpoint say, keeps no other.
+
     Raises:
-        ValueError: settings that cannot be, or a damaged checkpoint; found before anything is scored.
+        ValueError: settings that cannot be, or a damaged checkpoint, found before anything is scored; or some run of
+            several was not evaluated.
         FileNotFoundError, ConnectionError: no run, or no text.
+        KeyboardInterrupt: Ctrl-C, or SIGTERM, whose number it holds. The same command keeps the rows so far.
     """
-    with processes(pick_device(command.device)) as procs:
-        models, texts, files = _evaluate_all(command, procs)
-        if procs.is_main:
-            figures = show(command, files)
-            for model, text in zip(models, texts, strict=True):
-                own = [path for path, scored in files.items() if scored is text]
-                track(command.tracking, model, text, own, figures)
+    with processes(pick_device(command.device)) as procs, interruptible():
+        runs = _evaluate_all(command, procs)
+        with procs.together():
+            if procs.is_main:
+                _conclude(command, runs)
 
 
-def _evaluate_all(
-    command: EvaluateCommand, procs: Processes
-) -> tuple[list[Checkpoint | Guest], list[EvaluationText], dict[Path, EvaluationText]]:
-    """Checkpoints and guests, the text of each, and the result files with the text that each is of."""
+def _conclude(command: EvaluateCommand, runs: Sequence[Evaluated]) -> None:
+    """Show and track what was evaluated, and say what was not."""
+    for run in runs:
+        if not all(file.path.exists() for file in run.files):
+            run.files, run.failure = [], "its results are gone: the run folder was removed meanwhile"
+    figures = show(command, [file.path for run in runs for file in run.files])
+    for run in runs:
+        if not run.failure:
+            track(command.tracking, run.model, run.wandb_id, [file.path for file in run.files], figures)
+    for file in (file for run in runs for file in run.files):
+        file.end()  # not before: whatever interrupts the command, the same one goes on
+    if failed := [f"  {run.model.path}: {run.failure}" for run in runs if run.failure]:
+        head = f"{len(failed)} of {len(runs)} runs could not be evaluated; the others were, and are kept"
+        raise ValueError("\n".join([f"{head} when the command is given again with eval.reuse=true:", *failed]))
+
+
+def _evaluate_all(command: EvaluateCommand, procs: Processes) -> list[Evaluated]:
     with procs.together():
         models = wanted_models(command) if procs.is_main else []
     models = procs.from_main(models)  # a run that goes on may move its pointers
@@ -89,13 +123,29 @@ def _evaluate_all(
             open_evaluation_text(model, data, settings.split, settings.max_tokens, cache, quiet)
             for model, data in zip(models, wanted_texts(command, models), strict=True)
         ]
-    files: dict[Path, EvaluationText] = {}
-    for model, text in zip(models, texts, strict=True):
+    runs = [Evaluated(model) for model in models]
+    for run, text in zip(runs, texts, strict=True):
         if procs.is_main:
-            print(f"{model.path}: {len(text.tokens):,} tokens of {text.tokens.text['name']} {settings.split}")
-        written = evaluate_checkpoint(model, text, settings, procs.device, command.precision, procs=procs)
-        files |= dict.fromkeys(written, text)
-    return models, texts, files
+            print(f"{run.model.path}: {len(text.tokens):,} tokens of {text.tokens.text['name']} {settings.split}")
+        try:
+            with procs.together():
+                run.wandb_id = wandb_id(command.tracking, run.model) if procs.is_main else None
+            run.files = score_checkpoint(run.model, text, settings, procs.device, command.precision, procs=procs)
+        except (ValueError, OSError, FailedElsewhere) as error:
+            if len(runs) == 1:
+                raise
+            run.failure = _why(run.model, error)
+            if not isinstance(error, FailedElsewhere):
+                print(f"{run.model.path} could not be evaluated: {run.failure}", file=sys.stderr, flush=True)
+    return runs
+
+
+def _why(model: Checkpoint | Guest, error: Exception) -> str:
+    if isinstance(error, FailedElsewhere):
+        return "another process failed, and says why"
+    if isinstance(model, Checkpoint) and not model.path.exists():
+        return "it is gone; a run in training removes its checkpoints but for the newest train.keep_last and the best"
+    return explained(error) if isinstance(error, OSError) else f"{type(error).__name__}: {error}"
 
 
 def wanted_models(command: EvaluateCommand) -> list[Checkpoint | Guest]:
@@ -137,42 +187,22 @@ def wanted_texts(command: EvaluateCommand, models: list[Checkpoint | Guest]) -> 
     return runs + [DataConfig(asked.name, asked.path, asked.pattern)] * guests
 
 
-def show(command: EvaluateCommand, files: dict[Path, EvaluationText]) -> list[Path]:
-    """One table and one figure for all runs on the same text by the same protocol; returns the figures.
-
-    Args:
-        files: result files, and the text that each is of.
-    """
+def show(command: EvaluateCommand, files: Sequence[Path]) -> list[Path]:
+    """One table and one figure for all runs on the same text by the same protocol; returns the figures."""
+    if not files:
+        return []
     lengths, figures = sorted(set(command.eval.lengths)), []
     results = load_results(files)
     comparison = compare_results({result.path: result.content for result in results})
     for part in join(results, comparison).sets:
         group = [run.result for run in part.runs]
         print(f"\n{results_table(part, lengths)}")
-        name = measured_name(group[0], files[group[0].path])
-        drawn = draw_perplexity(part, figure_folder(command, group), name)
+        drawn = draw_perplexity(part, figure_folder(command, group))
         figures += drawn
         for path in (*(result.path for result in group), *drawn):
             print(f"{'figure ' if path in drawn else 'results'}    {path}")
     print(f"\n{findings_text(results, comparison)}")
     return figures
-
-
-def measured_name(result: Result, text: EvaluationText) -> str:
-    """What was measured, for curves and figures: wikitext2-validation-stride-256, and -1893-tokens of a part.
-
-    From the result itself: which of the text's parts has the plain file name depends on which came first.
-    """
-    data, content = result.content["data"], result.content
-    parts = [
-        data["name"] if text.own else f"{data['name']}-{data['sha256'][:8]}",
-        data["split"],
-        content["protocol"]["name"],
-        *([content["precision"]] if content["precision"] != "fp32" else []),
-        *([content["scorer"]] if content["scorer"] != "full" else []),
-        *([] if text.whole else [f"{data['tokens']}-tokens"]),
-    ]
-    return "-".join(parts)
 
 
 def figure_folder(command: EvaluateCommand, results: list[Result]) -> Path:
@@ -184,51 +214,6 @@ def figure_folder(command: EvaluateCommand, results: list[Result]) -> Path:
         return folders.pop()
     parents = {folder.parents[1] for folder in folders}
     return (parents.pop() if len(parents) == 1 else Path(command.paths.outputs)) / "figures"
-
-
-def track(
-    tracking: TrackingConfig,
-    checkpoint: Checkpoint | Guest,
-    text: EvaluationText,
-    files: list[Path],
-    figures: list[Path],
-) -> None:
-    """The rows of a checkpoint to its wandb run, as curves over the length and as a table, and the figures.
-
-    A guest has no run there.
-    """
-    if tracking.wandb == "disabled" or isinstance(checkpoint, Guest):
-        return
-    own = checkpoint.config["tracking"]
-    # The run stays where training put it, unless another place is asked for.
-    project = own["project"] if tracking.project == TrackingConfig.project else tracking.project
-    tracking = replace(tracking, project=project, group=tracking.group or own.get("group"))
-    run_id, group = checkpoint.load_state().get("wandb_id"), group_name(checkpoint.config, checkpoint.texts["train"])
-    results, last_step = load_results(files), checkpoint.config["train"]["max_steps"]
-    wandb = Wandb(tracking, checkpoint.run, run_id, checkpoint.config, group)
-    # An earlier step is a curve of its own, as a part of a text is.
-    step = "" if checkpoint.step == last_step else f"-step-{checkpoint.step}"
-    wandb.log_rows({f"{measured_name(result, text)}{step}": list(result.rows.values()) for result in results})
-    rows = [_tracked_row(result, row) for result in results for row in result.rows.values()]
-    wandb.log_table("evaluation_table", list(rows[0]), [list(row.values()) for row in rows])
-    for path in figures:
-        if path.suffix == ".png":
-            wandb.log_image(f"figures/{path.stem}", path)
-    wandb.close()
-
-
-def _tracked_row(result: Result, row: dict) -> dict:
-    low, high = (row.get("interval") or {}).get("perplexity") or (None, None)
-    return {
-        "run": result.run,
-        "method": result.method,
-        "training length": result.seq_len,
-        "protocol": result.content["protocol"]["name"],
-        "split": result.content["data"]["split"],
-        **{name: row.get(name) for name in ("length", "perplexity", "word_perplexity", "bits_per_byte")},
-        "perplexity low": low,
-        "perplexity high": high,
-    }
 
 
 def compare(wanted: Sequence[str]) -> tuple[list[Result], dict]:

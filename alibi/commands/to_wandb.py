@@ -1,0 +1,60 @@
+"""An evaluation in wandb: its rows, table and figures, in the run of the training."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from alibi.reporting import Result, load_results
+from alibi.runs import Checkpoint, Guest, group_name
+from alibi.tracking import TrackingConfig, Wandb
+
+
+def wandb_id(tracking: TrackingConfig, model: Checkpoint | Guest) -> str | None:
+    """The id that a run has at wandb; read early, for a run in training may remove its checkpoint meanwhile."""
+    if tracking.wandb == "disabled" or isinstance(model, Guest):
+        return None
+    return model.load_state().get("wandb_id")
+
+
+def track(
+    tracking: TrackingConfig,
+    checkpoint: Checkpoint | Guest,
+    run_id: str | None,
+    files: list[Path],
+    figures: list[Path],
+) -> None:
+    """The rows of a checkpoint to its wandb run, as curves over the length and as a table, and the figures.
+
+    A guest has no run there.
+    """
+    if tracking.wandb == "disabled" or isinstance(checkpoint, Guest):
+        return
+    own = checkpoint.config["tracking"]
+    # The run stays where training put it, unless another place is asked for.
+    project = own["project"] if tracking.project == TrackingConfig.project else tracking.project
+    tracking = replace(tracking, project=project, group=tracking.group or own.get("group"))
+    results, last_step = load_results(files), checkpoint.config["train"]["max_steps"]
+    group = group_name(checkpoint.config, checkpoint.texts["train"])
+    wandb = Wandb(tracking, checkpoint.run, run_id, checkpoint.config, group)
+    # An earlier step is a curve of its own, as a part of a text is.
+    step = "" if checkpoint.step == last_step else f"-step-{checkpoint.step}"
+    wandb.log_rows({f"{result.protocol}{step}": list(result.rows.values()) for result in results})
+    rows = [_tracked_row(result, row) for result in results for row in result.rows.values()]
+    wandb.log_table("evaluation_table", list(rows[0]), [list(row.values()) for row in rows])
+    for path in figures:
+        if path.suffix == ".png":
+            wandb.log_image(f"figures/{path.stem}", path)
+    wandb.close()
+
+
+def _tracked_row(result: Result, row: dict) -> dict:
+    low, high = (row.get("interval") or {}).get("perplexity") or (None, None)
+    return {
+        "run": result.run,
+        "method": result.method,
+        "training length": result.seq_len,
+        "protocol": result.content["protocol"]["name"],
+        "split": result.content["data"]["split"],
+        **{name: row.get(name) for name in ("length", "perplexity", "word_perplexity", "bits_per_byte")},
+        "perplexity low": low,
+        "perplexity high": high,
+    }
