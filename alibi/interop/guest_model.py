@@ -4,6 +4,7 @@
 
 A model is probed before it is trusted: that it sees no later token, and that its output layer is
 all there is between hidden states and logits, without which the logits of a window exist at once.
+Every pass begins from the same state, so that a window is scored as if it were the only one.
 
 Legend: B batch, L tokens, S scored tokens, D width, V vocabulary.
 """
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from alibi.environment import autocast
+from alibi.interop.model_state import ModelState
 from alibi.model.output import LOGITS_PER_CHUNK
 
 if TYPE_CHECKING:
@@ -49,6 +51,7 @@ class GuestModel:
         self.stated, self.stated_by = stated_length(model.config)
         self.table, self.table_length = position_table(model)
         self.refused: dict[int, str | None] = {}
+        self.state = self._first_state()
         self.splits = self._probe()
 
     @torch.inference_mode()
@@ -89,14 +92,25 @@ class GuestModel:
         return F.cross_entropy(logits.flatten(0, -2).to(wide), targets.flatten(), reduction="none").view_as(targets)
 
     def _all_logits(self, input_ids: Tensor) -> Tensor:
-        self._widen(input_ids)
+        self._begin(input_ids)
         return self.model(input_ids).logits
 
     def _hidden(self, input_ids: Tensor) -> Tensor:
-        self._widen(input_ids)
+        self._begin(input_ids)
         return self.model.base_model(input_ids).last_hidden_state
 
-    def _widen(self, input_ids: Tensor) -> None:
+    @torch.inference_mode()
+    def _first_state(self) -> ModelState:
+        """The state that every pass begins from: after one token, since some models finish their weights only then.
+
+        RWKV divides its weights in its first pass, and BigBird gives up an attention that sees later tokens.
+        """
+        self.model(torch.zeros(1, 1, dtype=torch.long, device=self.model.device))
+        return ModelState(self.model)
+
+    def _begin(self, input_ids: Tensor) -> None:
+        """Make the model what it is for these inputs alone."""
+        self.state.restore()
         if self.bias_width:
             self.model.config.max_seq_len = max(self.bias_width, input_ids.shape[1])
 

@@ -1,0 +1,38 @@
+"""What a forward pass may leave in a model of transformers, and how it is taken back.
+
+A dynamic rotary table keeps the frequencies of the longest input so far, longrope switches between two
+sets in place, other models keep a recurrent state or change their kind of attention. Which attributes
+these are differs by architecture and release, so all of them are put back: the attributes, buffers and
+submodules of every module. Weights and configurations stay the same objects.
+"""
+
+from typing import Any
+
+from torch import Tensor, nn
+
+
+class ModelState:
+    """The state of a model at the time of construction."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self.saved = [(vars(module), _copied(vars(module))) for module in model.modules()]
+
+    def restore(self) -> None:
+        """Make the model what it was."""
+        for attributes, saved in self.saved:
+            attributes.clear()
+            attributes.update(_copied(saved))
+
+
+def _copied(value: Any) -> Any:
+    """Containers and tensors anew; weights, modules, configurations and all else as they are."""
+    if isinstance(value, dict):
+        new = value.copy()
+        for name, inner in value.items():
+            new[name] = _copied(inner)
+        return new
+    if isinstance(value, list | set):
+        return value.copy()
+    if isinstance(value, Tensor) and not isinstance(value, nn.Parameter):
+        return value.clone()
+    return value
