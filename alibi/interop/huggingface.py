@@ -18,6 +18,7 @@ from torch import nn
 from alibi.interop.guest_model import GuestModel, position_table, stated_length
 from alibi.interop.guest_tokenizer import GuestTokenizer, load_tokenizer
 from alibi.interop.hub import model_folder, model_sha256, weight_files
+from alibi.interop.ignored import ignored_files, ignored_settings, ignored_weights
 from alibi.runs import Guest, OpenModel
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ class HuggingFaceModel(Guest):
     def open(self, device: torch.device, precision: str) -> OpenModel:
         """
         Raises:
-            ValueError: weights that do not fit, or a model that sees later tokens.
+            ValueError: weights that do not fit, settings that transformers ignores, or a model that sees later tokens.
         """
         import transformers
 
@@ -85,6 +86,9 @@ class HuggingFaceModel(Guest):
                 f"hf:{self.source}: its weights are not those of a {type(model).__name__}: {lacking[0]} is missing or "
                 f"of another shape ({len(lacking)} such), and would be random numbers."
             )
+        unused = [*ignored_settings(self.folder, model), *ignored_weights(told["unexpected_keys"])]
+        if unused:
+            raise _another_model(self.source, unused, f"{type(model).__name__} of transformers")
         return model.to(device).eval().requires_grad_(False)
 
     def _refused(self, what: str, error: Exception) -> ValueError:
@@ -121,8 +125,8 @@ def open_guest(name: str, outputs: Path) -> HuggingFaceModel:
 
     Raises:
         FileNotFoundError, ConnectionError: as `model_folder`.
-        ValueError: transformers is not installed; a configuration that is no causal language model's, or a
-            tokenizer that cannot be used.
+        ValueError: transformers is not installed; a configuration that is no causal language model's, files with
+            weights that would not be read, or a tokenizer that cannot be used.
     """
     try:
         from transformers import AutoConfig
@@ -131,6 +135,8 @@ def open_guest(name: str, outputs: Path) -> HuggingFaceModel:
         raise ValueError(f"runs={name} needs transformers ({error}); pip install transformers.") from error
     source = name.removeprefix(PREFIX)
     folder = model_folder(source)
+    if unused := ignored_files(folder):
+        raise _another_model(source, unused, "transformers")
     with quiet_transformers():
         try:
             config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
@@ -149,6 +155,15 @@ def open_guest(name: str, outputs: Path) -> HuggingFaceModel:
     sha256 = model_sha256(folder)
     run = outputs / f"hf-{short_name(source)}-{sha256[:8]}"
     return HuggingFaceModel(run, source, folder, sha256, config, tokenizer)
+
+
+def _another_model(source: str, unused: list[str], who: str) -> ValueError:
+    more = f" and {len(unused) - 4} more" if len(unused) > 4 else ""
+    return ValueError(
+        f"hf:{source} has {', '.join(unused[:4])}{more}, which {who} does not use, so another model would be scored. "
+        "Merge an adapter into its model, convert the model to a class that has these parts, or take out what does "
+        "nothing."
+    )
 
 
 def short_name(source: str) -> str:
