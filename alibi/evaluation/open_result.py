@@ -15,9 +15,9 @@ from alibi.evaluation.results import (
     read_result,
     result_path,
     rewrite_result,
+    same_model,
     same_part,
     same_targets,
-    same_weights,
     write_result,
 )
 from alibi.faults import hold
@@ -102,9 +102,11 @@ class OpenResult:
         there = read_result(self.path)
         if there is None:
             return {}, set()
-        if not same_weights(there, self.head):
-            own = self.path.with_stem(f"{self.path.stem}-weights-{there['checkpoint']['sha256'][:8]}")
-            return self._set_aside("other weights", own)
+        if not same_model(there, self.head):
+            what, mark = "other weights", f"weights-{there['checkpoint']['sha256'][:8]}"
+            if there["checkpoint"]["sha256"] == self.head["checkpoint"]["sha256"]:
+                what, mark = "another tokenizer or first input", "ids"
+            return self._set_aside(what, self.path.with_stem(f"{self.path.stem}-{mark}"))
         if not same_part(there, self.head):  # an earlier version gave a part of the text the name of the whole
             own = result_path(self.folder, self.step_name, there, plain=False)
             return self._set_aside("another part of the text", own)
@@ -126,7 +128,7 @@ class OpenResult:
         old = result_path(self.folder, self.step_name, self.head, plain=True)
         with suppress(ValueError):  # a file that cannot be read is named when it is asked for
             there = None if self.path.exists() else read_result(old)
-            if there and same_weights(there, self.head) and same_part(there, self.head):
+            if there and same_model(there, self.head) and same_part(there, self.head):
                 self.say(f"{old.name} is of a part of the text, and is now {old.replace(self.path).name}")
 
 

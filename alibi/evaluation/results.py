@@ -105,13 +105,28 @@ def _results_in(place: Path) -> list[Path]:
     return sorted((place / "evaluation").glob("*.json")) or sorted(place.glob("step-*.json"))
 
 
+def same_model(result: dict, head: dict) -> bool:
+    """Whether two results are of the same weights, fed the same ids where the text is the same.
+
+    Beside the text, ids depend on the tokenizer, on the token between documents and on the first input. Older
+    files do not tell all of it.
+    """
+
+    def told(content: dict) -> tuple:
+        data = content["data"]
+        return (
+            content["checkpoint"]["sha256"],
+            content["protocol"].get("first_input"),
+            (data.get("tokenizer") or {}).get("sha256"),
+            data.get("tokens_sha256") if same_part(result, head) else None,
+        )
+
+    return all(one == other or None in (one, other) for one, other in zip(told(result), told(head), strict=True))
+
+
 def same_part(result: dict, head: dict) -> bool:
     """Whether two results score the same text, in the same part."""
     return all(result["data"][key] == head["data"][key] for key in ("name", "split", "sha256", "tokens"))
-
-
-def same_weights(result: dict, head: dict) -> bool:
-    return result["checkpoint"]["sha256"] == head["checkpoint"]["sha256"]
 
 
 def result_path(folder: Path, step_name: str, head: dict, plain: bool) -> Path:
@@ -131,13 +146,14 @@ def same_targets(path: Path) -> dict[Path, dict]:
     """The results beside `path`, itself included, of the same weights, targets, precision and scorer."""
 
     def asked(result: dict) -> tuple:
-        return result["checkpoint"]["sha256"], result["precision"], result.get("scorer", "full")
+        return result["precision"], result.get("scorer", "full")
 
     mine, found = read_result(path), {}
     for other in sorted(path.parent.glob("*.json")):
         with suppress(ValueError, OSError):  # a damaged file is named when it is asked for
             result = read_result(other)
-            if result["rows"] and asked(result) == asked(mine) and same_part(result, mine):
+            same = asked(result) == asked(mine) and same_model(result, mine) and same_part(result, mine)
+            if result["rows"] and same:
                 found[other] = result
     return found
 
