@@ -5,6 +5,7 @@ feed belongs to the line. Undecodable bytes are an error that names the file and
 """
 
 import hashlib
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -74,6 +75,11 @@ def read_lines(path: Path, encoding: str = "utf-8") -> Iterator[str]:
                     f"{offset + error.start} ({error.reason}); convert the file to UTF-8."
                 ) from error
             offset += len(line)
+
+
+def beyond_one_space(text: str) -> int:
+    """Bytes of white space in a text that is more, or other, than one space between words."""
+    return sum(len(run.encode()) - (" " in run) for run in re.findall(r"\s+", text))
 
 
 def mark_articles(lines: Iterable[str]) -> Iterator[Line]:

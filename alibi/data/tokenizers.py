@@ -16,6 +16,7 @@ from functools import cached_property
 import tokenizers as hf
 from tokenizers import decoders, models, pre_tokenizers, trainers
 
+from alibi.data.text import beyond_one_space
 from alibi.foreign import parse_json
 
 BYTES = 256
@@ -101,6 +102,10 @@ class Tokenizer(ABC):
 
     @abstractmethod
     def to_json(self) -> str: ...
+
+    def uncovered_bytes(self, lines: list[str]) -> int:
+        """Bytes of the lines that no token stands for, so that no prediction of them is scored."""
+        return 0
 
     @cached_property
     def sha256(self) -> str:
@@ -194,6 +199,14 @@ class WordTokenizer(Tokenizer):
 
     def decode(self, ids: list[int]) -> str:
         return " ".join("\n" if i == self.end_of_text else self.words[i] for i in ids)
+
+    def uncovered_bytes(self, lines: list[str]) -> int:
+        """Unknown words, and white space beyond one space beside a word; a word `<unk>` of the text is known."""
+        return sum(
+            sum(len(word.encode()) for word in line.split() if word not in self.ids)
+            + beyond_one_space(line.removesuffix("\n"))
+            for line in lines
+        )
 
     def to_json(self) -> str:
         return json.dumps({"kind": self.name, "words": self.words[len(WORD_SPECIALS) :]}, ensure_ascii=False)

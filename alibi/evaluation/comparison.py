@@ -1,12 +1,12 @@
 """Results of several runs set beside each other: which may be, and how sure their differences are.
 
 Two results are compared where they score the same text by the same protocol in the same precision.
-Per-token numbers of different tokenizers are not compared; per word and per byte they are. The
-outcome is one dictionary, which is JSON, and which is all that reporting knows of it.
+Per-token numbers of different tokenizers are not compared; per word and per byte they are, where
+tokens cover the whole text. The outcome is one dictionary, which is JSON, and which is all that reporting knows of it.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
 
@@ -106,9 +106,17 @@ class ComparableSet:
             "crossings": [
                 {"a": a, "b": b, "at": crossings(self._curve(self.lines[a]), self._curve(self.lines[b]), self.rounding)}
                 for a, b in combinations(self.lines, 2)
+                if self._comparable([*self.lines[a], *self.lines[b]])
             ],
             "how_far": [self._how_far(key) for key, result in self.results.items() if "how_far" in result],
         }
+
+    def _comparable(self, keys: Sequence[str]) -> list[str]:
+        """The metrics by which runs may be compared: with uncovered text not by its words and bytes."""
+        return [name for name in self.metrics if name == "perplexity" or not self._uncovered(keys)]
+
+    def _uncovered(self, keys: Iterable[str]) -> list[str]:
+        return [self.names.runs[self.paths[key]] for key in keys if self.results[key]["data"].get("uncovered_bytes")]
 
     def _note(self) -> str | None:
         if not any(self.rows.values()):
@@ -117,6 +125,11 @@ class ComparableSet:
             return "one run only: there is nothing to compare it with"
         if not any(self.rows[a].keys() & self.rows[b].keys() for a, b in combinations(self.results, 2)):
             return "no two runs have a length in common: there is nothing to compare"
+        if uncovered := self._uncovered(self.results):
+            return (
+                f"text not covered by the tokenizer of {', '.join(uncovered)}: numbers per word and per byte are not "
+                "compared with others"
+            )
         if "perplexity" not in self.metrics:
             return "the runs have different tokenizers, so perplexities per token are not compared; see words and bytes"
         return None
@@ -143,7 +156,7 @@ class ComparableSet:
             {"length": n}
             | {
                 metric: over_seeds([self.rows[key][n][metric] for key in keys])
-                for metric in self.metrics
+                for metric in self._comparable(keys)
                 if all(metric in self.rows[key][n] for key in keys)
             }
             for n in shared
@@ -188,9 +201,11 @@ class ComparableSet:
         return dict(zip(columns, sums.T, strict=True))
 
     def _pair(self, a: str, b: str) -> list[dict]:
+        metrics = self._comparable([a, b])
         return [
-            {"length": n} | {metric: self._difference(a, b, n, metric) for metric in self.metrics}
+            {"length": n} | {metric: self._difference(a, b, n, metric) for metric in metrics}
             for n in sorted(self.rows[a].keys() & self.rows[b].keys())
+            if metrics
         ]
 
     def _difference(self, a: str, b: str, length: int, metric: str) -> dict:

@@ -13,7 +13,7 @@ from alibi.evaluation.cached import cached_scorer
 from alibi.evaluation.groups import Groups, text_groups
 from alibi.evaluation.open_result import OpenResult, explain_changes
 from alibi.evaluation.results import SCHEMA, protocol_name
-from alibi.evaluation.row import score_length, warm_up
+from alibi.evaluation.row import score_length, warm_up, without_text_units
 from alibi.evaluation.score import fast_batch_tokens, model_scorer
 from alibi.evaluation.settings import EvaluationSettings, in_order
 from alibi.evaluation.statistics import ABOUT_INTERVALS
@@ -64,6 +64,8 @@ def score_checkpoint(
             say(f"length {length} is above the {len(text.tokens)} tokens of the split: evaluated as one window")
     if not text.own and isinstance(checkpoint, Checkpoint):
         say(f"this is not the text that {checkpoint.run.name} was trained beside: its hash is in the result's name")
+    if text.uncovered_bytes:
+        say(_not_covered(text))
     groups, files = text_groups(text.tokens), []
     with procs.together():
         model = open_model(checkpoint, settings, device, precision)
@@ -87,6 +89,7 @@ def score_checkpoint(
                 row = score_length(
                     text.tokens, groups, length, stride or length, model.nats, device, batch_tokens, procs
                 )
+                row = row if text.has_text_units else without_text_units(row)
             if error := row.get("error"):
                 say(f"length {length}: {error}")
             elif isinstance(checkpoint, Checkpoint):
@@ -98,6 +101,17 @@ def score_checkpoint(
         if files:
             explain_changes(files, say)
     return files
+
+
+def _not_covered(text: EvaluationText) -> str:
+    """What a text that loses bytes to its tokenizer has for a result."""
+    lost, all_bytes = text.uncovered_bytes, text.tokens.num_bytes
+    then = (
+        "numbers per word and per byte are left out of comparisons"
+        if text.has_text_units
+        else "there are no numbers per word and per byte, which would be of another text"
+    )
+    return f"text not covered: no token stands for {lost:,} of {all_bytes:,} bytes ({lost / all_bytes:.2%}); {then}"
 
 
 def _silent(line: str) -> None:
@@ -164,6 +178,7 @@ def result_head(
             "tokens": len(tokens),
             "words": tokens.num_words,
             "bytes": tokens.num_bytes,
+            "uncovered_bytes": text.uncovered_bytes,
             "sha256": text.sha256,
             "form": tokens.text["form"],
             "tokenizer": tokens.tokenizer,

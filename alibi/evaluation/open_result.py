@@ -105,7 +105,7 @@ class OpenResult:
         if not same_model(there, self.head):
             what, mark = "other weights", f"weights-{there['checkpoint']['sha256'][:8]}"
             if there["checkpoint"]["sha256"] == self.head["checkpoint"]["sha256"]:
-                what, mark = "another tokenizer or first input", "ids"
+                what, mark = "another tokenizer", "ids"
             return self._set_aside(what, self.path.with_stem(f"{self.path.stem}-{mark}"))
         if not same_part(there, self.head):  # an earlier version gave a part of the text the name of the whole
             own = result_path(self.folder, self.step_name, there, plain=False)

@@ -16,6 +16,7 @@ from alibi.evaluation.sums import NatsSum, bits_per_byte, merged, perplexity
 from alibi.processes import ALONE, Processes
 from alibi.tracking import progress_bar
 
+TEXT_UNITS = ("word_perplexity", "bits_per_byte")
 OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "cannot allocate memory")
 
 
@@ -65,6 +66,14 @@ def score_length(
         }
     except OverflowError as error:
         return row | {"error": f"{'not a number' if math.isnan(total.nats) else 'overflow'}: {error}"}
+
+
+def without_text_units(row: dict) -> dict:
+    """A row of a text whose words and bytes the tokens do not cover: what it says per token."""
+    kept = {name: value for name, value in row.items() if name not in TEXT_UNITS}
+    if "interval" in kept:
+        kept["interval"] = {name: pair for name, pair in kept["interval"].items() if name not in TEXT_UNITS}
+    return kept
 
 
 def _out_of_memory(error: Exception) -> str:

@@ -1,21 +1,37 @@
 """The text that a checkpoint is evaluated on: its own, or another, encoded by the run's own tokenizer."""
 
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 
 from alibi.data import DataConfig, TokenFile, open_text, prepare_tokens
-from alibi.data.text import Text
+from alibi.data.text import Text, in_batches
 from alibi.runs import Checkpoint, Guest
+
+# Above this share of bytes that no token stands for, nats per word and per byte say nothing of the text.
+MOST_UNCOVERED = 0.01
 
 
 @dataclass(frozen=True)
 class EvaluationText:
-    """A text in tokens, and whether it is the one that the run validates on (or its sibling, test)."""
+    """A text in tokens, and whether it is the one that the run validates on (or its sibling, test).
+
+    Attributes:
+        sha256: of the part in use.
+        whole: not cut.
+        uncovered_bytes: of the part in use, those that no token stands for.
+    """
 
     tokens: TokenFile
-    sha256: str  # of the part in use
+    sha256: str
     own: bool
-    whole: bool  # not cut
+    whole: bool
+    uncovered_bytes: int = 0
+
+    @property
+    def has_text_units(self) -> bool:
+        """Whether nats per word and per byte are of this text."""
+        return self.uncovered_bytes <= MOST_UNCOVERED * self.tokens.num_bytes
 
 
 def open_evaluation_text(
@@ -38,7 +54,9 @@ def open_evaluation_text(
     tokens = whole if max_tokens is None else whole.cut(max_tokens)
     is_whole = len(tokens) == len(whole)
     sha256 = text.sha256 if is_whole else text.sha256_of(tokens.num_lines)
-    return EvaluationText(tokens, sha256, _is_own(checkpoint, data, text, words, cache), is_whole)
+    lines = (line for line, _ in islice(text.lines(), tokens.num_lines))
+    uncovered = sum(map(tokenizer.uncovered_bytes, in_batches(lines, 4096)))
+    return EvaluationText(tokens, sha256, _is_own(checkpoint, data, text, words, cache), is_whole, uncovered)
 
 
 def _is_own(checkpoint: Checkpoint | Guest, data: DataConfig, text: Text, words: bool, cache: Path) -> bool:

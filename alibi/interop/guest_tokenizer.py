@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import tokenizers as hf
 
 from alibi.data import Tokenizer
+from alibi.interop.coverage import Coverage
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -49,6 +50,7 @@ class GuestTokenizer(Tokenizer):
         # Words between spaces are WikiText's `.tokens`, as with our own.
         self.name = "word" if content["model"]["type"] == "WordLevel" else "hf"
         self.vocab_size = 1 + max(self.tokenizer.get_vocab().values())
+        self.coverage = Coverage(self.tokenizer)
 
     @property
     def first_input(self) -> int:
@@ -63,6 +65,9 @@ class GuestTokenizer(Tokenizer):
 
     def decode(self, ids: list[int]) -> str:
         return self.tokenizer.decode(ids, skip_special_tokens=False)
+
+    def uncovered_bytes(self, lines: list[str]) -> int:
+        return self.coverage.uncovered_bytes(lines)
 
     def to_json(self) -> str:
         return self.tokenizer.to_str()

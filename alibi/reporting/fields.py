@@ -79,6 +79,7 @@ CONTENT = {
     "data": {
         "name": TEXT, "split": TEXT, "sha256": TEXT, "tokens": LENGTH, "words": LENGTH, "bytes": LENGTH, "?form": TEXT,
         "?tokenizer": {"name": TEXT, "vocab_size": COUNT, "sha256": TEXT}, "?tokens_sha256": TEXT,
+        "?uncovered_bytes": COUNT,
     },
     "protocol": {"name": TEXT, "?first_input": TEXT},
     "precision": TEXT,
@@ -95,7 +96,7 @@ CONTENT = {
 }  # fmt: skip
 ROW = {
     "length": LENGTH, "?stride": LENGTH, "perplexity": PERPLEXITY, "?word_perplexity": PERPLEXITY,
-    "bits_per_byte": NUMBER, "nll_nats": NUMBER, "?scored_tokens": COUNT, "?tokens_per_sec": NUMBER,
+    "?bits_per_byte": NUMBER, "nll_nats": NUMBER, "?scored_tokens": COUNT, "?tokens_per_sec": NUMBER,
     "?peak_memory_mib": NUMBER, "?group_nats": NUMBERS, "?made_with": FLAT,
     "?context": {"up_to": NUMBERS, "targets": NUMBERS, "nll_nats": NUMBERS},
     "?interval": {"?perplexity": PAIR, "?word_perplexity": PAIR, "?bits_per_byte": PAIR},

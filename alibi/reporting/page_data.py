@@ -96,7 +96,7 @@ def _run(run: Run, detail: Detail) -> dict:
             rows.append(told | {"error": row["error"]})
             continue
         for metric in METRICS:
-            if row.get(metric) is not None:
+            if row.get(metric) is not None and not run.result.is_marked(metric):
                 pair = (row.get("interval") or {}).get(metric) or ()
                 told[metric] = [rounded(v) for v in (row[metric], *pair)]
         speeds = {name: rounded(row[name]) for name in ("tokens_per_sec", "peak_memory_mib") if row.get(name)}
@@ -115,6 +115,7 @@ def _change(run: Run, change: Mapping) -> dict:
     data = run.result.content["data"]
     factors = {"perplexity": 1.0, "word_perplexity": rounded(data["tokens"] / data["words"])}
     factors["bits_per_byte"] = rounded(data["tokens"] / data["bytes"] / math.log(2))
+    factors = {metric: factor for metric, factor in factors.items() if not run.result.is_marked(metric)}
     lengths = []
     for entry in change["lengths"]:
         pairs = entry.get("interval") or {}

@@ -13,6 +13,8 @@ from alibi.reporting.fields import check_fields
 SCHEMA = 1
 # A file of ten runs' worth of rows and groups is some MiB; what is larger than this is something else.
 LARGEST_BYTES = 64 * 2**20
+# Of these a number is of the words and bytes of a text, whatever tokens cover of them.
+TEXT_UNITS = ("word_perplexity", "bits_per_byte")
 REMEDY = "Evaluate again, or move the file away."
 
 
@@ -35,8 +37,24 @@ class Result:
 
     @property
     def numbers(self) -> dict[int, dict]:
-        """The rows that have numbers."""
-        return {length: row for length, row in self.rows.items() if "error" not in row}
+        """The rows that have numbers, without those that may not stand beside another run's."""
+        return {
+            length: {name: value for name, value in row.items() if not self.is_marked(name)}
+            for length, row in self.rows.items()
+            if "error" not in row
+        }
+
+    def is_marked(self, metric: str) -> bool:
+        """Whether a metric is of the whole text, of which the tokenizer covers a part: marked, and not compared."""
+        return metric in TEXT_UNITS and self.not_covered is not None
+
+    @property
+    def not_covered(self) -> str | None:
+        """`text not covered: ...`, how much of it; None where tokens cover it, or nothing says that they do not."""
+        lost, whole = self.content["data"].get("uncovered_bytes"), self.content["data"]["bytes"]
+        return (
+            f"text not covered: no token stands for {lost:,} of {whole:,} bytes ({lost / whole:.2%})" if lost else None
+        )
 
     def made_with(self, length: int) -> dict:
         """Machine, versions and processes of a row; rows of earlier versions have those of the file."""

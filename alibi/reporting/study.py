@@ -52,7 +52,7 @@ class ResultSet:
     @property
     def metrics(self) -> list[str]:
         """Those that some row has; the first of all where every row is an error, which has to stand somewhere."""
-        rows = [row for run in self.runs for row in run.result.numbers.values()]
+        rows = [row for run in self.runs for row in run.result.rows.values()]
         allowed = [metric for metric in METRICS if metric in self.content["metrics"]]
         return [metric for metric in allowed if any(row.get(metric) is not None for row in rows)] or allowed[:1]
 

@@ -26,7 +26,7 @@ def results_table(part: ResultSet, lengths: Sequence[int], style: str = "simple"
         same = [run for run in part.runs if run.tokenizer == tokenizer]
         parts.append(_table(same, lengths, "perplexity", which, style))
     parts.append(_table(part.runs, lengths, second_metric(results), "", style))
-    return "\n\n".join([*parts, *_without_intervals(results), *_reasons(results, lengths)])
+    return "\n\n".join([*parts, *_not_covered(results), *_without_intervals(results), *_reasons(results, lengths)])
 
 
 def second_metric(results: Sequence[Result]) -> str:
@@ -83,14 +83,21 @@ def _cell(result: Result, length: int, metric: str, new_line: str) -> str:
     mark = "*" if length == result.seq_len else ""
     if "error" in row:
         return f"{words.short(row['error'])}{mark}"
+    marked = result.is_marked(metric)
     if row.get(metric) is None:
-        return ""
+        return words.NOT_COVERED if marked else ""
+    mark += words.MARK if marked else ""
     pair = _interval(row, metric)
     return f"{words.number(row[metric])}{mark}{new_line + words.interval(*pair) if pair else ''}"
 
 
 def _interval(row: dict, metric: str) -> list[float] | None:
     return (row.get("interval") or {}).get(metric)
+
+
+def _not_covered(results: Sequence[Result]) -> list[str]:
+    lines = [f"{words.MARK} {r.run}: {r.not_covered}" for r in results if r.not_covered]
+    return ["\n".join(lines)] if lines else []
 
 
 def _without_intervals(results: Sequence[Result]) -> list[str]:

@@ -35,6 +35,8 @@ def result_rows(part: ResultSet, metric: str) -> Table:
         for run in runs:
             cells = [_value(run, length, metric) for length in part.lengths]
             rows.append([(run.label, ""), (words.known(run.result.seq_len), ""), *cells])
+            if run.result.is_marked(metric):
+                reasons.append(f"{words.MARK} {run.label}: {run.result.not_covered}.")
             errors = [(n, row["error"]) for n, row in run.result.rows.items() if "error" in row]
             reasons += [f"{run.label} at length {n}: {error}." for n, error in errors]
         if len(runs) > 1:
@@ -55,8 +57,10 @@ def _value(run: Run, length: int, metric: str) -> Cell:
     mark = "*" if length == run.result.seq_len else ""
     if "error" in row:
         return f"{words.short(row['error'])}{mark}", ""
+    marked = run.result.is_marked(metric)
     if row.get(metric) is None:
-        return "", ""
+        return words.NOT_COVERED if marked else "", ""
+    mark += words.MARK if marked else ""
     pair = (row.get("interval") or {}).get(metric)
     return f"{words.number(row[metric])}{mark}", words.interval(*pair) if pair else ""
 

@@ -80,7 +80,7 @@ def against_best(part: ResultSet, metric: str) -> Table:
     for pair in part.content["pairs"]:
         if best.key in (pair["a"], pair["b"]):
             key = pair["b"] if pair["a"] == best.key else pair["a"]
-            others[key] = {e["length"]: _turned(e[metric], pair["a"] == best.key) for e in pair["lengths"]}
+            others[key] = {e["length"]: _turned(e.get(metric, {}), pair["a"] == best.key) for e in pair["lengths"]}
     names = {run.key: run.label for run in part.runs}
     rows = [
         [(names[key], ""), *(difference(cells.get(length)) for length in part.lengths)] for key, cells in others.items()

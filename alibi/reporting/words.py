@@ -7,6 +7,9 @@ METRICS = {
     "word_perplexity": "perplexity per word",
     "bits_per_byte": "bits per byte",
 }
+# Beside a number of a text that the tokenizer covers in part; and in place of one that is of another text.
+MARK = "†"
+NOT_COVERED = "text not covered"
 
 
 def known(value: int | None) -> str:

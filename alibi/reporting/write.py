@@ -10,7 +10,7 @@ from alibi.reporting.tables import Table, all_tables
 LATEX = {
     "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "#": r"\#", "%": r"\%", "_": r"\_",
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}",
-    "|": r"\textbar{}", "−": "$-$", "–": "--", "≈": r"$\approx$", "×": r"$\times$",
+    "|": r"\textbar{}", "−": "$-$", "–": "--", "≈": r"$\approx$", "†": r"\dag{}", "×": r"$\times$",
     "\n": " ", "\r": " ",
     # At the beginning of a row these would be read as arguments of the line end before it.
     "[": "{[}", "]": "{]}", "*": "{*}",

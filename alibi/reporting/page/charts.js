@@ -121,7 +121,7 @@ function drawSplit(chart, state) {
   const colours = theme(), set = DATA.sets[state.set];
   // A sliding set has its own splits; a nonoverlapping one those of every stride on the same text.
   const belongs = (run) => run.set === state.set || (!set.sliding && DATA.sets[run.set].text === set.text);
-  const runs = shown(state, DATA.changes.filter(belongs));
+  const runs = shown(state, DATA.changes.filter(belongs)).filter((run) => run.factors[state.unit]);
   const unit = { perplexity: "nats per token", word_perplexity: "nats per word", bits_per_byte: "bits per byte" }[state.unit];
   const panels = [...new Set(runs.map((run) => `${run.line}, stride ${run.stride}`))], parts = Object.entries(DATA.parts), step = 0.8 / parts.length, rows = [];
   panels.forEach((panel, number) => {
