@@ -29,10 +29,14 @@ from omegaconf.errors import OmegaConfBaseException
 from alibi.commands import EvaluateCommand
 from alibi.environment import pick_device, resolve_precision
 from alibi.faults import explained
+from alibi.interop import HF_PREFIX
+from alibi.paths import expanded
 from alibi.positions import build_position
-from alibi.runs import run_name
+from alibi.runs import run_name, settings_text
 from alibi.training import RunConfig
 
+# Settings that are paths, or lists of them.
+PATHS = ("run_dir", "runs", "data.path", "paths.outputs", "paths.cache", "train.resume", "eval.figure_dir")
 CONFIGS = str(Path(__file__).parents[1] / "configs")
 T = TypeVar("T")
 
@@ -45,7 +49,7 @@ def scratch_folder(launcher: str = "", outputs: str = "outputs") -> str:
     all nodes see if they see the outputs, and stays, as the jobs' output is there. `runs=` and the report pass it over.
     """
     if "submitit" in launcher:
-        folder = Path(outputs).absolute() / ".sweeps" / f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
+        folder = Path(expanded(outputs)).absolute() / ".sweeps" / f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
         folder.mkdir(parents=True)
         return str(folder)
     folder = tempfile.mkdtemp(prefix="alibi-hydra-")
@@ -87,9 +91,27 @@ def _told(message: str) -> CompactHydraException:
 
 
 def typed(schema: type[T], composed: DictConfig) -> T:
-    """The composed settings as dataclasses, each of which checks its own; keys that none has are refused."""
+    """The composed settings as dataclasses, each of which checks its own; keys that none has are refused.
+
+    A ~ at the start of a path is the home folder, wherever the path was written.
+    """
     plain = OmegaConf.to_container(composed, resolve=True)  # Hydra's own node takes any key that +key=value adds
+    for name in PATHS:
+        group, _, key = name.rpartition(".")
+        settings = plain.get(group) if group else plain
+        if settings and key in settings:
+            settings[key] = _at_home(settings[key])
     return OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(schema), plain))
+
+
+def _at_home(value: object) -> object:
+    """A path, `hf:` before it or not, or a list of paths with ~ expanded; what is no text stays as it is."""
+    if isinstance(value, list):
+        return [_at_home(one) for one in value]
+    if not isinstance(value, str):
+        return value
+    prefix = HF_PREFIX if value.startswith(HF_PREFIX) else ""
+    return prefix + expanded(value.removeprefix(prefix))
 
 
 def run_from(composed: DictConfig) -> tuple[RunConfig, Path]:
@@ -104,7 +126,10 @@ def run_from(composed: DictConfig) -> tuple[RunConfig, Path]:
     if config.data.path is not None:
         config.data.path = str(Path(config.data.path).absolute())
     folder = Path(config.run_dir) if config.run_dir else Path(config.paths.outputs) / run_name(asdict(config))
+    if folder.absolute().parent.name == "checkpoints":
+        raise ValueError(f"run_dir ({folder}) must not lie in a folder named checkpoints: that holds no runs.")
     config.run_dir = str(folder)
+    settings_text(asdict(config))  # refuses, before any work, what no later command could read
     return config, folder
 
 

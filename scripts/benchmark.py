@@ -25,6 +25,7 @@ from benchmarking.cases import CPU, DENSE, LIMIT, SECTIONS, TORCH, Shape, build_
 from benchmarking.draw import draw, figure_paths, table
 
 from alibi.environment import environment, peak_memory_mib
+from alibi.paths import expanded, user_path
 from alibi.positions import Position
 from alibi.runs import load_model, write_atomically
 
@@ -108,7 +109,9 @@ def names_for(section: str, length: int, options: argparse.Namespace) -> list[st
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     default = Path("outputs/benchmark")
-    parser.add_argument("--out", type=Path, default=default, help=f"folder for JSON, table and figures ({default})")
+    parser.add_argument(
+        "--out", type=user_path, default=default, help=f"folder for JSON, table and figures ({default})"
+    )
     parser.add_argument("--sections", nargs="+", choices=list(SECTIONS), default=list(SECTIONS))
     parser.add_argument("--methods", nargs="+", default=sorted(Position.registry), help="position methods (all)")
     parser.add_argument("--peers", nargs="*", default=[], help='names from scripts/benchmarking/peers.py, or "all"')
@@ -116,7 +119,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--lengths", type=int, nargs="+", default=[512, 2048, 8192])
     parser.add_argument("--precisions", nargs="+", choices=PRECISIONS, default=["fp32"])
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--run", help="a trained ALiBi run for the section evaluation")
+    parser.add_argument("--run", type=expanded, help="a trained ALiBi run for the section evaluation")
     parser.add_argument("--memory", action=argparse.BooleanOptionalAction, default=True)
     for name, value in (("layers", 6), ("d-model", 256), ("heads", 8), ("vocab-size", 8192), ("tokens", 4096)):
         parser.add_argument(f"--{name}", type=int, default=value, help=f"({value})")

@@ -27,6 +27,7 @@ from alibi.environment import environment
 from alibi.evaluation import fast_batch_tokens, model_scorer, score
 from alibi.interop import to_mpt
 from alibi.model import LanguageModel, ModelConfig
+from alibi.paths import expanded, user_path
 from alibi.runs import load_model, write_atomically
 
 CPU = torch.device("cpu")
@@ -127,12 +128,12 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--windows", type=int, default=32, help="windows after the first `length` targets (32)")
     parser.add_argument("--batch-tokens", type=int, default=fast_batch_tokens(CPU), help="inputs that we score at once")
-    parser.add_argument("--run", help="weights of a run (alibi, default shape); otherwise random ones")
+    parser.add_argument("--run", type=expanded, help="weights of a run (alibi, default shape); otherwise random ones")
     parser.add_argument("--layers", type=int, default=6)
     parser.add_argument("--d-model", type=int, default=256)
     parser.add_argument("--heads", type=int, default=8)
     parser.add_argument("--vocab-size", type=int, default=8192)
-    parser.add_argument("--json", type=Path, help="write the rows to this file too")
+    parser.add_argument("--json", type=user_path, help="write the rows to this file too")
     return parser.parse_args()
 
 

@@ -17,6 +17,7 @@ from tokenizers import models, pre_tokenizers, trainers
 
 from alibi.data import TokenizerConfig, prepare_tokenizer, prepare_tokens
 from alibi.data.wikitext import ClassicFile
+from alibi.paths import user_path
 
 
 def library_alone(path: Path, vocab_size: int) -> None:
@@ -46,7 +47,7 @@ def seconds(work, *args) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("file", type=Path)
+    parser.add_argument("file", type=user_path)
     parser.add_argument("--megabytes", type=float, default=60)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--vocab-size", type=int, default=8192)

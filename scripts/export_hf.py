@@ -11,13 +11,14 @@ import sys
 from pathlib import Path
 
 from alibi.interop import export_run
+from alibi.paths import expanded, user_path
 from alibi.runs import Checkpoint, resolve_runs
 
 
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("run", help="a run folder, a checkpoint folder, or latest")
-    parser.add_argument("out", type=Path, help="the folder to make")
+    parser.add_argument("run", type=expanded, help="a run folder, a checkpoint folder, or latest")
+    parser.add_argument("out", type=user_path, help="the folder to make")
     parser.add_argument("--max-length", type=int, help="longest input (2048, or the training length if longer)")
     return parser.parse_args()
 

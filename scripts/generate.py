@@ -14,12 +14,13 @@ import torch
 
 from alibi.environment import pick_device
 from alibi.generation import generate
+from alibi.paths import expanded
 from alibi.runs import Checkpoint, resolve_runs
 
 
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("run", help="a run folder, a checkpoint folder, or latest")
+    parser.add_argument("run", type=expanded, help="a run folder, a checkpoint folder, or latest")
     parser.add_argument("--prompt", default="", help="text to continue; - reads it from stdin; none: the model begins")
     parser.add_argument("--tokens", type=int, default=100, help="how many to add (100)")
     parser.add_argument("--temperature", type=float, default=1.0, help="0 is greedy (1.0)")

@@ -13,13 +13,13 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
-import yaml
-
 from alibi.data import DataConfig, TokenizerConfig
 from alibi.data.text import read_lines
 from alibi.data.tokenizers import WordTokenizer
 from alibi.interop import FairseqCheckpoint, read_fairseq_checkpoint, read_fairseq_dictionary
-from alibi.runs import CONFIG, RunFolder, file_sha256, refuse_pointer, write_atomically
+from alibi.model import LARGEST
+from alibi.paths import user_path
+from alibi.runs import CONFIG, RunFolder, file_sha256, refuse_pointer, settings_text, write_atomically
 from alibi.training import RunConfig
 from alibi.training.optimizer import OptimizerConfig
 from alibi.training.settings import TrainSettings
@@ -32,9 +32,9 @@ WIKITEXT103_VALIDATION = "9aee9f52d6e77de6c7751fc5e7c44287db3ec0eaf15477098acc6b
 
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("checkpoint", type=Path, help="a .pt of the authors' repository")
-    parser.add_argument("dict", type=Path, help="fairseq's dict.txt, or wiki.train.tokens")
-    parser.add_argument("out", type=Path, help="the run folder to make; it must not be there, or be empty")
+    parser.add_argument("checkpoint", type=user_path, help="a .pt of the authors' repository")
+    parser.add_argument("dict", type=user_path, help="fairseq's dict.txt, or wiki.train.tokens")
+    parser.add_argument("out", type=user_path, help="the run folder to make; it must not be there, or be empty")
     return parser.parse_args()
 
 
@@ -56,7 +56,7 @@ def import_checkpoint(path: Path, dictionary: Path, out: Path) -> str:
     state = {"wandb_id": None, "imported_from": {"file": path.name, "sha256": file_sha256(path)}}
     known = is_wikitext103(source)
     texts = {"train": "", "validation": WIKITEXT103_VALIDATION if known else ""}
-    folder, text = RunFolder(out), yaml.safe_dump(config, sort_keys=False)
+    folder, text = RunFolder(out), settings_text(config)
     out.mkdir(parents=True, exist_ok=True)
     write_atomically(out / CONFIG, text)
     folder.save_checkpoint(source.updates, model, state, text, tokenizer, texts)
@@ -97,7 +97,7 @@ def run_config(source: FairseqCheckpoint, out: Path) -> RunConfig:
         optimizer=OptimizerConfig("nag", **RECIPE),
         train=TrainSettings(seq_len=length, batch_tokens=batch, max_steps=max(1, source.updates)),
         run_dir=str(out),
-        seed=seed if isinstance(seed, int) and seed >= 0 else 1,
+        seed=seed if type(seed) is int and 0 <= seed < LARGEST else 1,
         precision="fp32",
     )
 

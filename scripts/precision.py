@@ -15,19 +15,20 @@ from pathlib import Path
 from alibi.environment import environment, pick_device
 from alibi.evaluation import open_evaluation_text
 from alibi.evaluation.precision import compare_precisions, precision_table, precisions_of, sample_of
+from alibi.paths import expanded, user_path
 from alibi.runs import Checkpoint, resolve_runs, write_atomically
 from alibi.training.settings import PathsConfig
 
 
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("run", help="a run folder, a checkpoint folder, or latest")
+    parser.add_argument("run", type=expanded, help="a run folder, a checkpoint folder, or latest")
     parser.add_argument("--lengths", type=int, nargs="+", default=[512, 2048], help="inputs of one pass (512 2048)")
     parser.add_argument("--tokens", type=int, default=4096, help="size of the sample (4096)")
     parser.add_argument("--split", choices=("validation", "test"), default="validation")
     parser.add_argument("--batch-tokens", type=int, help="inputs scored at once (what is fast on the device)")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
-    parser.add_argument("--out", type=Path, help="write the rows to this JSON file too")
+    parser.add_argument("--out", type=user_path, help="write the rows to this JSON file too")
     return parser.parse_args()
 
 

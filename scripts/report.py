@@ -11,17 +11,21 @@ compared, nothing is written and the exit code is 1.
 import argparse
 import json
 import sys
-from pathlib import Path
 
 from alibi.commands import compare
+from alibi.paths import expanded, user_path
 from alibi.reporting import comparison_text, write_report
 
 
-def main() -> None:
+def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("results", nargs="+", help="result files, run folders, or globs of these")
-    parser.add_argument("--out", type=Path, help="folder for index.html, figures/, tables/ and comparison.json")
-    options = parser.parse_args()
+    parser.add_argument("results", type=expanded, nargs="+", help="result files, run folders, or globs of these")
+    parser.add_argument("--out", type=user_path, help="folder for index.html, figures/, tables/ and comparison.json")
+    return parser.parse_args()
+
+
+def main() -> None:
+    options = parse()
     try:
         results, comparison = compare(options.results)
         print(comparison_text(results, comparison))

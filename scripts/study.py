@@ -61,6 +61,7 @@ def read_study(path: Path) -> Study:
     """
     Raises:
         OSError, ValueError: a file that is not there, or no study.
+        RuntimeError: report.out is in the home folder of nobody.
     """
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -79,7 +80,7 @@ def read_study(path: Path) -> Study:
         raise ValueError(f"{path}: report.runs ({report['runs']}) must be a list of run folders or globs.")
     if not isinstance(report["out"], str):
         raise ValueError(f"{path}: report.out ({report['out']}) must be a folder.")
-    return Study(content["train"], content["evaluate"], report["runs"], Path(report["out"]))
+    return Study(content["train"], content["evaluate"], report["runs"], Path(report["out"]).expanduser())
 
 
 def _keys(content: object, wanted: set[str], path: Path, prefix: str) -> dict:
@@ -147,9 +148,9 @@ def main() -> None:
     parser.add_argument("--evaluate", nargs="+", default=[], metavar="OVERRIDE", help="for every evaluation")
     options = parser.parse_args()
     try:
-        study = read_study(options.study)
+        study = read_study(options.study.expanduser())
         runner = Runner(hold(study.out))
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, RuntimeError) as error:  # the last of ~name, where nobody has that name
         sys.exit(f"{type(error).__name__}: {error}")
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, runner.note)

@@ -1,13 +1,20 @@
 """The real YAML files, composed as the entries compose them."""
 
+import math
+from dataclasses import asdict, fields
 from pathlib import Path
 
 import pytest
 from hydra import compose, initialize_config_dir
 
 from alibi.config import CONFIGS, evaluation_from, register, run_from
-from alibi.model import LanguageModel
+from alibi.evaluation import EvaluationSettings
+from alibi.model import ALiBiConfig, LanguageModel, ModelConfig
 from alibi.positions import Position
+from alibi.runs import read_settings, settings_text
+from alibi.training import RunConfig
+from alibi.training.optimizer import OptimizerConfig
+from alibi.training.settings import TrainSettings
 
 FOLDER = Path(CONFIGS)
 
@@ -106,3 +113,101 @@ def test_train_defaults_follow_the_contract():
     assert config.train.resume == "auto"
     assert config.tracking.wandb == "offline"
     assert config.train.micro_batch_tokens is None
+
+
+GROUPS = [
+    ("model.", ModelConfig),
+    ("optimizer.", OptimizerConfig),
+    ("train.", TrainSettings),
+    ("eval.", EvaluationSettings),
+    ("", RunConfig),
+    ("", ALiBiConfig),
+]
+NUMBERS = [
+    (prefix, settings, one.name, one.type)
+    for prefix, settings in GROUPS
+    for one in fields(settings)
+    if {int, float, bool} & {one.type, *getattr(one.type, "__args__", ())} or "list" in str(one.type)
+]
+
+
+@pytest.mark.parametrize(("prefix", "settings", "name", "kind"), NUMBERS)
+def test_a_setting_that_is_no_number_is_refused_by_its_name(prefix, settings, name, kind):
+    """All there are, so that one of later date is checked too; above all what passes a comparison as `x <= 0`."""
+    wrong = [math.nan, math.inf, -math.inf, "1"]
+    wrong += [0, 1.0] if kind is bool else [True]
+    wrong += [2**53, 10**400] if "int" in str(kind) else []
+    for value in wrong:
+        with pytest.raises(ValueError, match=rf"^{prefix}{name} \("):
+            settings(**{name: [value] if "list" in str(kind) else value})
+
+
+def test_settings_of_all_groups_were_read():
+    assert {"model.dropout", "optimizer.clip", "train.max_hours", "eval.lengths", "seed", "max_len"} <= {
+        f"{prefix}{name}" for prefix, _, name, _ in NUMBERS
+    }
+
+
+@pytest.mark.parametrize("value", ["nan", "inf", "1e400", "true", "'100'"])
+def test_a_methods_own_setting_that_is_no_number_is_refused_by_its_name(value):
+    for method in ("rotary", "sinusoidal"):
+        with pytest.raises(ValueError, match=r"model.position.theta \(.* must be a"):
+            run(f"model={method}", f"model.position.theta={value}")
+
+
+def test_numbers_in_quotes_are_what_they_say():
+    config, _ = run("seed='5'", "optimizer.lr='1e-3'", "train.eval_lengths=['8']")
+    assert (config.seed, config.optimizer.lr, config.train.eval_lengths) == (5, 1e-3, [8])
+
+
+def test_what_is_composed_can_be_read_again(tmp_path):
+    """The largest seed; and what evaluation and resuming would refuse is refused before anything is trained."""
+    config, _ = run(f"seed={2**53 - 1}", "run_dir='a \\'b: {c}'", "tracking.project=null-like")
+    (tmp_path / "config.yaml").write_text(settings_text(stored := asdict(config)))
+    assert read_settings(tmp_path / "config.yaml") == stored
+    with pytest.raises(ValueError, match=rf"^seed \({2**53}\) must be a whole number below"):
+        run(f"seed={2**53}")
+    with pytest.raises(ValueError, match=r"run_dir \(.*checkpoints/x\) must not lie in a folder named checkpoints"):
+        run("run_dir=somewhere/checkpoints/x")
+    with pytest.raises(ValueError, match=r"have .* bytes, and a run's have at most"):
+        settings_text(stored | {"train": stored["train"] | {"eval_lengths": list(range(30000))}})
+
+
+def test_a_folder_whose_name_no_settings_can_hold(tmp_path, monkeypatch):
+    (tmp_path / "${x}").mkdir()
+    monkeypatch.chdir(tmp_path / "${x}")
+    with pytest.raises(ValueError, match=r"cannot be stored with these settings: data\.path is an interp"):
+        run_from(composed("train", "device=cpu", "data=text", "data.path=text"))
+
+
+@pytest.mark.parametrize(
+    "name", ["run_dir", "data.path", "paths.outputs", "paths.cache", "train.resume", "runs", "eval.figure_dir"]
+)
+def test_a_tilde_is_the_home_folder_in_every_path(name, monkeypatch):
+    monkeypatch.setenv("HOME", "/home/me")
+
+    def read(path):
+        if name in ("runs", "eval.figure_dir"):
+            value = evaluation_from(composed("evaluate", "device=cpu", f"{name}='{path}'"))
+        else:
+            value = run_from(composed("train", "device=cpu", f"{name}='{path}'"))[0]
+        for part in name.split("."):
+            value = getattr(value, part)
+        return value
+
+    assert [read("~/a b"), read("~"), read("/x/~/y")] == ["/home/me/a b", "/home/me", "/x/~/y"]
+    assert read("~root/x") == str(Path("~root/x").expanduser())
+    with pytest.raises(ValueError, match="~nobody-of-this-name/x starts with ~"):
+        read("~nobody-of-this-name/x")
+
+
+def test_a_tilde_in_lists_guests_yaml_and_the_environment(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", "/home/me")
+    monkeypatch.setenv("ALIBI_CACHE", "~/prepared")
+    command = evaluation_from(composed("evaluate", "device=cpu", "runs=['~/a*','hf:~/b',latest]"))
+    assert command.runs == ["/home/me/a*", "hf:/home/me/b", "latest"]
+    assert evaluation_from(composed("evaluate", "device=cpu", "runs='hf:~/b'")).runs == "hf:/home/me/b"
+    (tmp_path / "experiment").mkdir()
+    (tmp_path / "experiment" / "mine.yaml").write_text("# @package _global_\npaths:\n  outputs: ~/runs\n")
+    config, folder = run(f"hydra.searchpath=[file://{tmp_path}]", "experiment=mine")
+    assert (folder.parent, config.paths.cache) == (Path("/home/me/runs"), "/home/me/prepared")

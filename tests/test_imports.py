@@ -17,7 +17,7 @@ ENTRIES = [
 # Which rooms of alibi a room may import; its own files always. `alibi` is the package's __init__.
 MODEL_SIDE = {"positions", "model"}
 BELOW = MODEL_SIDE | {"runs"}
-LEAVES = {"environment", "faults", "foreign", "metrics", "processes", "tracking"}
+LEAVES = {"environment", "faults", "foreign", "metrics", "paths", "processes", "tracking"}
 ALLOWED = {
     "positions": set(),
     "model": {"positions"},
@@ -36,6 +36,7 @@ ALLOWED = {
     "faults": set(),
     "foreign": set(),
     "metrics": set(),
+    "paths": set(),
     "processes": set(),
     "tracking": {"faults", "metrics"},
     "alibi": BELOW,

@@ -121,6 +121,12 @@ def test_what_is_no_study_is_refused(tmp_path, change, told):
         study.read_study(tmp_path / "study.yaml")
 
 
+def test_the_report_may_be_in_the_home_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "study.yaml").write_text(yaml.safe_dump(GOOD | {"report": {"runs": ["~/runs/*"], "out": "~/report"}}))
+    assert study.read_study(tmp_path / "study.yaml").out == tmp_path / "report"
+
+
 @pytest.mark.parametrize("path", sorted((ROOT / "configs" / "study").glob("*.yaml")), ids=lambda path: path.stem)
 def test_the_studies_read_and_begin_with_their_command(path):
     assert study.read_study(path).train

@@ -20,6 +20,7 @@ from alibi.data.text import beyond_one_space
 from alibi.foreign import parse_json
 
 BYTES = 256
+MOST_IDS = 2**24  # the trainer of bpe makes room for all of them before it begins
 WORD_SPECIALS = ("<s>", "<pad>", "</s>", "<unk>")
 END_OF_TEXT = "<|endoftext|>"
 
@@ -45,15 +46,20 @@ class TokenizerConfig:
         if self.name == "bpe" and self.vocab_size is None:
             self.vocab_size = 8192
         least = {"bpe": BYTES + 1, "word": len(WORD_SPECIALS) + 1, "byte": 0}[self.name]
-        if self.vocab_size is not None and self.vocab_size < least:
-            raise ValueError(f"tokenizer.vocab_size ({self.vocab_size}) must be at least {least} for {self.name}.")
+        if self.vocab_size is not None and not least <= self.vocab_size <= MOST_IDS:
+            raise ValueError(
+                f"tokenizer.vocab_size ({self.vocab_size}) must be at least {least} for {self.name}, and at most "
+                f"{MOST_IDS}."
+            )
         if self.pad_to_multiple_of is not None and self.name != "word":
             raise ValueError(
                 f"tokenizer.pad_to_multiple_of ({self.pad_to_multiple_of}) would be ignored by {self.name}: it is for "
                 "word only; remove it."
             )
-        if self.pad_to_multiple_of is not None and self.pad_to_multiple_of < 1:
-            raise ValueError(f"tokenizer.pad_to_multiple_of ({self.pad_to_multiple_of}) must be at least 1.")
+        if self.pad_to_multiple_of is not None and not 1 <= self.pad_to_multiple_of <= MOST_IDS:
+            raise ValueError(
+                f"tokenizer.pad_to_multiple_of ({self.pad_to_multiple_of}) must be at least 1 and at most {MOST_IDS}."
+            )
 
     @property
     def key(self) -> dict:

@@ -1,8 +1,9 @@
 """What `evaluate.py` can be told."""
 
-import math
 from dataclasses import dataclass, field
 from typing import Any
+
+from alibi.model import check_kinds
 
 
 @dataclass
@@ -35,6 +36,7 @@ class EvaluationSettings:
     figure_dir: str | None = None
 
     def __post_init__(self) -> None:
+        check_kinds(self, "eval.")
         if not self.lengths:
             raise ValueError("eval.lengths is empty; give at least one length, eval.lengths=[512].")
         for length in self.lengths:
@@ -45,7 +47,7 @@ class EvaluationSettings:
             raise ValueError("eval.stride is an empty list; give null, a number, or a list of these.")
         for stride in given:
             if stride is not None and (not isinstance(stride, int) or isinstance(stride, bool)):
-                raise ValueError(f"eval.stride ({stride}) must be a whole number, null, or a list of these.")
+                raise ValueError(f"eval.stride ({stride!r}) must be a whole number, null, or a list of these.")
             if stride is not None and not 1 <= stride <= min(self.lengths):
                 raise ValueError(
                     f"eval.stride ({stride}) must be at least 1 and at most every length "
@@ -53,8 +55,8 @@ class EvaluationSettings:
                 )
         if self.split not in ("validation", "test"):
             raise ValueError(f"eval.split ({self.split}) must be validation or test.")
-        if not 0 <= self.within_percent < math.inf:
-            raise ValueError(f"eval.within_percent ({self.within_percent}) must be at least 0, and finite.")
+        if self.within_percent < 0:
+            raise ValueError(f"eval.within_percent ({self.within_percent}) must be at least 0.")
         for name in ("batch_tokens", "max_tokens"):
             value = getattr(self, name)
             if value is not None and value < 1:

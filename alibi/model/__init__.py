@@ -2,7 +2,16 @@
 
 from alibi.model.alibi_transformer import ALiBiConfig, ALiBiTransformer
 from alibi.model.cache import KeyValueCache
-from alibi.model.config import ModelConfig
+from alibi.model.config import LARGEST, ModelConfig, check_kinds
 from alibi.model.language_model import LanguageModel, ParameterCount
 
-__all__ = ["ALiBiConfig", "ALiBiTransformer", "KeyValueCache", "LanguageModel", "ModelConfig", "ParameterCount"]
+__all__ = [
+    "LARGEST",
+    "ALiBiConfig",
+    "ALiBiTransformer",
+    "KeyValueCache",
+    "LanguageModel",
+    "ModelConfig",
+    "ParameterCount",
+    "check_kinds",
+]

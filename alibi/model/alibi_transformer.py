@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from alibi.model.config import ModelConfig
+from alibi.model.config import ModelConfig, check_kinds
 from alibi.model.initialise import draw_seed, initialise
 from alibi.model.transformer import Transformer
 
@@ -31,6 +31,7 @@ class ALiBiConfig:
     expansion_factor: int = 1
 
     def __post_init__(self) -> None:
+        check_kinds(self)
         for name in ("max_len", "expansion_factor"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} ({getattr(self, name)}) must be at least 1.")

@@ -1,10 +1,43 @@
-"""What a model is: one dataclass, the same for every position method."""
+"""What a model is: one dataclass, the same for every position method. And what kind each setting must have."""
 
-from dataclasses import dataclass, field
+import math
+from dataclasses import dataclass, field, fields
 from itertools import pairwise
-from typing import Any
+from numbers import Integral, Real
+from typing import Any, get_args
 
 ACTIVATIONS = ("gelu", "relu")
+# Whole numbers stay below this: readers of JSON hold larger ones as floats, which round them.
+LARGEST = 2**53
+KINDS = {
+    bool: (bool, "true or false"),
+    int: (Integral, f"a whole number below 2**53 ({LARGEST})"),
+    float: (Real, "a finite number"),
+}
+
+
+def check_kinds(settings: object, prefix: str = "") -> None:
+    """Check every bool, int and float of a dataclass of settings, in lists too, against the kind of its field.
+
+    Comparisons do not: nan passes `x <= 0`, and True is 1.
+
+    Args:
+        settings: its fields are annotated `int`, `int | None`, `list[int]`, ...; other fields are passed over.
+        prefix: of the names in messages, "model.".
+
+    Raises:
+        ValueError: a value of another kind, a number that is not finite, or a whole number that readers would round.
+    """
+    for one in fields(settings):
+        kind = next((k for k in KINDS if one.type in (k, k | None, list[k], list[k] | None)), None)
+        value = getattr(settings, one.name)
+        if kind is None or (value is None and type(None) in get_args(one.type)):
+            continue
+        accepted, words = KINDS[kind]
+        for number in value if isinstance(value, list | tuple) else [value]:
+            fits = isinstance(number, accepted) and isinstance(number, bool) == (kind is bool)
+            if not fits or not abs(number) < (LARGEST if kind is int else math.inf):
+                raise ValueError(f"{prefix}{one.name} ({value!r}) must be {words}.")
 
 
 def nearest_divisor(number: int, near: int) -> int:
@@ -50,6 +83,7 @@ class ModelConfig:
     adaptive_dropout: float | None = None
 
     def __post_init__(self) -> None:
+        check_kinds(self, "model.")
         if self.d_ff is None:
             self.d_ff = 4 * self.d_model
         for name in ("num_layers", "d_model", "num_heads", "d_ff"):

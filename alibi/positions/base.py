@@ -15,6 +15,7 @@ Legend: B batch, L queries, M keys, D d_model, H heads, K head_dim, R any shape 
 """
 
 import inspect
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
@@ -127,7 +128,7 @@ def build_position(values: dict, d_model: int, num_heads: int, causal: bool) -> 
     """Make the method that `values` names, `{"name": "rotary", "theta": 10000.0}`.
 
     Raises:
-        ValueError: unknown method, or a setting that the method does not have.
+        ValueError: unknown method, a setting that the method does not have, or a value of another kind or not finite.
     """
     settings = dict(values)
     name = settings.pop("name", None)
@@ -144,7 +145,11 @@ def build_position(values: dict, d_model: int, num_heads: int, causal: bool) -> 
         wanted = (int, float) if isinstance(known[setting], float) else type(known[setting])
         if not isinstance(value, wanted) or isinstance(value, bool) != isinstance(known[setting], bool):
             raise ValueError(
-                f"model.position.{setting} ({value}) must be a {type(known[setting]).__name__}; "
-                f"its default is {known[setting]}."
+                f"model.position.{setting} ({value}) must be a {type(known[setting]).__name__}, not a "
+                f"{type(value).__name__}; its default is {known[setting]}."
+            )
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ValueError(
+                f"model.position.{setting} ({value}) must be a finite number; its default is {known[setting]}."
             )
     return method(d_model, num_heads, causal, **settings)

@@ -11,10 +11,10 @@ from alibi.runs.checkpoint import Checkpoint, typed
 from alibi.runs.files import file_sha256, free_name, write_atomically
 from alibi.runs.folder import RunFolder, checkpoint_of, load_model, resolve_runs, step_name
 from alibi.runs.guest import Guest, OpenModel
-from alibi.runs.identity import differences, group_name, run_name, weight_settings
+from alibi.runs.identity import all_settings, differences, group_name, run_name, weight_settings
 from alibi.runs.layout import CONFIG, DamagedCheckpoint
 from alibi.runs.pointers import expand, point, refuse_pointer
-from alibi.runs.settings import read_settings
+from alibi.runs.settings import read_settings, settings_text
 from alibi.runs.weights import load_weights
 
 __all__ = [
@@ -24,6 +24,7 @@ __all__ = [
     "Guest",
     "OpenModel",
     "RunFolder",
+    "all_settings",
     "checkpoint_of",
     "differences",
     "expand",
@@ -37,6 +38,7 @@ __all__ = [
     "refuse_pointer",
     "resolve_runs",
     "run_name",
+    "settings_text",
     "step_name",
     "typed",
     "weight_settings",

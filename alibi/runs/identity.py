@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+from collections.abc import Callable
 
 # How a run is carried out, watched and stored. Everything else changes the weights.
 NOT_WEIGHTS = {
@@ -36,23 +37,26 @@ LATER = {
 }
 
 
+def all_settings(config: dict) -> dict[str, object]:
+    """Every setting but the run's folder, by its full name: {"model.num_layers": 6, ...}."""
+    return _flat(config, {"": {"run_dir"}})
+
+
 def weight_settings(config: dict) -> dict[str, object]:
-    """Settings that change the weights, by their full name: {"model.num_layers": 6, ...}."""
-
-    def flatten(values: dict, prefix: str) -> dict[str, object]:
-        flat = {}
-        for name, value in values.items():
-            if name in NOT_WEIGHTS.get(prefix, ()):
-                continue
-            full = f"{prefix}.{name}" if prefix else name
-            if value is None and full in LATER:
-                continue
-            flat |= flatten(value, full) if isinstance(value, dict) else {full: value}
-        return flat
-
-    flat = flatten(config, "")
+    """Settings that change the weights, by their full name."""
+    flat = _flat(config, NOT_WEIGHTS)
     if config["data"]["name"] == "text":
         flat["data.path"] = config["data"]["path"]  # here the folder is the text's only name
+    return flat
+
+
+def _flat(values: dict, left_out: dict[str, set[str]], prefix: str = "") -> dict[str, object]:
+    flat = {}
+    for name, value in values.items():
+        full = f"{prefix}.{name}" if prefix else name
+        if name in left_out.get(prefix, ()) or (value is None and full in LATER):
+            continue
+        flat |= _flat(value, left_out, full) if isinstance(value, dict) else {full: value}
     return flat
 
 
@@ -73,9 +77,11 @@ def _name(config: dict, seed: str, hashed: dict) -> str:
     return re.sub(r"[^A-Za-z0-9._-]", "_", name)
 
 
-def differences(stored: dict, current: dict) -> list[str]:
-    """Sentences, one a setting in which two configurations would give other weights."""
-    old, new = weight_settings(stored), weight_settings(current)
+def differences(
+    stored: dict, current: dict, settings_of: Callable[[dict], dict[str, object]] = weight_settings
+) -> list[str]:
+    """Sentences, one a setting in which two configurations differ: by default of those that change the weights."""
+    old, new = settings_of(stored), settings_of(current)
     absent = "not set"
     return [
         f"{name} is {old.get(name, absent)} there and {new.get(name, absent)} now"

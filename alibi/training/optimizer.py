@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import torch
 
-from alibi.model import LanguageModel
+from alibi.model import LanguageModel, check_kinds
 
 # What belongs to one optimizer alone, with what None means there.
 OWN_SETTINGS = {
@@ -29,7 +29,7 @@ class OptimizerConfig:
         momentum: of nag; None means 0.99.
         weight_decay: of matrices only, and of no parameter of a position method; None means 0.1 for adamw. nag has
             none.
-        clip: largest norm of the gradient.
+        clip: largest norm of the gradient; a large number, 1e9, clips nothing.
     """
 
     name: str = "adamw"
@@ -46,6 +46,7 @@ class OptimizerConfig:
     clip: float = 1.0
 
     def __post_init__(self) -> None:
+        check_kinds(self, "optimizer.")
         self._settle_own()
         if not self.lr > 0 or not 0 <= self.min_lr <= self.lr:
             raise ValueError(

@@ -6,11 +6,10 @@ Written by process 0 alone.
 from dataclasses import asdict
 from pathlib import Path
 
-import yaml
 from torch import Tensor
 
 from alibi.model import LanguageModel
-from alibi.runs import CONFIG, RunFolder, group_name, write_atomically
+from alibi.runs import CONFIG, RunFolder, group_name, settings_text, write_atomically
 from alibi.tracking import MetricsFile, Wandb
 from alibi.training.settings import RunConfig
 from alibi.training.state import TrainState
@@ -29,7 +28,7 @@ class Record:
 
     def __init__(self, config: RunConfig, folder: RunFolder, state: TrainState, source: RunFolder, facts: dict) -> None:
         self.config, self.folder, self.state = config, folder, state
-        self.yaml = yaml.safe_dump(asdict(config), sort_keys=False)
+        self.yaml = settings_text(asdict(config))
         folder.path.mkdir(parents=True, exist_ok=True)
         folder.remove_leftovers()
         write_atomically(folder.path / CONFIG, self.yaml)

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from alibi.data import DataConfig, TokenizerConfig
-from alibi.model import ModelConfig
+from alibi.model import ModelConfig, check_kinds
+from alibi.paths import expanded
 from alibi.tracking import TrackingConfig
 from alibi.training.optimizer import OptimizerConfig
 
@@ -49,6 +50,7 @@ class TrainSettings:
     skip_far_keys: bool = True
 
     def __post_init__(self) -> None:
+        check_kinds(self, "train.")
         names = ("seq_len", "batch_tokens", "max_steps", "eval_every", "checkpoint_every", "keep_last", "log_every")
         for name in names:
             if getattr(self, name) < 1:
@@ -86,7 +88,7 @@ class TrainSettings:
 
 def default_cache() -> str:
     """ALIBI_CACHE, else .cache beside the code."""
-    return os.environ.get("ALIBI_CACHE") or str(Path(__file__).parents[2] / ".cache")
+    return expanded(os.environ.get("ALIBI_CACHE", "")) or str(Path(__file__).parents[2] / ".cache")
 
 
 @dataclass
@@ -121,5 +123,6 @@ class RunConfig:
     precision: str = "auto"
 
     def __post_init__(self) -> None:
+        check_kinds(self)
         if self.seed < 0:
             raise ValueError(f"seed ({self.seed}) must be at least 0.")

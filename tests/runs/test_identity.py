@@ -1,7 +1,7 @@
 import re
 from dataclasses import asdict
 
-from alibi.runs import differences, group_name, run_name
+from alibi.runs import all_settings, differences, group_name, run_name
 
 
 def test_the_name_follows_the_contract(small_run):
@@ -34,6 +34,13 @@ def test_differences_name_setting_and_both_values(small_run):
     assert differences(asdict(small_run()), asdict(small_run(micro_batch_tokens=64))) == []
     told = differences(asdict(small_run()), asdict(small_run("rotary", max_steps=9)))
     assert told == ["model.position.name is alibi there and rotary now", "train.max_steps is 6 there and 9 now"]
+
+
+def test_differences_of_all_settings_leave_out_the_folder_alone(small_run):
+    one, other = small_run(eval_lengths=[8]), small_run(eval_lengths=[32])
+    one.run_dir, other.run_dir, other.tracking.group = "a", "b", "mine"
+    told = differences(asdict(one), asdict(other), all_settings)
+    assert told == ["tracking.group is None there and mine now", "train.eval_lengths is [8] there and [32] now"]
 
 
 def test_names_hold_only_safe_characters(small_run):
