@@ -4,12 +4,16 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
 import pytest
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
 
-from alibi.sweeps import Outcome, Sweep, summary_text
+from alibi.config import CONFIGS, register, scratch_folder
+from alibi.sweeps import Outcome, Summary, Sweep, summary_text
 
 ROOT = Path(__file__).parents[1]
 JOBS = [
@@ -22,8 +26,8 @@ JOBS = [
 def sweep(tmp_path, corpus, cache):
     """Start a sweep, with what it prints in the file `log`."""
 
-    def start(*overrides):
-        env = {**os.environ, "ALIBI_CACHE": str(cache), "OMP_NUM_THREADS": "1"}
+    def start(*overrides, **variables):
+        env = {**os.environ, "ALIBI_CACHE": str(cache), "OMP_NUM_THREADS": "1", **variables}
         command = [sys.executable, str(ROOT / "train.py"), "-m", *JOBS, f"data.path={corpus}", *overrides]
         with open(tmp_path / "log", "w") as log:
             return subprocess.Popen(command, cwd=tmp_path, env=env, stdout=log, stderr=log, start_new_session=True)
@@ -78,14 +82,99 @@ def test_joblib_a_killed_job_takes_no_other_along(sweep, tmp_path):
 
 def test_submitit_ctrl_c_stops_the_sweep_after_the_step_with_the_list(sweep, tmp_path):
     pytest.importorskip("hydra_plugins.hydra_submitit_launcher")
-    process = sweep("hydra/launcher=submitit_local", "train.max_steps=100000", "model=alibi")
+    long = tmp_path / ("long" * 20)  # a socket could have no name there
+    long.mkdir()
+    process = sweep("hydra/launcher=submitit_local", "train.max_steps=100000", "model=alibi", TMPDIR=str(long))
     wait_for(lambda: trained(tmp_path, "alibi"))
     process.send_signal(signal.SIGINT)
     assert process.wait(300) == 128 + signal.SIGINT
     assert "1 jobs: 1 stopped" in lines_of(tmp_path)[0]
     assert list(tmp_path.glob("outputs/alibi-*/checkpoints/step-*"))
-    assert {p.name for p in tmp_path.iterdir()} == {"outputs", "corpus", "cache", "log"}
+    assert {p.name for p in tmp_path.iterdir()} == {"outputs", "corpus", "cache", "log", long.name}
     assert list(tmp_path.glob("outputs/.sweeps/*/.submitit/*/*.out")), "a place that all nodes see"
+
+
+def test_one_folder_for_jobs_that_differ_is_refused_in_a_place_of_any_name(sweep, tmp_path):
+    """The settings that differ are named, whether they change the weights or not, and the exit code says it."""
+    home = tmp_path / "home"
+    home.mkdir()
+    with tempfile.TemporaryDirectory(prefix="josé's {a, b}=$x") as odd:
+        overrides = ["run_dir='~/run'", "train.max_steps=1", "train.eval_lengths=[8],[32]", "seed=0,1"]
+        assert sweep(*overrides, TMPDIR=odd, HOME=str(home)).wait(300) == 1
+        assert not list(Path(odd).glob("alibi-hydra-*"))
+    head, *jobs = lines_of(tmp_path)
+    assert "4 jobs: 1 ran, 3 failed" in head
+    assert f"job 0 trains in {home}/run too, with other settings: seed is 0 there and 1 now. Leave run_dir" in jobs[1]
+    assert "train.eval_lengths is [8] there and [32] now. They change no weights" in jobs[2]
+    assert "seed is 0 there and 1 now. Leave run_dir" in jobs[3]
+    assert {p.name for p in tmp_path.iterdir()} == {"home", "outputs", "corpus", "cache", "log"}
+
+
+@pytest.fixture
+def begin(monkeypatch):
+    """The callback of a sweep, begun with overrides, and its settings; what it does to this process is undone."""
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    monkeypatch.setattr("atexit.register", lambda *call, **options: None)
+    scratch_folder.cache_clear()
+    register()
+
+    def start(*overrides):
+        with initialize_config_dir(CONFIGS, version_base="1.3"):
+            config = compose("train", list(overrides), return_hydra_config=True)
+        summary = Summary()
+        summary.on_multirun_start(config)
+        return summary, config
+
+    yield start
+    scratch_folder.cache_clear()
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
+
+
+def test_sweeps_that_share_a_folder_know_nothing_of_each_other(begin, tmp_path, monkeypatch):
+    """One that was stopped, one that goes on beside it, and one that comes later; what is left is the user's own."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "mine" / "stop").mkdir(parents=True)
+    (stopped, config), (beside, _) = begin("hydra.sweep.dir='~/mine'"), begin("hydra.sweep.dir='~/mine'")
+    stopped.sweep.record(Outcome(0, [], "stopped"))
+    stopped.sweep.claim(tmp_path / "run", 0, {})
+    stopped.sweep.stop(signal.SIGINT)
+    assert (beside.sweep.stopped_by(), beside.sweep.outcomes()) == (0, [])
+    assert beside.sweep.claim(tmp_path / "run", 1, {"seed": 1}) == (1, {"seed": 1})
+    with pytest.raises(SystemExit) as end:
+        stopped.on_multirun_end(config)
+    assert end.value.code == 128 + signal.SIGINT
+    beside.sweep.record(Outcome(1, [], "ran"))
+    beside.on_multirun_end(config)
+    assert [p.name for p in (tmp_path / "mine").iterdir()] == ["stop"]
+    assert config.hydra.sweep.dir == str(tmp_path / "mine")
+
+
+def test_a_sweep_of_which_no_job_began_did_not_succeed(begin, tmp_path, capsys):
+    summary, config = begin(f"hydra.sweep.dir={tmp_path}")
+    with pytest.raises(SystemExit) as end:
+        summary.on_multirun_end(config)
+    assert (end.value.code, "0 jobs: none begun" in capsys.readouterr().out) == (1, True)
+    (tmp_path / "file").touch()
+    with pytest.raises(SystemExit, match=r"hydra.sweep.dir: .*file"):
+        begin(f"hydra.sweep.dir={tmp_path}/file")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "josé", "it's", 'a"b', "a\\", "a\\'b", "${x}", "a${b", "\\${oc.env:HOME}", "a b,c={d}[e](f)", "a%b#$", "null",
+        "~x", "\udcff",
+    ],
+)  # fmt: skip
+def test_the_processes_of_a_sweep_are_told_its_folders_whatever_their_names(begin, tmp_path, name, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / name))
+    (tmp_path / name).mkdir()
+    summary, config = begin()
+    with initialize_config_dir(CONFIGS, version_base="1.3"):
+        told = compose("train", OmegaConf.to_container(config.hydra.overrides.hydra), return_hydra_config=True).hydra
+    assert told.sweep.dir == config.hydra.sweep.dir == str(summary.sweep.folder.parent)
+    assert told.callbacks.summary.folder == str(summary.sweep.folder)
 
 
 def test_the_list_shows_what_the_jobs_do_not_share(tmp_path):
@@ -106,8 +195,13 @@ def test_the_list_shows_what_the_jobs_do_not_share(tmp_path):
 
 
 def test_a_run_folder_has_one_job_and_a_sweep_without_its_first_process_stops(tmp_path):
-    sweep = Sweep(tmp_path)
-    assert [sweep.claim(tmp_path / "a", 3), sweep.claim(tmp_path / "a", 4), sweep.claim(tmp_path / "b", 4)] == [3, 3, 4]
+    sweep, settings = Sweep(tmp_path), {"seed": 0}
+    (tmp_path / "link").symlink_to("a")
+    for name, number, first in (("a", 3, 3), ("a", 4, 3), ("b/../a", 5, 3), ("link", 6, 3), ("b", 4, 4)):
+        assert sweep.claim(tmp_path / name, number, settings | {"number": number}) == (
+            first,
+            {"seed": 0, "number": first},
+        )
     sweep.lead()
     assert sweep.stopped_by() == 0
     gone = subprocess.Popen([sys.executable, "-c", ""])

@@ -1,33 +1,48 @@
 """The callback around a sweep. Knows Hydra."""
 
 import atexit
-import json
 import multiprocessing
 import os
+import re
+import shutil
 import signal
+from contextlib import suppress
 from pathlib import Path
 
+from hydra.core.override_parser.types import Quote, QuotedString
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf, read_write
 
+from alibi.paths import expanded
 from alibi.sweeps.outcomes import BEGUN, FAILED, STOPPED, Sweep, summary_text
 
 
 class Summary(Callback):
     """Hydra's callback around a sweep: SIGTERM and Ctrl-C stop its jobs, and the list of them is its last word.
 
-    Exit code 1 if a job failed, 128 + the signal's number if the sweep, or else a job, was stopped.
+    Exit code 1 if a job failed or none began, 128 + the signal's number if the sweep, or else a job, was stopped.
+
+    Args:
+        folder: of this sweep; Hydra gives it to the processes of the launchers, and here it is made.
     """
+
+    def __init__(self, folder: str | None = None) -> None:
+        self.folder = folder
 
     def on_multirun_start(self, config: DictConfig, **kwargs: object) -> None:
         if "RANK" in os.environ:
             return
-        folder = Path(config.hydra.sweep.dir).absolute()
-        folder.mkdir(parents=True, exist_ok=True)
-        # The launchers' processes compose the settings anew: one folder for all, and no resolver that they lack.
+        try:
+            place = Path(expanded(config.hydra.sweep.dir)).absolute()
+            place.mkdir(parents=True, exist_ok=True)
+            self.sweep, self.told = Sweep.begin(place), False
+        except (OSError, ValueError) as error:  # of which Hydra would make a warning
+            raise SystemExit(f"hydra.sweep.dir: {error}") from error
         with read_write(config):
-            config.hydra.overrides.hydra.append(f"hydra.sweep.dir={json.dumps(str(folder))}")
-        self.sweep, self.told = Sweep(folder), False
+            config.hydra.sweep.dir = escaped(place)
+            # The launchers' processes compose the settings anew: one folder for all, and no resolver that they lack.
+            for name, path in (("sweep.dir", place), ("callbacks.summary.folder", self.sweep.folder)):
+                config.hydra.overrides.hydra.append(f"hydra.{name}={quoted(path)}")
         if "Slurm" not in OmegaConf.select(config, "hydra.launcher._target_"):  # whose jobs outlive a login shell
             self.sweep.lead()
         atexit.register(self._tell)
@@ -44,9 +59,9 @@ class Summary(Callback):
             raise KeyboardInterrupt
         self.sweep.stop(number)
         again = "; Ctrl-C again stops at once" if number == signal.SIGINT else ""
-        os.write(
-            2, f"\n{signal.Signals(number).name}: stopping the sweep after the steps in progress{again}\n".encode()
-        )
+        told = f"\n{signal.Signals(number).name}: stopping the sweep after the steps in progress{again}\n"
+        with suppress(OSError):  # the same Ctrl-C may have ended the reader of a pipe
+            os.write(2, told.encode())
 
     def on_multirun_end(self, config: DictConfig, **kwargs: object) -> None:
         if "RANK" in os.environ:
@@ -54,9 +69,11 @@ class Summary(Callback):
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         signal.signal(signal.SIGINT, signal.default_int_handler)
         found = {outcome.what for outcome in self.sweep.outcomes()}
-        self._tell()
         number = self.sweep.stopped_by()
-        if not number and found & {FAILED, BEGUN}:
+        with suppress(OSError):
+            self._tell()
+        shutil.rmtree(self.sweep.folder, ignore_errors=True)
+        if not number and (not found or found & {FAILED, BEGUN}):
             raise SystemExit(1)
         if number or STOPPED in found:
             raise SystemExit(128 + (number or signal.SIGTERM))
@@ -66,3 +83,13 @@ class Summary(Callback):
         if not self.told:
             self.told = True
             print(summary_text(self.sweep.outcomes()), flush=True)
+
+
+def escaped(path: Path) -> str:
+    """The path as OmegaConf's text of just that: `${` in it begins no interpolation."""
+    return re.sub(r"(\\*)\$\{", lambda found: 2 * found[1] + r"\${", str(path))
+
+
+def quoted(path: Path) -> str:
+    """The path as a value in Hydra's grammar of overrides, whatever characters it has."""
+    return QuotedString(escaped(path), Quote.single).with_quotes()

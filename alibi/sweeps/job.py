@@ -4,9 +4,11 @@ import multiprocessing
 import os
 import signal
 import sys
+import tempfile
 import threading
 import traceback
 from contextlib import suppress
+from dataclasses import asdict
 from multiprocessing.connection import wait
 from pathlib import Path
 
@@ -17,10 +19,12 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from alibi.config import plain_errors, run_from
+from alibi.runs import all_settings, differences
 from alibi.sweeps.outcomes import BEGUN, FAILED, SKIPPED, STOPPED, Outcome, Sweep
 from alibi.training import train
 from alibi.training.resume import LOCK
 
+MOST_BYTES = 64  # of TMPDIR, below which a fork server keeps its socket: its whole name may have 107
 LOOK_SECONDS = 0.5  # how often a job looks whether the sweep is to stop
 LEFTOVER_SECONDS = 60.0  # how long a job waits for the same run's last process to end
 
@@ -33,7 +37,7 @@ def is_sweep() -> bool:
 def run_job(composed: DictConfig) -> str:
     """Train the run of a sweep's job in a process of its own; returns what became of it, and raises nothing."""
     hydra = HydraConfig.get()
-    sweep = Sweep(Path(hydra.sweep.dir))
+    sweep = Sweep(Path(hydra.callbacks.summary.folder))
     outcome = Outcome(hydra.job.num, list(hydra.overrides.task))
     if sweep.stopped_by():
         outcome.what, outcome.reason = STOPPED, "before it began"
@@ -42,7 +46,8 @@ def run_job(composed: DictConfig) -> str:
     sweep.record(outcome)
     # Never fork: CUDA and OpenMP do not survive it. Set for good, as joblib's own method, which it set in its
     # workers, is told to a child that does not know it.
-    multiprocessing.set_start_method("forkserver", force=True)
+    method = "spawn" if len(os.fsencode(tempfile.gettempdir())) > MOST_BYTES else "forkserver"
+    multiprocessing.set_start_method(method, force=True)
     multiprocessing.set_forkserver_preload([__name__])
     process = multiprocessing.Process(target=_work, args=(composed, sweep, outcome))
     process.start()
@@ -76,10 +81,12 @@ def _work(composed: DictConfig, sweep: Sweep, outcome: Outcome) -> None:
             outcome.run = str(run)
             sweep.record(outcome)
             limit = " or train.max_hours" if config.train.max_hours else ""
-            first = sweep.claim(run, outcome.number)
+            first, theirs = sweep.claim(run, outcome.number, asdict(config))
             if first == outcome.number:
                 _wait_for_leftovers(run)
                 outcome.what = train(config, run)
+            elif conflict := _conflict(theirs, asdict(config)):
+                _failed(outcome, f"job {first} trains in {run} too, with other settings: {conflict}")
             else:
                 outcome.what, outcome.reason = SKIPPED, f"job {first} has the same settings"
     except SystemExit as end:
@@ -96,6 +103,18 @@ def _work(composed: DictConfig, sweep: Sweep, outcome: Outcome) -> None:
     sweep.record(outcome)
 
 
+def _conflict(theirs: dict, own: dict) -> str:
+    """How two jobs with one run folder differ, and what to do; nothing where they do not."""
+    if changed := differences(theirs, own):
+        return f"{'; '.join(changed)}. Leave run_dir out: each then has a folder of its own."
+    if changed := differences(theirs, own, all_settings):
+        return (
+            f"{'; '.join(changed)}. They change no weights, so it is one run and one folder: give one job all that it "
+            "is to do, or each a run_dir of its own."
+        )
+    return ""
+
+
 def _wait_for_leftovers(run: Path) -> None:
     """A killed sweep's job may be at its last step and checkpoint still; what holds the run longer, train() refuses."""
     if (run / LOCK).exists():
@@ -106,7 +125,8 @@ def _wait_for_leftovers(run: Path) -> None:
 def _failed(outcome: Outcome, reason: str) -> None:
     """Said at once too: it may be days to the end of the sweep."""
     outcome.what, outcome.reason = FAILED, reason
-    print(f"job {outcome.number} ({' '.join(outcome.overrides)}) failed: {reason}", file=sys.stderr, flush=True)
+    with suppress(OSError):
+        print(f"job {outcome.number} ({' '.join(outcome.overrides)}) failed: {reason}", file=sys.stderr, flush=True)
 
 
 def _stop_with(sweep: Sweep) -> None:

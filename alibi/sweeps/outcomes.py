@@ -1,12 +1,15 @@
-"""What became of the jobs of a sweep: files in the sweep's folder, which all its processes share, and the list."""
+"""What became of the jobs of a sweep: files in a folder that all its processes share, and the list."""
 
 import hashlib
 import json
 import os
 import signal
 import socket
+import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
+
+from filelock import FileLock
 
 from alibi.runs import write_atomically
 
@@ -26,30 +29,33 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Sweep:
-    """What the processes of a sweep tell each other, by files in its folder."""
+    """What the processes of a sweep tell each other, by files in its folder, which no other sweep has."""
 
     folder: Path
 
+    @classmethod
+    def begin(cls, place: Path) -> "Sweep":
+        """A new sweep, with its folder in `place`."""
+        return cls(Path(tempfile.mkdtemp(prefix=".sweep-", dir=place)))
+
     def record(self, outcome: Outcome) -> None:
-        (self.folder / "jobs").mkdir(exist_ok=True)
-        write_atomically(self.folder / "jobs" / f"{outcome.number}.json", json.dumps(asdict(outcome)))
+        write_atomically(self.folder / f"job-{outcome.number}.json", json.dumps(asdict(outcome)))
 
     def outcomes(self) -> list[Outcome]:
-        found = [Outcome(**json.loads(p.read_text())) for p in (self.folder / "jobs").glob("*.json")]
+        found = [Outcome(**json.loads(p.read_text())) for p in self.folder.glob("job-*.json")]
         return sorted(found, key=lambda outcome: outcome.number)
 
     def outcome(self, number: int) -> Outcome:
-        return Outcome(**json.loads((self.folder / "jobs" / f"{number}.json").read_text()))
+        return Outcome(**json.loads((self.folder / f"job-{number}.json").read_text()))
 
-    def claim(self, run: Path, number: int) -> int:
-        """Number of the job that has the run folder: this one, or one with equal settings that came first."""
-        claim = self.folder / f"claim-{hashlib.sha256(str(run.absolute()).encode()).hexdigest()}"
-        try:
-            with open(claim, "x") as file:
-                file.write(str(number))
-            return number
-        except FileExistsError:
-            return int(claim.read_text() or -1)
+    def claim(self, run: Path, number: int, settings: dict) -> tuple[int, dict]:
+        """Number and settings of the job that has the run folder: this one, or one that came first."""
+        claim = self.folder / f"claim-{hashlib.sha256(os.fsencode(os.path.realpath(run))).hexdigest()}.json"
+        with FileLock(self.folder / "claims.lock"):
+            if not claim.exists():
+                write_atomically(claim, json.dumps([number, settings]))
+        first, theirs = json.loads(claim.read_text())
+        return first, theirs
 
     def stop(self, number: int) -> None:
         write_atomically(self.folder / "stop", str(number))
