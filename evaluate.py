@@ -6,6 +6,7 @@ from omegaconf import DictConfig
 from alibi.commands import evaluate
 from alibi.config import CONFIGS, evaluation_from, plain_errors, register
 from alibi.processes import one_message
+from alibi.streams import keep_streams
 
 register()
 
@@ -17,4 +18,5 @@ def main(composed: DictConfig) -> None:
 
 
 if __name__ == "__main__":
+    keep_streams()
     main()

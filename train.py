@@ -5,6 +5,7 @@ from omegaconf import DictConfig
 
 from alibi.config import CONFIGS, plain_errors, register, run_from
 from alibi.processes import one_message
+from alibi.streams import keep_streams
 from alibi.sweeps import is_sweep, run_job
 from alibi.training import train
 
@@ -20,4 +21,5 @@ def main(composed: DictConfig) -> str:
 
 
 if __name__ == "__main__":
+    keep_streams()
     main()

@@ -17,7 +17,7 @@ ENTRIES = [
 # Which rooms of alibi a room may import; its own files always. `alibi` is the package's __init__.
 MODEL_SIDE = {"positions", "model"}
 BELOW = MODEL_SIDE | {"runs"}
-LEAVES = {"environment", "faults", "foreign", "metrics", "paths", "processes", "tracking"}
+LEAVES = {"environment", "faults", "foreign", "metrics", "paths", "processes", "streams", "tracking"}
 ALLOWED = {
     "positions": set(),
     "model": {"positions"},
@@ -38,6 +38,7 @@ ALLOWED = {
     "metrics": set(),
     "paths": set(),
     "processes": set(),
+    "streams": set(),
     "tracking": {"faults", "metrics"},
     "alibi": BELOW,
 }

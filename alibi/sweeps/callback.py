@@ -14,11 +14,13 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf, read_write
 
 from alibi.paths import expanded
+from alibi.streams import tell_now
 from alibi.sweeps.outcomes import BEGUN, FAILED, STOPPED, Sweep, summary_text
+from alibi.training.stopping import stop_signals
 
 
 class Summary(Callback):
-    """Hydra's callback around a sweep: SIGTERM and Ctrl-C stop its jobs, and the list of them is its last word.
+    """Hydra's callback around a sweep: a signal stops its jobs, and the list of them is its last word.
 
     Exit code 1 if a job failed or none began, 128 + the signal's number if the sweep, or else a job, was stopped.
 
@@ -46,7 +48,7 @@ class Summary(Callback):
         if "Slurm" not in OmegaConf.select(config, "hydra.launcher._target_"):  # whose jobs outlive a login shell
             self.sweep.lead()
         atexit.register(self._tell)
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in stop_signals():
             signal.signal(number, self._stop)
 
     def _stop(self, number: int, frame: object) -> None:
@@ -59,9 +61,7 @@ class Summary(Callback):
             raise KeyboardInterrupt
         self.sweep.stop(number)
         again = "; Ctrl-C again stops at once" if number == signal.SIGINT else ""
-        told = f"\n{signal.Signals(number).name}: stopping the sweep after the steps in progress{again}\n"
-        with suppress(OSError):  # the same Ctrl-C may have ended the reader of a pipe
-            os.write(2, told.encode())
+        tell_now(f"\n{signal.Signals(number).name}: stopping the sweep after the steps in progress{again}\n")
 
     def on_multirun_end(self, config: DictConfig, **kwargs: object) -> None:
         if "RANK" in os.environ:

@@ -20,9 +20,11 @@ from omegaconf import DictConfig
 
 from alibi.config import plain_errors, run_from
 from alibi.runs import all_settings, differences
+from alibi.streams import keep_streams
 from alibi.sweeps.outcomes import BEGUN, FAILED, SKIPPED, STOPPED, Outcome, Sweep
 from alibi.training import train
 from alibi.training.resume import LOCK
+from alibi.training.stopping import stop_signals
 
 MOST_BYTES = 64  # of TMPDIR, below which a fork server keeps its socket: its whole name may have 107
 LOOK_SECONDS = 0.5  # how often a job looks whether the sweep is to stop
@@ -40,9 +42,7 @@ def run_job(composed: DictConfig) -> str:
     sweep = Sweep(Path(hydra.callbacks.summary.folder))
     outcome = Outcome(hydra.job.num, list(hydra.overrides.task))
     if sweep.stopped_by():
-        outcome.what, outcome.reason = STOPPED, "before it began"
-        sweep.record(outcome)
-        return outcome.what
+        return _stopped_before(sweep, outcome)
     sweep.record(outcome)
     # Never fork: CUDA and OpenMP do not survive it. Set for good, as joblib's own method, which it set in its
     # workers, is told to a child that does not know it.
@@ -50,7 +50,15 @@ def run_job(composed: DictConfig) -> str:
     multiprocessing.set_start_method(method, force=True)
     multiprocessing.set_forkserver_preload([__name__])
     process = multiprocessing.Process(target=_work, args=(composed, sweep, outcome))
-    process.start()
+    try:
+        process.start()
+    except (
+        EOFError,
+        ConnectionError,
+    ):  # Ctrl-C ended the server that forks it, which ignores signals only once it is up
+        if not sweep.stopped_by():
+            raise
+        return _stopped_before(sweep, outcome)
     try:
         process.join()
     except BaseException as error:  # Ctrl-C, which reaches a launcher's worker too; or the queue wants the machine
@@ -68,10 +76,19 @@ def run_job(composed: DictConfig) -> str:
     return outcome.what
 
 
+def _stopped_before(sweep: Sweep, outcome: Outcome) -> str:
+    outcome.what, outcome.reason = STOPPED, "before it began"
+    sweep.record(outcome)
+    return outcome.what
+
+
 def _work(composed: DictConfig, sweep: Sweep, outcome: Outcome) -> None:
     """The job, in its own process."""
+    keep_streams()
     # Until training takes the signals over; SIGUSR2 is how SLURM says that a job's time is nearly over.
-    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    stops = stop_signals()
+    for number in set(stops) - {signal.SIGINT}:
+        signal.signal(number, lambda number, frame: sys.exit(128 + number))
     signal.signal(signal.SIGUSR2, lambda number, frame: signal.raise_signal(signal.SIGTERM))
     threading.Thread(target=_stop_with, args=(sweep,), daemon=True).start()
     limit = ""
@@ -90,7 +107,7 @@ def _work(composed: DictConfig, sweep: Sweep, outcome: Outcome) -> None:
             else:
                 outcome.what, outcome.reason = SKIPPED, f"job {first} has the same settings"
     except SystemExit as end:
-        if end.code in (128 + signal.SIGTERM, 128 + signal.SIGINT):
+        if end.code in [128 + number for number in stops]:
             outcome.what, outcome.reason = STOPPED, f"by {signal.Signals(end.code - 128).name}{limit}"
         else:
             _failed(outcome, f"it ended with exit code {end.code}")

@@ -1,4 +1,4 @@
-"""The end of a run before its last step: SIGTERM, SIGINT, or the time that it was given.
+"""The end of a run before its last step: SIGTERM, SIGINT, SIGHUP of a closed terminal, or the time that it was given.
 
 A request is noted and the run goes on to the end of its step, where it asks for it. A second SIGINT
 ends the process at once.
@@ -11,6 +11,8 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+
+from alibi.streams import tell_now
 
 # torchrun passes a Ctrl-C on that its workers got from the terminal already: so soon, it is the same one.
 SAME_SECONDS = 3.0
@@ -44,11 +46,16 @@ class StopRequest:
             self.signal, self._noted = number, time.monotonic()
             if os.environ.get("RANK", "0") == "0":
                 again = "; Ctrl-C again stops at once" if number == signal.SIGINT else ""
-                # Not print: the signal may have come in the middle of one.
-                os.write(2, f"\n{name_of(number)}: stopping after this step{again}\n".encode())
+                tell_now(f"\n{name_of(number)}: stopping after this step{again}\n")
 
     def _passed_on(self) -> bool:
         return "TORCHELASTIC_RUN_ID" in os.environ and time.monotonic() - self._noted < SAME_SECONDS
+
+
+def stop_signals() -> list[int]:
+    """The signals that ask a run to stop. Under nohup, which ignores SIGHUP, a closed terminal does not."""
+    stays = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    return [signal.SIGTERM, signal.SIGINT, *([] if stays else [signal.SIGHUP])]
 
 
 def name_of(number: int) -> str:
@@ -62,7 +69,7 @@ def stop_requests(until: float = math.inf) -> Iterator[StopRequest]:
     if threading.current_thread() is not threading.main_thread():
         yield request
         return
-    before = {number: signal.signal(number, request.note) for number in (signal.SIGTERM, signal.SIGINT)}
+    before = {number: signal.signal(number, request.note) for number in stop_signals()}
     try:
         yield request
     finally:

@@ -34,7 +34,7 @@ def signalled(monkeypatch, number: int, step: int) -> None:
     monkeypatch.setattr(Updater, "_gradient", gradient)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_signal_ends_the_run_after_its_step_and_the_same_command_goes_on(
     number, small_run, tmp_path, monkeypatch, capfd
 ):
@@ -90,6 +90,16 @@ def test_handlers_are_put_back(small_run, tmp_path):
     before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
     train(small_run(max_steps=1), tmp_path / "run")
     assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
+
+
+def test_under_nohup_a_closed_terminal_is_no_stop():
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with stop_requests() as stop:
+            signal.raise_signal(signal.SIGHUP)
+            assert stop.wanted() == 0
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def test_outside_the_main_thread_no_handler_is_set():

@@ -1,0 +1,82 @@
+"""stdout and stderr that fail in every way a stream can: the work goes on, and its exit code says how it ended."""
+
+import os
+import pty
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from alibi.runs import RunFolder
+from alibi.tracking import read_metrics
+
+ROOT = Path(__file__).parents[1]
+# Without `import alibi`, which takes torch's seconds.
+WORK = f"""
+import os, runpy, sys
+streams = runpy.run_path({str(ROOT / "alibi" / "streams.py")!r})
+streams["keep_streams"]()
+with open("made", "w") as made:
+    for number in range(3000):
+        print("−0.5", "x" * 50)
+        print("a line", file=sys.stderr)
+    streams["tell_now"]("from a signal handler")
+    made.write(f"whole {{made.fileno() > 2}}")
+"""
+
+
+def work(folder: Path, stream, *python: str) -> tuple[int, str]:
+    """Exit code of WORK with both streams there, and what it made."""
+    env = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    command = [sys.executable, *python, "-c", WORK]
+    if stream is None:
+        command = ["sh", "-c", 'exec "$@" >&- 2>&-', "sh", *command]
+    done = subprocess.run(command, cwd=folder, stdout=stream, stderr=stream, env=env, timeout=60)
+    return done.returncode, (folder / "made").read_text()
+
+
+@pytest.mark.parametrize("python", [(), ("-u",)], ids=["buffered", "unbuffered"])
+@pytest.mark.parametrize("kind", ["closed", "full disk", "no reader", "closed terminal"])
+def test_a_stream_that_takes_nothing_does_not_end_the_work(kind, python, tmp_path):
+    stream, other = None, None
+    if kind == "full disk":
+        stream = os.open("/dev/full", os.O_WRONLY)
+    elif kind != "closed":
+        other, stream = os.pipe() if kind == "no reader" else pty.openpty()
+        os.close(other)
+    assert work(tmp_path, stream, *python) == (0, "whole True")
+    if stream is not None:
+        os.close(stream)
+
+
+def test_a_stream_that_does_not_block_loses_nothing(tmp_path):
+    """As after another program made the terminal so; then what is written comes back as 'try again'."""
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    counting = subprocess.Popen(["sh", "-c", "sleep 0.3; grep -c x$"], stdin=reader, stdout=subprocess.PIPE, text=True)
+    os.close(reader)
+    assert work(tmp_path, writer) == (0, "whole True")
+    os.close(writer)
+    assert counting.communicate()[0] == "3000\n"
+
+
+def test_ctrl_c_that_ends_the_reader_too_leaves_a_checkpoint(small_run, tmp_path):
+    """train.py 2>&1 | tee log."""
+    config = small_run()
+    command = [
+        *("train.py", "size=tiny", "model.num_layers=1", "model.d_model=16", "model.num_heads=2", "tokenizer=byte"),
+        *("data=wikitext2", f"data.path={config.data.path}", f"paths.cache={config.paths.cache}"),
+        *(f"paths.outputs={config.paths.outputs}", f"run_dir={tmp_path / 'run'}", "tracking.wandb=disabled"),
+        *("device=cpu", "precision=fp32", "train.seq_len=16", "train.batch_tokens=64", "train.max_steps=1000000"),
+    ]
+    run = subprocess.Popen([sys.executable, *command], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    while not read_metrics(tmp_path / "run" / "metrics.jsonl"):
+        assert run.poll() is None
+        time.sleep(0.1)
+    run.stdout.close()
+    run.send_signal(signal.SIGINT)
+    assert run.wait(60) == 128 + signal.SIGINT
+    assert RunFolder(tmp_path / "run").saved_steps()
