@@ -80,18 +80,21 @@ class LanguageModel(nn.Module):
         """Logits (B, L - first_query, V) of ids (B, L); keywords as for `hidden`."""
         return self.output.logits(self.hidden(input_ids, **kwargs))
 
-    def nll(self, input_ids: Tensor, target_ids: Tensor, first_scored: int = 0) -> Tensor:
+    def nll(
+        self, input_ids: Tensor, target_ids: Tensor, first_scored: int = 0, positions: Tensor | None = None
+    ) -> Tensor:
         """Nats of the targets of inputs `first_scored` and after.
 
         Args:
             input_ids: (B, L).
             target_ids: (B, S) with S = L - first_scored: the token that follows each scored input.
             first_scored: queries before it are context only and cost nothing in the last block.
+            positions: as for `hidden`.
 
         Returns:
             (B, S) nats, float32 or wider.
         """
-        return self.output.nll(self.hidden(input_ids, first_query=first_scored), target_ids)
+        return self.output.nll(self.hidden(input_ids, positions, first_query=first_scored), target_ids)
 
     def total_nats(self, input_ids: Tensor, target_ids: Tensor) -> Tensor:
         """The sum of `nll` over all targets (B, L), a scalar for training: no logits are kept for its gradient."""

@@ -20,6 +20,7 @@ from alibi.data import DataConfig, Tokenizer, TokenizerConfig, tokenizer_from_js
 from alibi.foreign import check_file, parse_json, read_text
 from alibi.model import LanguageModel, ModelConfig
 from alibi.runs.files import file_sha256, refuse_links_out
+from alibi.runs.fingerprint import check_fingerprint, difference, fixed_nats, source_sha256
 from alibi.runs.layout import (
     CHOOSE,
     CONFIG,
@@ -30,12 +31,13 @@ from alibi.runs.layout import (
     MOST_BYTES,
     STATE,
     TOKENIZER,
+    ChangedModel,
     DamagedCheckpoint,
     manifest_sha256,
 )
 from alibi.runs.settings import LARGEST, read_settings
 from alibi.runs.state_file import read_state
-from alibi.runs.weights import check_fit, check_sizes, expected_shapes, load_weights, read_shapes
+from alibi.runs.weights import check_fit, check_sizes, expected_shapes, load_weights, misfit, read_shapes
 
 # Of a run folder: what is written to, after a checkpoint in it was read.
 WRITTEN = (
@@ -84,6 +86,7 @@ class Checkpoint:
                 if type(manifest[name]) is not int or not 0 <= manifest[name] < LARGEST:
                     raise ValueError(f"{name} is {str(manifest[name])[:40]}, and must be a whole number")
             manifest["texts"] = {split: str(manifest["texts"][split]) for split in ("train", "validation")}
+            manifest["fingerprint"] = check_fingerprint(manifest.get("fingerprint"))
             return manifest
         except DamagedCheckpoint:
             raise
@@ -156,16 +159,41 @@ class Checkpoint:
 
         Raises:
             DamagedCheckpoint: the weights do not fit the configuration; nothing was made of its size then.
+            ChangedModel: the code was edited, and these weights were not trained for what it computes now.
         """
         config, vocab_size = self.model_config, self.load_tokenizer().vocab_size
         try:
             wanted = expected_shapes(config, vocab_size)
         except ValueError as error:
             raise self._foreign(CONFIG, error) from error
-        check_fit(self.path, read_shapes(self.path), wanted)
+        stored, shapes = self.manifest["fingerprint"], read_shapes(self.path)
+        if stored and (how := misfit(shapes, wanted)):
+            raise self._changed(how)
+        check_fit(self.path, shapes, wanted)
         model = LanguageModel(config, vocab_size, seed=0)
         load_weights(model, self.path)
-        return model.to(device).eval()
+        model = model.to(device).eval()
+        if stored and (how := difference(stored, fixed_nats(model, self.config["train"]["seq_len"]))):
+            edited = "was edited" if self.source_changed(model) else "is as it was, so other code or a library changed"
+            raise self._changed(f"{how}. The source of the position method {edited}")
+        return model
+
+    def source_changed(self, model: LanguageModel) -> bool:
+        """Whether the position method was edited since, as far as that is known."""
+        then, now = (self.manifest["fingerprint"] or {}).get("source_sha256"), source_sha256(model)
+        return None not in (then, now) and then != now
+
+    @property
+    def beside(self) -> str:
+        """The setting that trains the same command anew, beside this run."""
+        return f"run_dir={self.run}-2"
+
+    def _changed(self, how: str) -> ChangedModel:
+        return ChangedModel(
+            f"{self.path} was trained by code that computes something else than it does now: {how}. To train what it "
+            f"is now, give the command that trained this run with {self.beside}; to use these weights, put the code "
+            "back as it was."
+        )
 
     def load_state(self) -> dict:
         """What the run needs to go on.

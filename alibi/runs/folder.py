@@ -60,6 +60,7 @@ class RunFolder:
         tokenizer: Tokenizer,
         texts: dict[str, str],
         weights: dict[str, torch.Tensor] | None = None,
+        fingerprint: dict | None = None,
     ) -> None:
         """Write checkpoints/step-<step> and point `last` to it; see write_checkpoint.
 
@@ -67,7 +68,8 @@ class RunFolder:
             ValueError: the folder holds a link that leads out of it.
         """
         refuse_links_out(self.path, WRITTEN)
-        write_checkpoint(self.checkpoints / step_name(step), step, model, state, config, tokenizer, texts, weights)
+        target = self.checkpoints / step_name(step)
+        write_checkpoint(target, step, model, state, config, tokenizer, texts, weights, fingerprint)
         point(self.checkpoints / LAST, step_name(step))
 
     def point_best(self, step: int) -> None:
@@ -191,6 +193,7 @@ def load_model(path: str | Path, device: str | torch.device = "cpu") -> Language
     Raises:
         FileNotFoundError: no such folder, or no checkpoint in it.
         DamagedCheckpoint: the checkpoint is cut short or altered.
+        ChangedModel: the code was edited since.
     """
     path = Path(path)
     if not path.exists():

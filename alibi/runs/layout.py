@@ -1,4 +1,4 @@
-"""What a checkpoint folder holds, and the error of one that does not."""
+"""What a checkpoint folder holds, and the errors of one that cannot be used."""
 
 import hashlib
 import json
@@ -19,6 +19,10 @@ CHOOSE = "choose another checkpoint, by runs= or train.resume="
 
 class DamagedCheckpoint(ValueError):
     """A checkpoint that is missing, cut short, altered, or not of this project's making."""
+
+
+class ChangedModel(ValueError):
+    """The code was edited: with a checkpoint's weights it computes what they were not trained for."""
 
 
 def manifest_sha256(manifest: dict) -> str:

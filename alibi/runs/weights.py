@@ -97,18 +97,22 @@ def shapes_of(model: LanguageModel) -> Shapes:
     return {name: tuple(p.shape) for name, p in model.named_parameters()}
 
 
-def check_fit(checkpoint: Path, have: Shapes, want: Shapes) -> None:
-    """
-    Raises:
-        DamagedCheckpoint: naming the first tensor that is not there, does not fit, or has no use.
-    """
+def misfit(have: Shapes, want: Shapes) -> str | None:
+    """The first tensor that is not there, does not fit, or has no use, in words; None where all fit."""
     for name in sorted(have.keys() | want.keys()):
         stored, wanted = (shapes.get(name, "nothing") for shapes in (have, want))
         if stored != wanted:
-            raise DamagedCheckpoint(
-                f"{checkpoint / MODEL} does not fit its config.yaml and tokenizer: {name[:60]} is {stored} in the file "
-                f"and {wanted} in the model; {CHOOSE}."
-            )
+            return f"{name[:60]} is {stored} in the file and {wanted} in the model"
+    return None
+
+
+def check_fit(checkpoint: Path, have: Shapes, want: Shapes) -> None:
+    """
+    Raises:
+        DamagedCheckpoint: naming the first tensor that does not fit.
+    """
+    if how := misfit(have, want):
+        raise DamagedCheckpoint(f"{checkpoint / MODEL} does not fit its config.yaml and tokenizer: {how}; {CHOOSE}.")
 
 
 def load_weights(model: LanguageModel, checkpoint: Path) -> None:

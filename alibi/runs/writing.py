@@ -29,6 +29,7 @@ def write_checkpoint(
     tokenizer: Tokenizer,
     texts: dict[str, str],
     weights: dict[str, torch.Tensor] | None = None,
+    fingerprint: dict | None = None,
 ) -> None:
     """Write a checkpoint folder, whole or not at all; one that is there keeps its place until then.
 
@@ -37,6 +38,7 @@ def write_checkpoint(
         config: the run's resolved config.yaml.
         texts: sha256 of the text of each split that the run read.
         weights: the model's parameters where it holds only a part of them.
+        fingerprint: of what the model computes; None where the code did not train it.
 
     Raises:
         OSError: the disk is full, or may not be written; it names the file.
@@ -57,6 +59,7 @@ def write_checkpoint(
         manifest = {"format": FORMAT, "step": step, "sha256": sums, "texts": texts}
         manifest["parameters"] = model.count_parameters().total
         manifest["made_with"] = environment(model.device)
+        manifest |= {"fingerprint": fingerprint} if fingerprint else {}
         manifest["manifest_sha256"] = manifest_sha256(manifest)
         for name in sums:
             sync(beside / name)

@@ -17,13 +17,13 @@ from alibi.environment import has_fast_bf16, peak_memory_mib, pick_device, reset
 from alibi.evaluation import in_order, perplexity
 from alibi.model import LanguageModel
 from alibi.processes import Processes, processes
-from alibi.runs import Checkpoint, RunFolder, load_weights, step_name, weight_settings
+from alibi.runs import Checkpoint, RunFolder, fingerprint, load_weights, source_sha256, step_name, weight_settings
 from alibi.tracking import progress_bar
 from alibi.training.fitting import fitting_updater
 from alibi.training.optimizer import build_optimizer, check_warmup
 from alibi.training.parallel import check_same_everywhere, full_state, full_weights, place, spread_state
 from alibi.training.record import Record
-from alibi.training.resume import check_same_text, find_checkpoint, only_process
+from alibi.training.resume import check_same_model, check_same_text, find_checkpoint, only_process
 from alibi.training.saved_state import check_saved
 from alibi.training.settings import RunConfig
 from alibi.training.state import TrainState
@@ -43,7 +43,8 @@ def train(config: RunConfig, run_dir: Path) -> str:
         config: with `precision` resolved.
 
     Raises:
-        ValueError: settings that cannot be, another run in the folder, or a loss that is not finite.
+        ValueError: settings that cannot be, another run in the folder, code that was edited since its checkpoint, or
+            a loss that is not finite.
         FileNotFoundError, ConnectionError: no text.
         SystemExit: stopped by a signal or by train.max_hours, with 128 + the signal's number.
     """
@@ -63,6 +64,7 @@ def train(config: RunConfig, run_dir: Path) -> str:
                 checkpoint = find_checkpoint(config, folder, say)
             if checkpoint:
                 check_same_text(checkpoint, texts.sha256, texts.tokenizer.sha256)
+                check_same_model(checkpoint, say)
         check_same_everywhere([weight_settings(asdict(config)), texts.sha256, texts.tokenizer.sha256], procs)
         checkpoint = procs.from_main(checkpoint)  # all go on from the same one, whatever their disks show them
         if checkpoint and checkpoint.step >= config.train.max_steps:
@@ -96,6 +98,7 @@ class Run:
         self.config, self.folder, self.procs, self.texts = config, folder, procs, texts
         self.model = LanguageModel(config.model, texts.tokenizer.vocab_size, seed=config.seed)
         self.model.transformer.skip_far_keys = config.train.skip_far_keys
+        self.method_source = source_sha256(self.model)  # now: an edit made while this trains is not what it runs
         self.state, self.source, self.saved_step, self.stopped_by = TrainState(), folder, 0, ""
         if checkpoint:
             load_weights(self.model, checkpoint.path)
@@ -228,13 +231,13 @@ class Run:
 
     def _save(self, updater: Updater) -> None:
         """A checkpoint, by the main process; all take part, for each may hold a part of it."""
-        if not updater.is_sound():
+        if (nats := updater.sound_nats()) is None:
             raise self._not_finite(f"step {self.state.step}: the loss after this update is not finite")
         weights = full_weights(self.model, self.procs)
         saved = self.state.to_dict(full_state(self.optimizer, self.procs))
         with self.procs.together():
             if self.procs.is_main:
-                self.record.save(self.model, weights, saved, self.texts)
+                self.record.save(self.model, weights, saved, self.texts, fingerprint(nats, self.method_source))
         self.saved_step = self.state.step
 
 

@@ -46,16 +46,19 @@ class Record:
         self.metrics.log(line)
         self.wandb.log_step(line)
 
-    def save(self, model: LanguageModel, weights: dict[str, Tensor], saved: dict, texts: RunTexts) -> None:
+    def save(
+        self, model: LanguageModel, weights: dict[str, Tensor], saved: dict, texts: RunTexts, fingerprint: dict
+    ) -> None:
         """A checkpoint of the state as it is, the pointers to it, and no more of the older ones than asked for.
 
         Args:
             weights: every parameter, whole.
             saved: all that a restart needs.
+            fingerprint: of what the model computes.
         """
         self.metrics.sync()  # no checkpoint without the lines before it, even if the machine dies now
         step, sha256 = self.state.step, texts.sha256
-        self.folder.save_checkpoint(step, model, saved, self.yaml, texts.tokenizer, sha256, weights)
+        self.folder.save_checkpoint(step, model, saved, self.yaml, texts.tokenizer, sha256, weights, fingerprint)
         if self.state.best_step == self.state.step:
             self.folder.point_best(self.state.step)
         self.folder.keep(self.config.train.keep_last)

@@ -127,3 +127,15 @@ def check_same_text(checkpoint: Checkpoint, texts: dict[str, str], tokenizer_sha
             f"the tokenizer has sha256 {tokenizer_sha256[:12]}... and {checkpoint.path} was trained with "
             f"{known[:12]}...; restore its settings and text, or choose another run_dir."
         )
+
+
+def check_same_model(checkpoint: Checkpoint, say: Callable[[str], None]) -> None:
+    """
+    Raises:
+        ChangedModel: the code was edited since the checkpoint was written, and computes something else.
+    """
+    if checkpoint.source_changed(checkpoint.load_model()):
+        say(
+            f"note       the position method was edited since {checkpoint.path} was written, and computes the same. "
+            f"If you changed its initial values, train it beside this run, with {checkpoint.beside}"
+        )

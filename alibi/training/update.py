@@ -13,6 +13,7 @@ from alibi.environment import autocast
 from alibi.model import LanguageModel
 from alibi.model.initialise import named_generator
 from alibi.processes import Processes
+from alibi.runs import fixed_nats
 from alibi.training.optimizer import learning_rate, set_learning_rate
 from alibi.training.parallel import average_gradients, clip_gradients, is_sharded, own_part, replicate
 from alibi.training.read_ahead import ReadAhead
@@ -124,14 +125,11 @@ class Updater:
         (nats * (self.procs.number / self.config.train.batch_tokens)).backward()
         return nats
 
-    @torch.no_grad()
-    def is_sound(self) -> bool:
-        """Whether the weights give a finite loss, on one sequence: weights can be ruined and yet be finite."""
-        self.model.eval()
-        inputs, targets = (ids.to(self.device) for ids in self.sequences.read(np.zeros(1, int)))
+    def sound_nats(self) -> list[float] | None:
+        """`fixed_nats` of the model; None if they or the weights are not finite: finite weights can be ruined too."""
+        nats = fixed_nats(self.model.eval(), self.config.train.seq_len)  # by all processes, whatever this one finds
         finite = all(own_part(parameter).isfinite().all() for parameter in self.model.parameters())
-        nats = self.model.nll(inputs, targets)  # whatever this process found: a sharded model needs all of them
-        return bool(self.procs.least(int(finite and bool(nats.isfinite().all()))))
+        return nats if self.procs.least(int(finite and all(map(math.isfinite, nats)))) else None
 
     def measure_seconds(self) -> float:
         """Seconds of one micro-batch, the second of two; before `replicate`. Changes neither weights nor the order."""
