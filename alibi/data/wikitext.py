@@ -9,16 +9,32 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from alibi.data.shards import check_rows, find_shards, read_rows
 from alibi.data.text import Line, Text, mark_articles, read_lines
+from alibi.data.token_file import TokenFile
 
 HUB = "Salesforce/wikitext"
 HUB_CONFIG = {"wikitext103": "wikitext-103", "wikitext2": "wikitext-2"}
 FILE_SPLIT = {"train": "train", "validation": "valid", "test": "test"}
 BLANK_LINE = " \n"
+# As published: lines of the classic files, rows of the hub; the same in both forms.
+HELD_OUT_LINES = {"validation": 3_760, "test": 4_358}
+LINES = {
+    "wikitext103": {"train": 1_801_350, **HELD_OUT_LINES},
+    "wikitext2": {"train": 36_718, **HELD_OUT_LINES},
+}
+
+
+class WikiText(Text):
+    def share(self, tokens: TokenFile) -> str | None:
+        published = LINES[self.name][self.split]
+        if tokens.num_lines == published:
+            return None
+        return f"{self.split}: {tokens.num_lines:,} lines; {self.name} as published has {published:,}"
 
 
 @dataclass(frozen=True)
-class ClassicFile(Text):
+class ClassicFile(WikiText):
     path: Path
 
     def lines(self) -> Iterator[Line]:
@@ -26,7 +42,7 @@ class ClassicFile(Text):
 
 
 @dataclass(frozen=True)
-class HubRows(Text):
+class HubRows(WikiText):
     rows: object = field(repr=False, compare=False)  # datasets.Dataset
 
     def lines(self) -> Iterator[Line]:
@@ -34,31 +50,27 @@ class HubRows(Text):
 
 
 @dataclass(frozen=True)
-class ParquetFiles(Text):
+class ParquetFiles(WikiText):
     """The hub's files in a folder, read as they are: no copy, so nothing can be stale."""
 
     paths: tuple[Path, ...]
 
     def lines(self) -> Iterator[Line]:
-        return mark_articles(row or BLANK_LINE for path in self.paths for row in _parquet_rows(path))
-
-
-def _parquet_rows(path: Path) -> Iterator[str]:
-    from pyarrow import ArrowException
-    from pyarrow.parquet import ParquetFile
-
-    try:
-        with ParquetFile(path) as file:
-            if "text" not in file.schema_arrow.names:
-                raise ValueError(f"{path} has no column text; its columns are {', '.join(file.schema_arrow.names)}.")
-            for batch in file.iter_batches(columns=["text"]):
-                yield from batch.column(0).to_pylist()
-    except ArrowException as error:
-        raise ValueError(f"{path} is no sound parquet file ({str(error).splitlines()[0]}); fetch it again.") from error
+        return mark_articles(row or BLANK_LINE for path in self.paths for row in read_rows(path))
 
 
 def open_wikitext(config, split: str, words: bool, cache: Path) -> Text:
-    """One split, in the form that all splits of a run share: `.tokens` for words, else `.raw` where complete."""
+    """One split, in the form that all splits of a run share: `.tokens` for words, else `.raw` where complete.
+
+    Raises:
+        ValueError: `all`, or files that do not make up a split.
+        FileNotFoundError: files are missing.
+    """
+    if split not in FILE_SPLIT:
+        raise ValueError(
+            f"{config.name} is scored in its published splits, validation and test, and not by split={split}; "
+            "use one of these. All documents are for data=text and data=stdlib."
+        )
     if config.path is None:
         return _from_hub(config.name, split, "tokens" if words else "raw", cache)
     root = Path(config.path)
@@ -87,10 +99,11 @@ def _from_parquet(name: str, split: str, words: bool, root: Path) -> ParquetFile
         # A folder that says nothing of its form is taken for raw, the form of the hub's that has no <unk>.
         itself = root.name == config or (form == "raw" and not root.name.startswith("wikitext-"))
         folders = (root / config, root) if itself else (root / config,)
-        return next((found for f in folders if (found := tuple(sorted(f.glob(f"{split}-*.parquet"))))), ())
+        return next((found for f in folders if (found := find_shards(f, split))), ())
 
     form = "raw" if not words and all(files_of("raw", s) for s in FILE_SPLIT) else "tokens"
     if files := files_of(form, split):
+        check_rows(files, _hub_config(name, form))
         return ParquetFiles(name, split, form, sum(f.stat().st_size for f in files), False, files)
     forms = ("tokens",) if words else ("raw", "tokens")
     wanted = " or ".join(f"{_hub_config(name, form)}/{split}-*.parquet" for form in forms)
