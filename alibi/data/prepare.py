@@ -25,6 +25,7 @@ from alibi.foreign import read_text
 # Lines handed to the tokenizer at once: enough to keep its threads busy, few enough to stay small.
 LINES_PER_BATCH = 16384
 MOST_TOKENIZER_BYTES = 2**26
+TOKENIZER_FORMAT = 1  # of an entry in the cache
 
 
 def prepare_tokenizer(config: TokenizerConfig, text: Text, cache: Path, quiet: bool = False) -> Tokenizer:
@@ -33,7 +34,7 @@ def prepare_tokenizer(config: TokenizerConfig, text: Text, cache: Path, quiet: b
     Raises:
         ValueError: the text is empty or not UTF-8.
     """
-    key = _key(format=FORMAT, text=text.sha256, **config.key)
+    key = _key(format=TOKENIZER_FORMAT, text=text.sha256, **config.key)
     folder = cache / "tokenizers" / f"{text.name}-{config.name}-{key}"
 
     def read() -> Tokenizer | None:
@@ -77,8 +78,8 @@ def prepare_tokens(text: Text, tokenizer: Tokenizer, cache: Path, quiet: bool = 
             for batch in in_batches(_with_progress(text, f"encoding {text.split}", quiet), LINES_PER_BATCH):
                 lines, starts = [line for line, _ in batch], [begins for _, begins in batch]
                 writer.add(lines, starts, tokenizer.encode(lines))
-            if not writer.counts["tokens"]:
-                raise ValueError(f"the {text.split} split of {text.name} is empty; give a text with at least one line.")
+            if not writer.counts["words"]:
+                raise ValueError(f"the {text.split} split of {text.name} is empty; give a text with at least one word.")
             writer.close(about_text, about_tokenizer)
 
     return _cached(folder, read, make)

@@ -17,7 +17,7 @@ import numpy as np
 from alibi.faults import naming
 from alibi.foreign import check_file, parse_json, read_text
 
-FORMAT = 1
+FORMAT = 2  # 1 counted a word for the line end that a document's last line may lack
 LINE_FIELDS = ("tokens", "words", "bytes")
 FILES = ("tokens", "lines", "documents")
 COUNTS = ("tokens", "words", "bytes", "lines", "documents")
@@ -93,6 +93,8 @@ class TokenFile:
         ends = np.cumsum(sizes, axis=0, dtype=np.int64)
         # A line without bytes is the end of a document: before it is no place to cut.
         places = np.flatnonzero(np.append(sizes[1:, 2], 1)) + 1
+        # Nor is there one before the first word: spaces without a line end have none.
+        places = places[ends[places - 1, 1] > 0]
         fitting = places[ends[places - 1, 0] <= max_tokens]
         if not len(fitting):
             least = ends[places[0] - 1, 0]
@@ -138,7 +140,11 @@ class TokenFileWriter:
                 if begins and self.counts["lines"] + index > 0:
                     ids[index] = [self.end_of_text, *ids[index]]
         sizes = np.array(
-            [(len(i), len(line.split()) + 1, len(line.encode())) for line, i in zip(lines, ids, strict=True)], np.uint32
+            [
+                (len(i), len(line.split()) + line.endswith("\n"), len(line.encode()))
+                for line, i in zip(lines, ids, strict=True)
+            ],
+            np.uint32,
         )
         tokens = np.fromiter((token for line in ids for token in line), self.dtype, int(sizes[:, 0].sum()))
         first_lines = self.counts["lines"] + np.flatnonzero(starts)

@@ -92,7 +92,7 @@ class Tokenizer(ABC):
 
     @abstractmethod
     def encode(self, lines: list[str]) -> list[list[int]]:
-        """Ids of each line, its line end included."""
+        """Ids of each line, its line end included where it has one."""
 
     @property
     def first_input(self) -> int:
@@ -197,11 +197,8 @@ class WordTokenizer(Tokenizer):
 
     def encode(self, lines: list[str]) -> list[list[int]]:
         get, unknown, end = self.ids.get, self.unknown, self.end_of_text
-        return [[*(get(word, unknown) for word in line.split()), end] for line in lines]
-
-    def encode_prompt(self, text: str) -> list[int]:
-        ids = super().encode_prompt(text)
-        return ids if text.endswith("\n") else ids[:-1]  # `encode` closes every line
+        # A document's last line may have no line end, and a prompt's has none.
+        return [[*(get(word, unknown) for word in line.split()), *[end] * line.endswith("\n")] for line in lines]
 
     def decode(self, ids: list[int]) -> str:
         return " ".join("\n" if i == self.end_of_text else self.words[i] for i in ids)

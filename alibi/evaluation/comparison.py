@@ -19,6 +19,7 @@ from alibi.evaluation.statistics import ABOUT_INTERVALS, interval, over_seeds, r
 SCHEMA = 2
 # What two results must share, in the words of a refusal.
 SHARED = ("split", "text or part of it (sha256)", "protocol", "precision", "scorer")
+ABOUT_TEXT = ("name", "split", "sha256", "words", "bytes", "form", "documents", "documents_in_text")
 LARGEST_EXPONENT = 700  # exp of more is no float
 COUNTS = {"perplexity": "tokens", "word_perplexity": "words", "bits_per_byte": "bytes"}
 
@@ -86,15 +87,16 @@ class ComparableSet:
             for key, result in self.results.items()
         }
         self.tokenizers = dict(zip(self.results, tokenizers_of(self.results.values()), strict=True))
-        one_tokenizer = len(set(self.tokenizers.values())) == 1
-        self.metrics = [name for name in COUNTS if name != "perplexity" or one_tokenizer]
+        counts = {unit: {result["data"][unit] for result in self.results.values()} for unit in ("words", "bytes")}
+        alike = counts | {"tokens": set(self.tokenizers.values())}
+        self.metrics = [name for name, unit in COUNTS.items() if len(alike[unit]) == 1]
         self.rounding = rounding_of(next(iter(members.values()))["precision"])
         self.draws = self._draws()
 
     def to_dict(self) -> dict:
         first = next(iter(self.results.values()))
         return {
-            "data": {name: first["data"].get(name) for name in ("name", "split", "sha256", "words", "bytes", "form")},
+            "data": {name: first["data"].get(name) for name in ABOUT_TEXT},
             "protocol": first["protocol"]["name"],
             "precision": first["precision"],
             "scorer": first.get("scorer", "full"),
@@ -129,6 +131,11 @@ class ComparableSet:
             return (
                 f"text not covered by the tokenizer of {', '.join(uncovered)}: numbers per word and per byte are not "
                 "compared with others"
+            )
+        if "word_perplexity" not in self.metrics:
+            return (
+                "an older version counted a word for the line end that a document may lack, so perplexities per word "
+                "are not compared; leave the older result out"
             )
         if "perplexity" not in self.metrics:
             return "the runs have different tokenizers, so perplexities per token are not compared; see words and bytes"

@@ -97,7 +97,8 @@ class OpenResult:
     def _there(self) -> tuple[dict[int, dict], set[int]]:
         """Rows of the same weights and text, by length, and lengths of unfinished ones; anything else makes way.
 
-        Sums by other groups than the head's are left out, for nothing could be paired with them.
+        Sums by other groups than the head's are left out, for nothing could be paired with them, and so is what
+        was taken per word where an older version counted other words.
         """
         there = read_result(self.path)
         if there is None:
@@ -110,10 +111,12 @@ class OpenResult:
         if not same_part(there, self.head):  # an earlier version gave a part of the text the name of the whole
             own = result_path(self.folder, self.step_name, there, plain=False)
             return self._set_aside("another part of the text", own)
-        same_groups = there.get("groups") == self.head["groups"]
+        stale = set() if there.get("groups") == self.head["groups"] else {"group_nats"}
+        if there["data"].get("words") != self.head["data"]["words"]:
+            stale |= {"word_perplexity", "interval"}
         made_with = there.get("made_with") or {}
         rows = [
-            {"made_with": made_with} | {n: value for n, value in row.items() if same_groups or n != "group_nats"}
+            {"made_with": made_with} | {name: value for name, value in row.items() if name not in stale}
             for row in there["rows"]
         ]
         return {row["length"]: row for row in rows}, set(there.get("unfinished", []))

@@ -143,10 +143,10 @@ def result_path(folder: Path, step_name: str, head: dict, plain: bool) -> Path:
 
 
 def same_targets(path: Path) -> dict[Path, dict]:
-    """The results beside `path`, itself included, of the same weights, targets, precision and scorer."""
+    """The results beside `path`, itself included, of the same weights, targets and groups, precision and scorer."""
 
     def asked(result: dict) -> tuple:
-        return result["precision"], result.get("scorer", "full")
+        return result["precision"], result.get("scorer", "full"), result.get("groups")
 
     mine, found = read_result(path), {}
     for other in sorted(path.parent.glob("*.json")):

@@ -191,6 +191,63 @@ def test_documents_are_apart_by_end_of_text(tmp_path: Path, cache: Path) -> None
     assert tokens.num_bytes == sum(map(len, documents)) == len(tokens) - 18
 
 
+CONTENTS = {
+    "0": "hello world",
+    "1": "hello world\n",
+    "2": "one two\r\nthree",
+    "3": "\r\n\n \n",
+    "4": "\n",
+    "5": "  ",
+    "6": "a\u2028b \x85 c\rd",
+    "7": " last line of spaces\n   ",
+}
+
+
+@pytest.mark.parametrize("name", ["byte", "bpe", "word"])
+def test_words_bytes_and_tokens_are_those_that_stand_in_the_text(tmp_path: Path, cache: Path, name: str) -> None:
+    folder = tmp_path / "docs"
+    folder.mkdir()
+    for path, content in CONTENTS.items():
+        (folder / path).write_bytes(content.encode())
+    text = open_text(DataConfig("text", str(folder)), "all", False, cache)
+    tokenizer = prepare_tokenizer(TokenizerConfig(name, 300 if name == "bpe" else None), text, cache, quiet=True)
+    tokens = prepare_tokens(text, tokenizer, cache, quiet=True)
+    contents = [CONTENTS[path.name] for path in text.paths]
+
+    def words_of(part: str) -> int:
+        return len(part.split()) + part.count("\n")
+
+    assert tokens.num_words == sum(map(words_of, contents))
+    assert tokens.num_bytes == len("".join(contents).encode())
+    if name == "word":  # every word and line end is a token, and every document ends in one
+        assert len(tokens) == tokens.num_words + len(contents)
+    if name == "byte":
+        assert len(tokens) == tokens.num_bytes + len(contents)
+    # Cut anywhere, it counts what is left, and that is never nothing.
+    lines = [line for line, _ in text.lines()]
+    for most in range(10, len(tokens)):
+        cut = tokens.cut(most)
+        assert cut.num_words == sum(map(words_of, lines[: cut.num_lines])) > 0
+
+
+def test_spaces_without_a_line_end_are_no_text(tmp_path: Path, cache: Path) -> None:
+    for n in range(3):
+        (tmp_path / f"{n}.txt").write_text("   ")
+    text = open_text(DataConfig("text", str(tmp_path)), "all", False, cache)
+    with pytest.raises(ValueError, match="the all split of text is empty"):
+        prepare_tokens(text, ByteTokenizer(), cache, quiet=True)
+
+
+def test_what_an_older_version_counted_is_made_again(corpus, cache, encoded, monkeypatch) -> None:
+    with monkeypatch.context() as older:
+        for module in ("prepare", "token_file"):
+            older.setattr(f"alibi.data.{module}.FORMAT", 1)
+        before = prepared(corpus, cache)
+    assert prepared(corpus, cache).path != before.path
+    assert len(encoded) == 2
+    assert len(entries(cache, "tokenizers")) == 1, "a tokenizer is not another one"
+
+
 def test_wikitext_has_no_end_of_text_inside(corpus: Path, cache: Path) -> None:
     """The paper's stream: articles follow each other, with no token between them."""
     tokens = prepared(corpus, cache)
