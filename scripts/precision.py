@@ -58,7 +58,7 @@ def compare(options: argparse.Namespace) -> dict:
             "sha256": checkpoint.sha256,
             "step": checkpoint.step,
         },
-        "data": {"name": sample.text["name"], "split": options.split, "tokens": len(sample)},
+        "data": {"name": sample.text["name"], "split": sample.text["split"], "tokens": len(sample)},
         "made_with": environment(device),
         "rows": rows,
     }

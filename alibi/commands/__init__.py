@@ -41,7 +41,9 @@ class OtherText:
     def over(self, own: DataConfig) -> DataConfig:
         """The run's own text where nothing else was asked for."""
         if self.name is None or self.name == own.name:
-            return DataConfig(own.name, self.path or own.path, self.pattern or own.pattern)
+            # The run's own pattern chooses among the files of a folder; a file that is named is meant.
+            inherited = None if self.path and Path(self.path).is_file() else own.pattern
+            return DataConfig(own.name, self.path or own.path, self.pattern or inherited)
         return DataConfig(self.name, self.path, self.pattern)
 
 
@@ -126,7 +128,9 @@ def _evaluate_all(command: EvaluateCommand, procs: Processes) -> list[Evaluated]
     runs = [Evaluated(model) for model in models]
     for run, text in zip(runs, texts, strict=True):
         if procs.is_main:
-            print(f"{run.model.path}: {len(text.tokens):,} tokens of {text.tokens.text['name']} {settings.split}")
+            print(f"{run.model.path}: {len(text.tokens):,} tokens of {text.tokens.text['name']} {text.split}")
+            for note in text.notes:
+                print(note)
         try:
             with procs.together():
                 run.wandb_id = wandb_id(command.tracking, run.model) if procs.is_main else None

@@ -3,7 +3,7 @@
 Imports nothing of this project. The model never sees anything from here but ids.
 """
 
-from alibi.data.corpora import DataConfig, open_text
+from alibi.data.corpora import DataConfig, TooFewDocuments, open_text
 from alibi.data.order import Cursor, TrainingOrder
 from alibi.data.prepare import prepare_tokenizer, prepare_tokens
 from alibi.data.token_file import TokenFile
@@ -16,6 +16,7 @@ __all__ = [
     "TokenFile",
     "Tokenizer",
     "TokenizerConfig",
+    "TooFewDocuments",
     "TrainingOrder",
     "Window",
     "open_text",

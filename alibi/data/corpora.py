@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from alibi.data.text import Line, Text, read_lines
+from alibi.data.token_file import TokenFile
 from alibi.data.wikitext import open_wikitext
 
 SPLITS = ("train", "validation", "test")
@@ -21,7 +22,7 @@ class DataConfig:
     """
     Attributes:
         name: of the corpus.
-        path: a local folder in place of the hub; the documents of `text`.
+        path: a local folder in place of the hub; the folder of the documents of `text`, or the one document.
         pattern: which files of `text` are documents, as a glob; None means all.
     """
 
@@ -48,21 +49,37 @@ def open_text(config: DataConfig, split: str, words: bool, cache: Path) -> Text:
         cache: folder for what the `datasets` library unpacks.
 
     Raises:
-        ValueError: unknown split, too few documents, text that is not UTF-8 (when read).
+        ValueError: unknown split, shards of another text or twice, text that is not UTF-8 (when read).
+        TooFewDocuments: a kind of ValueError.
         FileNotFoundError: the folder, or the split's file in it, does not exist.
         ConnectionError: the hub cannot be reached.
     """
-    if split not in SPLITS:
-        raise ValueError(f"split ({split}) must be one of: {', '.join(SPLITS)}.")
+    if split not in (*SPLITS, "all"):
+        raise ValueError(f"split ({split}) must be one of: {', '.join(SPLITS)}, all.")
     return CORPORA[config.name](config, split, words, cache)
 
 
 @dataclass(frozen=True)
 class Files(Text):
-    """Documents that are files."""
+    """Documents that are files.
+
+    Attributes:
+        paths: of this split.
+        all_paths: of the whole text.
+    """
 
     paths: tuple[Path, ...]
+    all_paths: tuple[Path, ...]
     encoding_of: Callable[[Path], str]
+
+    @property
+    def documents_in_text(self) -> int:
+        return len(self.all_paths)
+
+    def share(self, tokens: TokenFile) -> str:
+        part = tokens.num_bytes / sum(path.stat().st_size for path in self.all_paths)
+        documents = f"{len(tokens.document_lines()):,} of {self.documents_in_text:,} documents"
+        return f"{self.split}: {documents}, {100 * part:.3g} % of the bytes"
 
     def lines(self) -> Iterator[Line]:
         for path in self.paths:
@@ -72,35 +89,58 @@ class Files(Text):
                 starts = False
 
 
+class TooFewDocuments(ValueError):
+    """Fewer than three, so that there is none for each of train, validation and test."""
+
+
 def split_documents(root: Path, paths: list[Path], split: str, share: float) -> tuple[Path, ...]:
     """The files of one split, chosen by a hash of their name, so that a new file moves few others.
 
     They stay in the order of that hash: a split cut short is still a fair sample of it.
+
+    Args:
+        root: names are relative to it.
+        split: `all` takes every document.
+        share: of the documents that goes to validation, and as much to test.
+
+    Raises:
+        TooFewDocuments: for the split that is asked for.
     """
-    if len(paths) < 3:
-        raise ValueError(
-            f"{root} has {len(paths)} documents that are not empty, and each of train, validation and test needs one; "
-            "add files (data.pattern chooses among them)."
-        )
     by_hash = sorted(paths, key=lambda p: hashlib.sha256(p.relative_to(root).as_posix().encode()).digest())
+    if len(paths) < (1 if split == "all" else 3):
+        number = "1 document that is" if len(paths) == 1 else f"{len(paths)} documents that are"
+        needed = "eval.split=all needs" if split == "all" else "each of train, validation and test needs"
+        raise TooFewDocuments(
+            f"{root} has {number} not empty, and {needed} one; add files (data.pattern chooses among them)."
+        )
     held_out = max(1, round(share * len(paths)))
     chosen = {
         "validation": by_hash[:held_out],
         "test": by_hash[held_out : 2 * held_out],
         "train": by_hash[2 * held_out :],
+        "all": by_hash,
     }
     return tuple(chosen[split])
 
 
 def _files(name: str, root: Path, paths: list[Path], split: str, encoding_of: Callable[[Path], str]) -> Files:
-    chosen = split_documents(root, [p for p in paths if p.stat().st_size > 0], split, HELD_OUT[name])
-    return Files(name, split, "files", sum(p.stat().st_size for p in chosen), True, chosen, encoding_of)
+    filled = [p for p in paths if p.stat().st_size > 0]
+    chosen = split_documents(root, filled, split, HELD_OUT[name])
+    return Files(name, split, "files", sum(p.stat().st_size for p in chosen), True, chosen, tuple(filled), encoding_of)
 
 
 def _open_folder(config: DataConfig, split: str, words: bool, cache: Path) -> Files:
     root = Path(config.path)
+    if root.is_file():
+        if config.pattern is not None:
+            raise ValueError(
+                f"data.pattern ({config.pattern}) would be ignored: data.path ({root}) is a file; remove it."
+            )
+        return _files("text", root, [root], split, lambda path: "utf-8")
     if not root.is_dir():
-        raise FileNotFoundError(f"data.path ({root}) is not a folder; give the folder that holds the text files.")
+        raise FileNotFoundError(
+            f"data.path ({root}) is not a folder or a file; give the folder that holds the text files."
+        )
     pattern = config.pattern or "**/*"
     if Path(pattern).is_absolute():
         raise ValueError(f"data.pattern ({pattern}) must be relative to data.path ({root}); use '**/*.txt', say.")

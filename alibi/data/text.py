@@ -12,6 +12,8 @@ from functools import cached_property
 from itertools import chain, islice
 from pathlib import Path
 
+from alibi.data.token_file import TokenFile
+
 Line = tuple[str, bool]
 
 
@@ -28,7 +30,7 @@ class Text:
 
     Attributes:
         name: of the corpus.
-        split: train, validation or test.
+        split: train, validation, test, or all of a text that is documents.
         form: raw or tokens (WikiText's two forms), files for a folder of documents.
         num_bytes: size as the source states it, for progress bars.
         separate_documents: an end-of-text token follows each document.
@@ -43,6 +45,15 @@ class Text:
     def lines(self) -> Iterator[Line]:
         """Each line, with True where it begins a document."""
         raise NotImplementedError
+
+    @property
+    def documents_in_text(self) -> int | None:
+        """Documents of the whole text, where its splits are a choice of documents."""
+        return None
+
+    def share(self, tokens: TokenFile) -> str | None:
+        """How much of what the name promises some tokens of it are, in words; None where nothing is to be said."""
+        return None
 
     @cached_property
     def sha256(self) -> str:

@@ -174,7 +174,9 @@ def result_head(
         "checkpoint": model.about,
         "data": {
             "name": tokens.text["name"],
-            "split": settings.split,
+            "split": text.split,
+            "documents": len(tokens.document_lines()),
+            "documents_in_text": text.documents_in_text,
             "tokens": len(tokens),
             "words": tokens.num_words,
             "bytes": tokens.num_bytes,

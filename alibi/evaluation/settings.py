@@ -13,7 +13,7 @@ class EvaluationSettings:
         lengths: tokens a target may see, itself not counted as context: inputs of one pass.
         stride: targets scored in a pass; None means the length (nonoverlapping). A number, or a list
             of numbers and None.
-        split: validation or test.
+        split: validation, test, or all: every document of `data=text` or `data=stdlib`.
         max_tokens: cut the split at the last whole line within so many tokens.
         batch_tokens: inputs scored at once, where several windows fit; None means what is fast on the device.
         cached: score through the key/value cache, token by token, as decoding would.
@@ -53,8 +53,8 @@ class EvaluationSettings:
                     f"eval.stride ({stride}) must be at least 1 and at most every length "
                     f"(the shortest is {min(self.lengths)}); null means nonoverlapping."
                 )
-        if self.split not in ("validation", "test"):
-            raise ValueError(f"eval.split ({self.split}) must be validation or test.")
+        if self.split not in ("validation", "test", "all"):
+            raise ValueError(f"eval.split ({self.split}) must be validation, test or all.")
         if self.within_percent < 0:
             raise ValueError(f"eval.within_percent ({self.within_percent}) must be at least 0.")
         for name in ("batch_tokens", "max_tokens"):

@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
-from alibi.data import DataConfig, TokenFile, open_text, prepare_tokens
+from alibi.data import DataConfig, TokenFile, TooFewDocuments, open_text, prepare_tokens
 from alibi.data.text import Text, in_batches
 from alibi.runs import Checkpoint, Guest
 
@@ -18,8 +18,11 @@ class EvaluationText:
 
     Attributes:
         sha256: of the part in use.
-        whole: not cut.
+        own: it is the run's own text.
+        whole: the split was not cut.
         uncovered_bytes: of the part in use, those that no token stands for.
+        documents_in_text: of all splits together; None where the splits are not ours to choose.
+        notes: which share of its text is scored, in words.
     """
 
     tokens: TokenFile
@@ -27,11 +30,18 @@ class EvaluationText:
     own: bool
     whole: bool
     uncovered_bytes: int = 0
+    documents_in_text: int | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def has_text_units(self) -> bool:
         """Whether nats per word and per byte are of this text."""
         return self.uncovered_bytes <= MOST_UNCOVERED * self.tokens.num_bytes
+
+    @property
+    def split(self) -> str:
+        """`all` where a text has too few documents for a validation split."""
+        return self.tokens.text["split"]
 
 
 def open_evaluation_text(
@@ -44,27 +54,48 @@ def open_evaluation_text(
 ) -> EvaluationText:
     """The split, encoded by the checkpoint's own tokenizer and cut at `max_tokens`.
 
+    A text of one or two documents has no validation split, and all of it is taken in its place.
+
     Raises:
         ValueError, FileNotFoundError, ConnectionError: as open_text and prepare_tokens.
     """
     tokenizer = checkpoint.load_tokenizer()
     words = tokenizer.name == "word"
-    text = open_text(data, split, words, cache)
+    try:
+        text = open_text(data, split, words, cache)
+    except TooFewDocuments:
+        if split != "validation":
+            raise
+        text = open_text(data, "all", words, cache)
     whole = replace(prepare_tokens(text, tokenizer, cache, quiet), end_of_text=tokenizer.first_input)
     tokens = whole if max_tokens is None else whole.cut(max_tokens)
     is_whole = len(tokens) == len(whole)
     sha256 = text.sha256 if is_whole else text.sha256_of(tokens.num_lines)
     lines = (line for line, _ in islice(text.lines(), tokens.num_lines))
     uncovered = sum(map(tokenizer.uncovered_bytes, in_batches(lines, 4096)))
-    return EvaluationText(tokens, sha256, _is_own(checkpoint, data, text, words, cache), is_whole, uncovered)
+    own = _is_own(checkpoint, data, text, words, cache)
+    notes = _notes(text, tokens, split, own)
+    return EvaluationText(tokens, sha256, own, is_whole, uncovered, text.documents_in_text, notes)
+
+
+def _notes(text: Text, tokens: TokenFile, asked: str, own: bool) -> tuple[str, ...]:
+    notes = [] if (share := text.share(tokens)) is None else [share]
+    if text.split != asked:
+        notes.append(f"fewer than three documents have no {asked} split: all of the text is scored")
+    if text.split == "all" and own:
+        notes.append("these are also the documents that the run was trained on: no measure of unseen text")
+    if text.split != "all" and text.documents_in_text and not own:
+        notes = [f"{share}; eval.split=all scores every document"]
+    return tuple(notes)
 
 
 def _is_own(checkpoint: Checkpoint | Guest, data: DataConfig, text: Text, words: bool, cache: Path) -> bool:
     if isinstance(checkpoint, Guest) or data.name != checkpoint.data_config.name:
         return False
-    # A run reads no test split; its text is known by the validation split beside it.
+    # A run reads no test split; its text is known by the validation split beside it. All of it is train and test too.
+    known = ("train", "validation") if text.split == "all" else ("validation",)
     try:
-        validation = text if text.split == "validation" else open_text(data, "validation", words, cache)
-    except FileNotFoundError:
+        parts = [text if split == text.split else open_text(data, split, words, cache) for split in known]
+    except (FileNotFoundError, TooFewDocuments):
         return False
-    return validation.sha256 == checkpoint.texts["validation"]
+    return all(part.sha256 == checkpoint.texts[part.split] for part in parts)

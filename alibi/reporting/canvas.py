@@ -9,6 +9,7 @@ import matplotlib
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter
 
+from alibi.reporting import words
 from alibi.reporting.lines import Line
 
 # One and two columns of a usual two-column paper, in inches.
@@ -44,7 +45,7 @@ def text_of(name: str) -> str:
 def measured(lines: Sequence[Line]) -> str:
     """A title: the text and the protocol that all lines share."""
     first = lines[0].results[0].content
-    return text_of(f"{first['data']['name']} {first['data']['split']}, {first['protocol']['name']}")
+    return text_of(f"{words.text(first['data'])}, {first['protocol']['name']}")
 
 
 def log_lengths(axes, lengths: Sequence[int]) -> None:

@@ -78,6 +78,7 @@ CONTENT = {
     },
     "data": {
         "name": TEXT, "split": TEXT, "sha256": TEXT, "tokens": LENGTH, "words": LENGTH, "bytes": LENGTH, "?form": TEXT,
+        "?documents": COUNT, "?documents_in_text": COUNT,
         "?tokenizer": {"name": TEXT, "vocab_size": COUNT, "sha256": TEXT}, "?tokens_sha256": TEXT,
         "?uncovered_bytes": COUNT,
     },

@@ -95,7 +95,7 @@ def _part(name: str) -> Markup:
 
 
 def _title(study: Study) -> str:
-    texts = list(dict.fromkeys(f"{p.content['data']['name']} {p.content['data']['split']}" for p in study.sets))
+    texts = list(dict.fromkeys(words.text(p.content["data"]) for p in study.sets))
     return f"Perplexity against length: {', '.join(texts)}" if texts else "Perplexity against length"
 
 
@@ -111,7 +111,7 @@ def _summary(study: Study) -> str:
     text = (
         f"{_count(len(part.runs), 'run')} of {_count(len(methods), 'position method')} ({', '.join(methods)}), "
         f"trained on sequences of {_list(trained)} tokens and evaluated at {_list(part.lengths)} "
-        f"on {data['name']} {data['split']} ({counts}). Every token is scored exactly once at every length."
+        f"on {words.text(data)}, {counts}. Every token is scored exactly once at every length."
     )
     return f"{text} {_first(part)}".strip()
 

@@ -174,8 +174,7 @@ def _titles(parts: Sequence[Mapping], runs_of: Sequence[Sequence[Run]]) -> list[
 def _title(part: Mapping) -> str:
     """wikitext2 validation, nonoverlapping; precision and scorer where they are not the usual ones."""
     precision = "" if part["precision"] == "fp32" else f", {part['precision']}"
-    text = f"{part['data']['name']} {part['data']['split']}"
-    return f"{text}, {part['protocol']}{precision}{words.scorer(part.get('scorer'))}"
+    return f"{words.text(part['data'])}, {part['protocol']}{precision}{words.scorer(part.get('scorer'))}"
 
 
 def _key(path: str | Path) -> Path:

@@ -72,7 +72,7 @@ def _title(results: Sequence[Result]) -> str:
         for unit in ("tokens", "words", "bytes")
     ]
     how = f"{first['protocol']['name']}, {first['precision']}{words.scorer(first.get('scorer'))}"
-    what = f"{data['name']} {data['split']}, {how}"
+    what = f"{words.text(data)}, {how}"
     return f"{what}: {', '.join(counts)}, every token scored once at every length"
 
 

@@ -1,6 +1,15 @@
 """Numbers as words, alike in every table and on the page."""
 
 import math
+from collections.abc import Mapping
+
+
+def text(data: Mapping) -> str:
+    """What was scored: `wikitext2 validation`, and of documents which share: `text validation (1 of 20 documents)`."""
+    whole = data.get("documents_in_text")  # WikiText has none, nor have older files
+    share = f" ({data['documents']:,} of {whole:,} documents)" if whole and data.get("documents") is not None else ""
+    return f"{data['name']} {data['split']}{share}"
+
 
 METRICS = {
     "perplexity": "perplexity per token",

@@ -32,5 +32,9 @@ def prepare_texts(config: RunConfig, procs: Processes) -> RunTexts:
         print(f"data       {train.name}, in the form {train.form}")
     quiet = not procs.is_main
     tokenizer = prepare_tokenizer(config.tokenizer, train, cache, quiet)
-    validation = open_text(config.data, "validation", words, cache)
-    return RunTexts(tokenizer, *(prepare_tokens(text, tokenizer, cache, quiet) for text in (train, validation)))
+    texts = train, open_text(config.data, "validation", words, cache)
+    tokens = [prepare_tokens(text, tokenizer, cache, quiet) for text in texts]
+    for text, encoded in zip(texts, tokens, strict=True):
+        if procs.is_main and (share := text.share(encoded)):
+            print(f"           {share}")
+    return RunTexts(tokenizer, *tokens)

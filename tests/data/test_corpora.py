@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from alibi.data import DataConfig, open_text
+from alibi.data import DataConfig, TooFewDocuments, open_text, prepare_tokens
 from alibi.data.corpora import CORPORA, NOT_LIBRARY, SPLITS, _source_encoding, split_documents
+from alibi.data.tokenizers import ByteTokenizer
 
 
 def files(folder: Path, contents: dict[str, str]) -> Path:
@@ -149,3 +150,38 @@ def test_unknown_splits_and_missing_folders_are_named(tmp_path: Path, cache: Pat
     for name in ("text", "wikitext103"):
         with pytest.raises(FileNotFoundError, match=rf"data.path \({missing}\) is not a folder"):
             open_text(DataConfig(name, str(missing)), "train", False, cache)
+
+
+def test_all_is_every_document_and_one_file_is_a_text(tmp_path: Path, cache: Path) -> None:
+    folder = files(tmp_path / "docs", {f"{n}.txt": f"document {n}\n" for n in range(20)} | {"empty.txt": ""})
+    whole = open_text(DataConfig("text", str(folder)), "all", False, cache)
+    splits = paths_of(DataConfig("text", str(folder)), cache)
+    assert list(whole.paths) == [*splits["validation"], *splits["test"], *splits["train"]]
+    assert (whole.split, whole.documents_in_text) == ("all", 20)
+    one = open_text(DataConfig("text", str(folder / "7.txt")), "all", False, cache)
+    assert list(one.lines()) == [("document 7\n", True)]
+    assert len(open_text(DataConfig("stdlib"), "all", False, cache).paths) > 400
+
+
+@pytest.mark.parametrize("split", SPLITS)
+def test_one_file_has_no_splits_and_an_empty_one_no_document(tmp_path: Path, cache: Path, split: str) -> None:
+    folder = files(tmp_path, {"one.txt": "a\n", "empty.txt": ""})
+    with pytest.raises(TooFewDocuments, match=r"one\.txt has 1 document that is not empty, and each of train"):
+        open_text(DataConfig("text", str(folder / "one.txt")), split, False, cache)
+    with pytest.raises(TooFewDocuments, match=r"empty\.txt has 0 documents that are not empty, and eval\.split=all"):
+        open_text(DataConfig("text", str(folder / "empty.txt")), "all", False, cache)
+    with pytest.raises(ValueError, match=r"data\.pattern \(\*\.md\) would be ignored"):
+        open_text(DataConfig("text", str(folder / "one.txt"), "*.md"), "all", False, cache)
+
+
+def test_the_share_is_told_by_documents_and_bytes(tmp_path: Path, cache: Path) -> None:
+    folder = files(tmp_path / "docs", {f"{n:02}.txt": "0123456789\n" * 2 for n in range(40)})
+
+    def share(split: str, most: int = 10**6) -> str:
+        text = open_text(DataConfig("text", str(folder)), split, False, cache)
+        return text.share(prepare_tokens(text, ByteTokenizer(), cache, quiet=True).cut(most))
+
+    assert share("validation") == "validation: 2 of 40 documents, 5 % of the bytes"
+    assert share("train") == "train: 36 of 40 documents, 90 % of the bytes"
+    assert share("all") == "all: 40 of 40 documents, 100 % of the bytes"
+    assert share("all", 30) == "all: 1 of 40 documents, 2.5 % of the bytes"

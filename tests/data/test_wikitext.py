@@ -1,6 +1,7 @@
 """WikiText as the classic files: which form is taken, what is missing, and the counts that others publish."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -87,11 +88,27 @@ def test_official_counts_of_wikitext_2_train(wikitext: Path, cache: Path) -> Non
     assert tokenizer.vocab_size == 33_280
     tokens = prepare_tokens(text, tokenizer, cache, quiet=True)
     assert len(tokens) == tokens.num_words == 2_088_628
+    assert text.share(tokens) is None
+    assert replace(text, name="wikitext103").share(tokens).endswith("wikitext103 as published has 1,801,350")
     assert len(np.fromfile(tokens.path / "documents.bin", np.uint32)) == 600
     for split, words in (("validation", 217_646), ("test", 245_569)):
         held_out = open_text(DataConfig("wikitext2", str(wikitext)), split, True, cache)
         encoded = prepare_tokens(held_out, tokenizer, cache, quiet=True)
         assert len(encoded) == encoded.num_words == words
+        assert held_out.share(encoded) is None
         # WikiText-2's own vocabulary: nothing of its validation and test is unknown but what the text calls so.
         said = sum(line.split().count("<unk>") for line, _ in held_out.lines())
         assert int((encoded.tokens == tokenizer.unknown).sum()) == said
+
+
+def test_another_number_of_lines_than_the_published_one_is_told(corpus: Path, cache: Path) -> None:
+    text = open_text(DataConfig("wikitext2", str(corpus)), "validation", True, cache)
+    tokens = prepare_tokens(text, TOKENIZERS["word"]([]), cache, quiet=True)
+    assert text.share(tokens) == f"validation: {tokens.num_lines} lines; wikitext2 as published has 3,760"
+    cut = tokens.cut(100)
+    assert text.share(cut) == f"validation: {cut.num_lines} lines; wikitext2 as published has 3,760"
+
+
+def test_published_splits_are_not_put_together(corpus: Path, cache: Path) -> None:
+    with pytest.raises(ValueError, match="wikitext2 is scored in its published splits, validation and test"):
+        open_text(DataConfig("wikitext2", str(corpus)), "all", False, cache)
