@@ -28,10 +28,12 @@ sys.exit(int("boom" in " ".join(sys.argv)))
 @pytest.fixture
 def house(tmp_path):
     """A copy of the script beside entries that only say how they were called: start it."""
-    (tmp_path / "scripts").mkdir()
+    for folder in ("scripts", "alibi"):
+        (tmp_path / folder).mkdir()
     for name in ("train.py", "evaluate.py", "scripts/report.py"):
         (tmp_path / name).write_text(ENTRY)
-    (tmp_path / "scripts" / "study.py").write_text((ROOT / "scripts" / "study.py").read_text())
+    for name in ("scripts/study.py", "alibi/streams.py"):
+        (tmp_path / name).write_text((ROOT / name).read_text())
 
     def start(content, *more):
         (tmp_path / "study.yaml").write_text(yaml.safe_dump(content))
@@ -39,6 +41,13 @@ def house(tmp_path):
         return subprocess.Popen(command, cwd=tmp_path, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
     return start
+
+
+def until_called(process: subprocess.Popen, folder: Path) -> None:
+    """Wait for the study's first command, as long as the study lives."""
+    while not (folder / "calls").exists():
+        assert process.poll() is None, process.communicate()[1]
+        time.sleep(0.02)
 
 
 def test_the_commands_in_order(house, tmp_path):
@@ -67,8 +76,7 @@ def test_what_fails_takes_nothing_along(house, tmp_path):
 def test_a_signal_stops_the_command_and_the_study(house, tmp_path, number):
     (tmp_path / "wait").touch()
     process = house(GOOD)
-    while not (tmp_path / "calls").exists():
-        time.sleep(0.02)
+    until_called(process, tmp_path)
     process.send_signal(number)
     _, err = process.communicate(timeout=30)
     assert process.returncode == 128 + number
@@ -79,8 +87,7 @@ def test_a_signal_stops_the_command_and_the_study(house, tmp_path, number):
 def test_a_study_waits_for_what_a_killed_one_left_running(house, tmp_path):
     (tmp_path / "wait").touch()
     first = house(GOOD)
-    while not (tmp_path / "calls").exists():
-        time.sleep(0.02)
+    until_called(first, tmp_path)
     first.kill()
     first.wait()
     (tmp_path / "wait").unlink()
