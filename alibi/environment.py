@@ -23,7 +23,7 @@ def environment(device: torch.device) -> dict:
     return {
         **_git_state(),
         "python": platform.python_version(),
-        "packages": {package: version(package) for package in PACKAGES},
+        "packages": {package: version(package) for package in PACKAGES} | {"torch": str(torch.__version__)},
         "device": f"{device.type}: {name}",
         "threads": torch.get_num_threads(),
     }
@@ -38,13 +38,19 @@ def _cpu_name() -> str:
 
 
 def _git_state() -> dict:
-    """The code's commit, and whether the tree differs from it; None outside a checkout."""
+    """The code's commit, and whether the tree differs from it; None where git does not know this file.
+
+    A copy inside another repository is not of that repository's commit.
+    """
+    here = Path(__file__)
 
     def git(*words: str) -> str:
-        here = Path(__file__).parent
-        return subprocess.run(["git", *words], cwd=here, capture_output=True, text=True, check=True).stdout.strip()
+        return subprocess.run(
+            ["git", *words], cwd=here.parent, capture_output=True, text=True, check=True
+        ).stdout.strip()
 
     try:
+        git("ls-files", "--error-unmatch", here.name)
         return {"git_commit": git("rev-parse", "HEAD"), "git_dirty": bool(git("status", "--porcelain"))}
     except (OSError, subprocess.CalledProcessError):
         return {"git_commit": None, "git_dirty": None}
