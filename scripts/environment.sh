@@ -9,7 +9,10 @@ install() {
     wanted="$("$python" --version) $(cat requirements*.txt pyproject.toml | cksum)"
     if [ "$(cat ".venv/installed-$1" 2>/dev/null)" != "$wanted" ]; then
         echo "installing $1 into .venv"
-        [ -x .venv/bin/python ] || "$python" -m venv .venv
+        # One that was made half, or by another Python, is made anew.
+        if ! [ -x .venv/bin/pip ] || [ "$(.venv/bin/python --version)" != "$("$python" --version)" ]; then
+            "$python" -m venv --clear .venv
+        fi
         .venv/bin/pip install --quiet --disable-pip-version-check -r "$1"
         .venv/bin/pip install --quiet --disable-pip-version-check --no-deps -e .
         echo "$wanted" > ".venv/installed-$1"
