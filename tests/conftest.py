@@ -2,6 +2,7 @@
 
 import importlib
 import random
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -20,6 +21,10 @@ from alibi.training.settings import PathsConfig, TrainSettings
 # Drawn alike on every machine and kept nowhere: a failure is seen again by whoever runs the test.
 settings.register_profile("laboratory", deadline=None, derandomize=True, database=None)
 settings.load_profile("laboratory")
+
+# Both are ignored by what is started in the background or under nohup, and by all that it starts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 SHARED = Path(__file__).parents[1].parent / "shared"
 
