@@ -5,7 +5,6 @@ A leaf: imports nothing of this project but other leaves.
 
 import json
 import math
-import secrets
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -18,6 +17,7 @@ from tqdm import tqdm
 from alibi.faults import hold
 from alibi.metrics import MetricsFile as MetricsFile
 from alibi.metrics import read_metrics as read_metrics
+from alibi.wandb_run import Notes, first_line, mark_sent, open_run
 
 MODES = ("offline", "online", "disabled")
 TOKENS, LENGTH = "train/tokens", "eval/length"
@@ -31,7 +31,7 @@ ROWS_SENT = "rows-sent.json"
 class TrackingConfig:
     """
     Attributes:
-        wandb: offline, online or disabled.
+        wandb: offline, online or disabled; WANDB_MODE, WANDB_PROJECT and the like are not read.
         project: wandb's project.
         group: wandb's group; None groups runs that differ in their seed alone.
     """
@@ -56,7 +56,7 @@ def progress_bar(total: int, unit: str, done: int = 0, title: str | None = None,
 
 
 class Wandb:
-    """A wandb run that gives up, once and with a warning, at its first failure.
+    """A wandb run that never stops the training: what fails becomes one warning.
 
     Nothing that was sent can be taken back, and a chart wants an x axis that does not go back. So a run
     that goes on does not send again what an earlier process sent.
@@ -68,13 +68,25 @@ class Wandb:
         run_config: the run's whole configuration, and facts beside it.
         group: of the run where the settings name none.
         earlier: lines of metrics that earlier processes of this wandb run logged.
+        resend: no other process may be at work on this wandb run, so what they could not send is sent first.
+
+    Attributes:
+        id: of the wandb run.
+        mode: that of the settings; offline from where the server did not take what it was sent.
     """
 
     def __init__(
-        self, config: TrackingConfig, folder: Path, run_id: str | None, run_config: dict, group: str, earlier: list = ()
+        self,
+        config: TrackingConfig,
+        folder: Path,
+        run_id: str | None,
+        run_config: dict,
+        group: str,
+        earlier: Sequence[dict] = (),
+        resend: bool = True,
     ) -> None:
-        self.run, self.id, self.folder = None, run_id, folder / "wandb"
-        self.sent_tokens, self.lowest = 0, {}
+        self.run, self.id, self.mode, self.folder = None, run_id, config.wandb, folder / "wandb"
+        self.sent_tokens, self.lowest, self.notes = 0, {}, Notes()
         for line in earlier if run_id else ():
             self.sent_tokens = max(self.sent_tokens, line.get("tokens", 0))
             self._note_lowest(line)
@@ -82,20 +94,9 @@ class Wandb:
             return
 
         def begin() -> None:
-            import wandb
-
-            self.id = run_id or self._id_of_rows() or secrets.token_hex(4)
-            self.run = wandb.init(
-                project=config.project,
-                group=config.group or group,
-                name=folder.name,
-                id=self.id,
-                resume="allow",
-                dir=folder,
-                mode=config.wandb,
-                config=run_config,
-                settings=wandb.Settings(silent=True, console="off", init_timeout=30),
-            )
+            own, described = run_id or self._id_of_rows(), {"project": config.project, "config": run_config}
+            self.run = open_run(config.wandb, folder, own, resend, self.notes, group=config.group or group, **described)
+            self.id = self.run.id
             for axis in (TOKENS, LENGTH):
                 self.run.define_metric(axis, hidden=True)  # else a chart of the axis over itself
             for pattern, axis in X_AXES.items():
@@ -186,7 +187,10 @@ class Wandb:
         self._try(send)
 
     def close(self) -> None:
+        """End the run; a server that does not answer is waited for no longer than half a minute."""
         self._try(lambda: self.run.finish())
+        if self.run is not None and self.mode == "online":
+            mark_sent(self.run)
         self.run = None
 
     def _note_lowest(self, line: dict) -> dict[str, float]:
@@ -202,13 +206,18 @@ class Wandb:
         try:
             action()
         except Exception as error:
-            self.run = None
-            reason = str(error).splitlines()[0] if str(error) else ""
-            warnings.warn(
-                f"wandb failed and is left out from here on ({type(error).__name__}: {reason}); metrics.jsonl goes on. "
-                "tracking.wandb=offline needs no network.",
-                stacklevel=2,
-            )
+            self.run, self.mode = None, "offline"
+            self._warn(f"failed and is left out from here on ({first_line(error)})")
+        if (lost := self.notes.lost()) and self.mode == "online":
+            self.mode = "offline"
+            self._warn(f"failed to send the run ({lost})")
+
+    def _warn(self, what: str) -> None:
+        parts = f"{self.folder}/*run-*"
+        warnings.warn(
+            f"wandb {what}; metrics.jsonl goes on. To send what wandb recorded: wandb sync --include-online {parts}",
+            stacklevel=5,
+        )
 
 
 def curve_values(row: dict) -> dict[str, float]:

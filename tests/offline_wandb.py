@@ -1,4 +1,4 @@
-"""What an offline run of wandb recorded, read back from its own file, for tests.
+"""What a run of wandb recorded on the disk, offline or online, read back from its own file, for tests.
 
 A `.wandb` file is seven bytes of header and then a LevelDB log: blocks of 32 KiB, filled with chunks of
 (checksum of kind and data, length, kind, data); a record is one chunk (kind 1) or first, middle, last
@@ -42,7 +42,6 @@ class OfflineRun:
         history: a dict for each call of log, wandb's own fields (a leading underscore) left out.
         summary: by full name; what wandb nests (an image) is a dict.
         files: all that is to be uploaded, relative to `folder`.
-        artifacts: (type, name).
     """
 
     folder: Path
@@ -58,7 +57,6 @@ class OfflineRun:
     history: list[dict] = field(default_factory=list)
     summary: dict = field(default_factory=dict)
     files: list[str] = field(default_factory=list)
-    artifacts: list[tuple[str, str]] = field(default_factory=list)
     exit_code: int | None = None
 
     def metric(self, name: str) -> Metric:
@@ -176,17 +174,13 @@ def _files(run: OfflineRun, record) -> None:
     run.files += [file.path for file in record.files]
 
 
-def _artifact(run: OfflineRun, record) -> None:
-    run.artifacts.append((record.type, record.name))
-
-
 def _exit(run: OfflineRun, record) -> None:
     run.exit_code = record.exit_code
 
 
 READERS = {
     "run": _run, "config": _config, "metric": _metric, "history": _history, "summary": _summary, "files": _files,
-    "artifact": _artifact, "exit": _exit,
+    "exit": _exit,
 }  # fmt: skip
 
 

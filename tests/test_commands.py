@@ -84,13 +84,16 @@ def test_the_figure_has_a_line_for_each_width_and_none_over_both(small_run, tmp_
 
 
 class Recorded:
-    """In place of wandb: the curves and figures of each evaluation."""
+    """In place of wandb, whose server fails: the mode, curves and figures of each evaluation."""
 
     curves: list[set[str]] = []  # noqa: RUF012, emptied by its fixture
     images: list[set[str]] = []  # noqa: RUF012
+    modes: list[str] = []  # noqa: RUF012
+    mode = "offline"
 
-    def __init__(self, *of_the_run):
+    def __init__(self, tracking, *of_the_run, resend):
         self.images.append(set())
+        self.modes.append(tracking.wandb)
 
     def log_rows(self, rows):
         self.curves.append(set(rows))
@@ -108,6 +111,7 @@ class Recorded:
 def recorded(monkeypatch):
     monkeypatch.setattr(Recorded, "curves", [])
     monkeypatch.setattr(Recorded, "images", [])
+    monkeypatch.setattr(Recorded, "modes", [])
     monkeypatch.setattr(to_wandb, "Wandb", Recorded)
     return Recorded
 
@@ -133,6 +137,11 @@ def three(small_run, tmp_path, monkeypatch):
     for seed in range(3):
         train(small_run(max_steps=1, seed=seed), tmp_path / "outputs" / f"r{seed}")
     return "runs=outputs/r*", "eval.lengths=[16,64]", "device=cpu", "tracking.wandb=disabled"
+
+
+def test_a_server_that_failed_once_is_not_waited_for_again(command, three, recorded):
+    command("evaluate", *three, "tracking.wandb=online")
+    assert recorded.modes == ["online", "offline", "offline"]
 
 
 def rows_of(run):

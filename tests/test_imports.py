@@ -17,7 +17,7 @@ ENTRIES = [
 # Which rooms of alibi a room may import; its own files always. `alibi` is the package's __init__.
 MODEL_SIDE = {"positions", "model"}
 BELOW = MODEL_SIDE | {"runs"}
-LEAVES = {"environment", "faults", "foreign", "metrics", "paths", "processes", "streams", "tracking"}
+LEAVES = {"environment", "faults", "foreign", "metrics", "paths", "processes", "streams", "tracking", "wandb_run"}
 ALLOWED = {
     "positions": set(),
     "model": {"positions"},
@@ -39,7 +39,8 @@ ALLOWED = {
     "paths": set(),
     "processes": set(),
     "streams": set(),
-    "tracking": {"faults", "metrics"},
+    "tracking": {"faults", "metrics", "wandb_run"},
+    "wandb_run": set(),
     "alibi": BELOW,
 }
 POSITION_FILE = {"torch", "math", "dataclasses", "alibi.positions.base"}

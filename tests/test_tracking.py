@@ -49,9 +49,18 @@ class FakeRun:
 @pytest.fixture
 def fake(monkeypatch):
     run, calls = FakeRun(), []
+
+    def init(**kw):
+        calls.append(kw)
+        run.id = kw["id"]
+        return run
+
+    def nothing(*args): ...
+
     module = SimpleNamespace(
-        init=lambda **kw: calls.append(kw) or run, Settings=lambda **kw: kw, Image=str, Table=lambda **kw: kw
-    )
+        init=init, Settings=lambda **kw: kw, Image=str, Table=lambda **kw: kw,
+        setup=nothing, termsetup=nothing, teardown=nothing,
+    )  # fmt: skip
     monkeypatch.setitem(sys.modules, "wandb", module)
     return SimpleNamespace(run=run, calls=calls, module=module)
 

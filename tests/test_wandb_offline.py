@@ -1,4 +1,7 @@
-"""What wandb recorded of a run that was interrupted, went on and was evaluated: real processes, wandb's own files."""
+"""What wandb recorded and sent of a run that was interrupted, went on and was evaluated: real processes.
+
+The first process is online and loses the server, the second is offline, the evaluation is online again.
+"""
 
 import json
 import os
@@ -12,6 +15,7 @@ from pathlib import Path
 import pytest
 import yaml
 from offline_wandb import HEADER, chart_faults, read_offline_run, records
+from servers.wandb_server import ReceivedRun, wandb_server
 
 ROOT = Path(__file__).parents[1]
 TRAIN = [
@@ -24,6 +28,8 @@ INTERRUPTED = """
 import sys
 from pathlib import Path
 sys.path.insert(0, sys.argv.pop(1))
+from alibi import wandb_run
+wandb_run.FINISH_SECONDS = 1
 from alibi.training.update import Updater
 update = Updater.update
 def until(self, step, *rest):
@@ -43,17 +49,23 @@ class Study:
     def __init__(self, folder: Path) -> None:
         self.folder, self.runs = folder, []
 
-    def did(self, *command: str, fails_by: str = "") -> None:
-        env = {**os.environ, "ALIBI_CACHE": str(self.folder / "cache"), "OMP_NUM_THREADS": "1"}
-        done = subprocess.run(
+    def process(self, server: str, *command: str) -> subprocess.CompletedProcess:
+        env = {name: value for name, value in os.environ.items() if not name.startswith("WANDB_")}
+        env |= {"ALIBI_CACHE": str(self.folder / "cache"), "OMP_NUM_THREADS": "1"}
+        env |= {"WANDB_API_KEY": "k" * 40, "WANDB_BASE_URL": server, "WANDB_CONFIG_DIR": str(self.folder / "home")}
+        return subprocess.run(
             [sys.executable, *command], cwd=self.folder, env=env, capture_output=True, text=True, timeout=200
         )
+
+    def did(self, server: str, *command: str, fails_by: str = "") -> None:
+        done = self.process(server, *command)
         assert (done.returncode != 0) == bool(fails_by), done.stdout + done.stderr
         assert fails_by in done.stderr, "it failed for another reason: " + done.stderr
-        assert "wandb failed" not in done.stdout + done.stderr
+        assert done.stderr.count("wandb failed") == bool(fails_by), done.stderr
+        assert "wandb: " not in done.stdout + done.stderr, "what wandb itself says"
         [run] = (p for p in (self.folder / "outputs").iterdir() if not p.is_symlink())
         read = {r.folder for r in self.runs}
-        new = [p for p in sorted(run.glob("wandb/offline-run-*/run-*.wandb")) if p.parent not in read]
+        new = [p for p in sorted(run.glob("wandb/*run-*/run-*.wandb")) if p.parent not in read]
         assert len(new) == 1
         self.run, self.runs = run, [*self.runs, read_offline_run(new[0])]
 
@@ -69,10 +81,54 @@ def study(tmp_path_factory, raw_lines) -> Study:
         (folder / "corpus" / f"wiki.{split}.raw").write_bytes("".join(lines).encode())
     study = Study(folder)
     train = [*TRAIN, f"data.path={folder / 'corpus'}"]
-    study.did("-c", INTERRUPTED, str(ROOT), *train, fails_by="interrupted; nothing that was done is lost")
-    study.did(str(ROOT / "train.py"), *train)
-    study.did(str(ROOT / "evaluate.py"), "eval.lengths=[64,32]", "eval.stride=[null,16]", "eval.max_tokens=2000")
+    evaluate = ["eval.lengths=[64,32]", "eval.stride=[null,16]", "eval.max_tokens=2000"]
+    online, interrupted = "tracking.wandb=online", "interrupted; nothing that was done is lost"
+    with wandb_server(fault_at_rows="die") as server:
+        study.did(server.url, "-c", INTERRUPTED, str(ROOT), *train, online, fails_by=interrupted)
+        server.fault = ""
+        study.did(server.url, str(ROOT / "train.py"), *train)
+        study.did(server.url, str(ROOT / "evaluate.py"), *evaluate, online)
+        [study.arrived] = server.runs.values()
     return study
+
+
+@pytest.fixture(scope="module", params=["sent by the evaluation", "sent by wandb sync"])
+def arrived(request, study) -> ReceivedRun:
+    """The run at a server."""
+    if request.param == "sent by the evaluation":
+        return study.arrived
+    with wandb_server() as server:
+        parts = sorted(map(str, study.run.glob("wandb/*run-*")))
+        done = study.process(server.url, "-m", "wandb", "sync", "--include-online", "--include-synced", *parts)
+        assert done.returncode == 0, done.stderr
+        [run] = server.runs.values()
+    return run
+
+
+def test_what_arrives_is_what_the_files_have_once_and_in_order(study, arrived):
+    def plain(line: dict) -> dict:
+        """Without its time: of update 4, which was made twice, wandb has the first and metrics.jsonl the second."""
+        return {name: value for name, value in line.items() if name not in ("step", "tokens") and name[:5] != "perf/"}
+
+    lines = [json.loads(line) for line in (study.run / "metrics.jsonl").read_text().splitlines()]
+    trained, evaluated = arrived.history[: len(lines)], arrived.history[len(lines) :]
+    assert [plain(row) for row in trained] == [plain(line) | {"train/tokens": line["tokens"]} for line in lines]
+    assert [row.keys() - {"train/tokens"} for row in trained] == [line.keys() - {"step", "tokens"} for line in lines]
+    assert evaluated == study.runs[-1].history
+
+
+def test_what_arrives_has_axes_summary_settings_and_files(study, arrived):
+    metrics = arrived.config["_wandb"]["value"]["m"]  # 1 name, 2 pattern, 5 number of the axis, from 1 on
+    axes = {metric.get("2", metric.get("1")): metrics[metric["5"] - 1]["1"] for metric in metrics if "5" in metric}
+    assert {axes[name] for name in ("train/*", "val/*", "perf/*")} == {"train/tokens"}
+    assert {axis for name, axis in axes.items() if name.startswith("eval/")} == {"eval/length"}
+    for run in study.runs[1:]:
+        expected = {name: value for name, value in run.summary.items() if name.split("/")[0] in ("val", "eval")}
+        assert expected.items() <= arrived.summary.items()
+    assert (arrived.project, arrived.name, arrived.group) == ("study", study.run.name, study.runs[0].group)
+    assert arrived.config["train"]["value"]["seq_len"] == 32
+    assert arrived.exit_code == 0
+    assert {Path(name).suffix for name in arrived.files} >= {".png", ".json", ".yaml"}
 
 
 def test_one_run_by_one_id(study):
@@ -121,7 +177,7 @@ def test_the_summary_has_the_lowest_validation(study):
 def test_the_config_is_complete(study):
     config = yaml.safe_load((study.run / "config.yaml").read_text())
     for run in study.runs:
-        assert {name: run.config.get(name) for name in config} == config
+        assert {name: run.config.get(name) for name in config} == config | {"tracking": run.config["tracking"]}
     facts = study.runs[0].config["facts"]
     parameters = facts["parameters"]
     assert parameters["total"] == parameters["position"] + parameters["embedding"] + parameters["rest"] > 0
@@ -151,7 +207,6 @@ def test_results_are_curves_table_and_figure(study):
     for image in (*images.values(), evaluated.media("table-file")["evaluation_table"]):
         assert (evaluated.folder / "files" / image["path"]).stat().st_size == image["size"]
         assert image["path"] in evaluated.files
-    assert evaluated.artifacts == [("run_table", f"run-{evaluated.id}-evaluation_table")]
 
 
 WRONG = """

@@ -6,7 +6,7 @@ know each other, meet.
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -105,9 +105,11 @@ def _conclude(command: EvaluateCommand, runs: Sequence[Evaluated]) -> None:
         if not all(file.path.exists() for file in run.files):
             run.files, run.failure = [], "its results are gone: the run folder was removed meanwhile"
     figures = show(command, [file.path for run in runs for file in run.files])
+    tracking = command.tracking
     for run in runs:
         if not run.failure:
-            track(command.tracking, run.model, run.wandb_id, [file.path for file in run.files], figures)
+            mode = track(tracking, run.model, run.wandb_id, [file.path for file in run.files], figures)
+            tracking = replace(tracking, wandb=mode)
     for file in (file for run in runs for file in run.files):
         file.end()  # not before: whatever interrupts the command, the same one goes on
     if failed := [f"  {run.model.path}: {run.failure}" for run in runs if run.failure]:

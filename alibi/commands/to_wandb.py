@@ -21,20 +21,24 @@ def track(
     run_id: str | None,
     files: list[Path],
     figures: list[Path],
-) -> None:
+) -> str:
     """The rows of a checkpoint to its wandb run, as curves over the length and as a table, and the figures.
 
     A guest has no run there.
+
+    Returns:
+        tracking.wandb for the next: offline where the server did not take this one.
     """
     if tracking.wandb == "disabled" or isinstance(checkpoint, Guest):
-        return
+        return tracking.wandb
     own = checkpoint.config["tracking"]
     # The run stays where training put it, unless another place is asked for.
     project = own["project"] if tracking.project == TrackingConfig.project else tracking.project
     tracking = replace(tracking, project=project, group=tracking.group or own.get("group"))
     results, last_step = load_results(files), checkpoint.config["train"]["max_steps"]
     group = group_name(checkpoint.config, checkpoint.texts["train"])
-    wandb = Wandb(tracking, checkpoint.run, run_id, checkpoint.config, group)
+    # Of a run that has ended no process is at work.
+    wandb = Wandb(tracking, checkpoint.run, run_id, checkpoint.config, group, resend=checkpoint.step == last_step)
     # An earlier step is a curve of its own, as a part of a text is.
     step = "" if checkpoint.step == last_step else f"-step-{checkpoint.step}"
     wandb.log_rows({f"{result.protocol}{step}": list(result.rows.values()) for result in results})
@@ -44,6 +48,7 @@ def track(
         if path.suffix == ".png":
             wandb.log_image(f"figures/{path.stem}", path)
     wandb.close()
+    return wandb.mode
 
 
 def _tracked_row(result: Result, row: dict) -> dict:
