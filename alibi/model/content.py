@@ -42,6 +42,7 @@ class KeySizes:
         return q_BHLK.device.type == "cpu" and q_BHLK.shape[2] >= LEAST_QUERIES and q_BHLK.shape[0] > 0
 
     @torch.no_grad()
+    @torch.autocast("cpu", enabled=False)
     def bias_depth(self, q_BHLK: Tensor, first_query: int) -> Tensor:
         """Nats below the bias of a query's own key from where on a key's weight is hidden by rounding.
 
