@@ -119,6 +119,33 @@ def test_what_a_tokenizer_drops_or_changes_is_counted(name):
     assert left_out(make()) == wanted
 
 
+def test_letters_and_marks_that_word_pieces_drop_are_counted():
+    drop = normalizers.Sequence(
+        [normalizers.NFD(), normalizers.StripAccents(), normalizers.Replace(Regex("[0-9]"), "")]
+    )
+    tokenizer = word_piece(drop)
+    plain = tokenizer.uncovered_bytes(["the cle of\n"])
+    assert tokenizer.uncovered_bytes(["the cle\u0301 12 of\n"]) == plain + len("\u0301".encode()) + len("12")
+
+
+def test_a_letter_and_its_mark_are_one_character_where_something_else_is_changed():
+    """Composition makes one character of two, and only the first has the offsets of its token."""
+    alphabet = {token: number for number, token in enumerate([END, *sorted(pre_tokenizers.ByteLevel.alphabet())])}
+    backend = hf.Tokenizer(models.BPE(alphabet, []))
+    backend.normalizer = normalizers.Sequence([normalizers.NFC(), normalizers.Replace("X", "x")])
+    backend.pre_tokenizer, backend.decoder = BYTE_LEVEL, TO_BYTES
+    tokenizer = GuestTokenizer(PreTrainedTokenizerFast(tokenizer_object=backend, bos_token=END, eos_token=END))
+    assert tokenizer.uncovered_bytes(["e\u0301clair cafe\u0301\n", "X cafe\u0301\n"]) == 1
+
+
+def test_a_letter_that_has_no_token_costs_its_own_bytes_and_no_others():
+    """BPE without an unknown token drops it in silence, and gives wrong offsets to the tokens behind."""
+    letters = sorted(set("abc def\n") - {"d"})
+    backend = hf.Tokenizer(models.BPE({token: number for number, token in enumerate([END, *letters])}, []))
+    tokenizer = GuestTokenizer(PreTrainedTokenizerFast(tokenizer_object=backend, bos_token=END, eos_token=END))
+    assert tokenizer.uncovered_bytes(["abc def\n", "dad cab\n", "cab\n"]) == 1 + 2
+
+
 def test_unknown_characters_are_not_covered():
     tokenizer = unigram()
     assert left_out(tokenizer) == [0] * len(LINES), "it has learned them"
