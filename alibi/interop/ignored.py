@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 COMPUTED = re.compile(
     r"alibi|rope|rotary|pos_emb|position_emb|qk_|qk$|softmax_scale|logit|scaling|_scale$|^scale_|multiplier"
     r"|cap$|capping|clip_qkv|_ln$|norm|no_bias|use_bias|_bias$|window_size|sliding_window|prefix_lm|sink"
-    r"|activation|hidden_act$|ffn_(?!dim|hidden)|residual|sequence_id"
+    r"|activation|hidden_act$|ffn_(?!dim|hidden)|residual|sequence_id|layer_types$|attn_type|parallel_attn"
+    r"|chunk_attention"
 )
 # ... and of settings in which these words speak of training, of speed, or of how BLOOM's bias was stored. MPT has
 # learned positions only where it has no ALiBi, whatever `learned_pos_emb` says.
@@ -38,6 +39,11 @@ ALWAYS = {
     ("rotary", True), ("scale_attn_weights", True), ("rms_norm", True), ("position_embedding_type", "absolute"),
     ("norm_type", "layernorm"), ("norm_type", "layer_norm"), ("ffn_type", "mptmlp"),
 }  # fmt: skip
+# Of layer_types, what layers are anyway.
+EVERYWHERE = "full_attention"
+ROPE_MODULE = "transformers.modeling_rope_utils"
+# What frequencies are made from there, and does nothing unless the model's own code does more with it.
+OF_THE_MODEL = {"layer_types", "partial_rotary_factor"}
 UNKNOWN = object()
 # Masks, frequencies and counters that older releases stored beside the weights, and now compute.
 NO_WEIGHTS = re.compile(
@@ -51,6 +57,7 @@ class Setting:
 
     Attributes:
         name: with the names of the objects it stands in, apart by dots.
+        value: of a list, its different elements in words, sorted.
         default: what the configuration's class has where nothing is said; UNKNOWN where it knows no such name.
     """
 
@@ -67,8 +74,8 @@ class Setting:
         """Whether its name and value say that something is computed, and not as the class does by itself."""
         if self.value == self.default or (self.last, self.value) in ALWAYS or OTHERWISE.search(self.name):
             return False
-        # Off, or a factor of 1.
-        nothing = not self.value or (self.value == 1 and self.value is not True)
+        # Off, a factor of 1, or layers that all see everything.
+        nothing = not self.value or (self.value == 1 and self.value is not True) or self.value == EVERYWHERE
         return bool(COMPUTED.search(self.name)) and not (self.default is UNKNOWN and nothing)
 
     @property
@@ -87,7 +94,9 @@ def ignored_settings(folder: Path, model: "PreTrainedModel") -> list[str]:
     content = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     classes = [*map(type, model.modules()), *type(model.config).__mro__]
     sources = {kind.__module__ for kind in classes if kind.__module__.startswith("transformers.models.")}
-    read = frozenset().union(*map(_names_in, {*sources, "transformers.modeling_rope_utils"}))
+    read = frozenset().union(*map(_names_in, sources))
+    if any(_imports(module, ROPE_MODULE) for module in sources):
+        read |= _names_in(ROPE_MODULE) - OF_THE_MODEL
     stated = list(_settings(content, model.config))
     said = {one.meaning for one in stated if one.last in read}
     ignored = [one for one in stated if one.computes and one.last not in read and one.meaning not in said]
@@ -108,17 +117,31 @@ def _settings(content: dict, config: object, prefix: str = "") -> Iterator[Setti
     for name, value in content.items():
         if isinstance(value, dict) and name != "quantization_config":
             yield from _settings(value, getattr(config, name, None), f"{prefix}{name}.")
-        elif not isinstance(value, dict | list):
+        elif not isinstance(value, dict):
             known = isinstance(config, PreTrainedConfig)
-            yield Setting(f"{prefix}{name}", value, getattr(type(config), name, UNKNOWN) if known else UNKNOWN)
+            default = getattr(type(config), name, UNKNOWN) if known else UNKNOWN
+            yield Setting(f"{prefix}{name}", _in_words(value), _in_words(default))
+
+
+def _in_words(value: object) -> object:
+    return ", ".join(sorted({str(one) for one in value})) if isinstance(value, list) else value
 
 
 @cache
 def _names_in(module: str) -> frozenset[str]:
     """Attributes and texts that stand in a module's source: whatever it reads of a configuration is among them."""
-    nodes = list(ast.walk(ast.parse(inspect.getsource(importlib.import_module(module)))))
+    nodes = _nodes_of(module)
     texts = {node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)}
     return frozenset({node.attr for node in nodes if isinstance(node, ast.Attribute)} | texts)
+
+
+def _imports(module: str, what: str) -> bool:
+    return any(isinstance(node, ast.ImportFrom) and what.endswith(f".{node.module}") for node in _nodes_of(module))
+
+
+@cache
+def _nodes_of(module: str) -> list[ast.AST]:
+    return list(ast.walk(ast.parse(inspect.getsource(importlib.import_module(module)))))
 
 
 def ignored_files(folder: Path) -> list[str]:

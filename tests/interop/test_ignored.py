@@ -39,6 +39,7 @@ ORDINARY = {
     "gpt2": {"n_ctx": 64, "task_specific_params": {"text-generation": {"do_sample": True}}, "my_note": "scaled"},
     "llama": {
         "rope_theta": 5e5, "rope_interleaved": False, "pretraining_tp": 1, "activation_function": "gelu",
+        "layer_types": ["full_attention"] * 2,
         "embedding_multiplier": 1.0, "rope_scaling": {"type": "yarn", "factor": 4.0, "finetuned": True},
     },
 }  # fmt: skip
@@ -59,6 +60,17 @@ OTHER_MODELS = [
     ("llama", {"rope_scaling": {"type": "linear", "factor": 2.0, "extrapolation_factor": 2.0}}, "extrapolation_factor"),
     ("bloom", {"activation_function": "relu"}, "activation_function=relu"),
     ("bert", {"position_embedding_type": "relative_key"}, "position_embedding_type=relative_key"),
+    (
+        "llama",
+        {"layer_types": ["sliding_attention", "full_attention"]},
+        "layer_types=full_attention, sliding_attention",
+    ),
+    ("llama", {"no_rope_layers": [1, 0]}, "no_rope_layers=0, 1"),
+    ("llama", {"dual_chunk_attention_config": {"chunk_size": 8}}, "dual_chunk_attention_config.chunk_size=8"),
+    ("mpt-8", {"attn_config": {"attn_type": "multiquery_attention"}}, "attn_config.attn_type=multiquery_attention"),
+    ("gpt2", {"rope_theta": 1e4}, "rope_theta=10000.0"),
+    ("llama", {"partial_rotary_factor": 0.5}, "partial_rotary_factor=0.5"),
+    ("gpt2", {"parallel_attn": True}, "parallel_attn=True"),
     ("gpt2", {"alibi": True}, "alibi=True"),
     ("gpt2", {"quantization_config": {"quant_method": "of another library"}}, "quantization_config"),
 ]
