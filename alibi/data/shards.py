@@ -91,6 +91,8 @@ def read_rows(path: Path) -> Iterator[str]:
     with _opened(path) as file:
         if "text" not in file.schema_arrow.names:
             raise ValueError(f"{path} has no column text; its columns are {', '.join(file.schema_arrow.names)}.")
+        if (kind := str(file.schema_arrow.field("text").type)) not in ("string", "large_string"):
+            raise ValueError(f"{path} has a column text of {kind}, and it must be of string.")
         for batch in file.iter_batches(columns=["text"]):
             if batch.column(0).null_count:
                 raise ValueError(f"{path} has rows without a text (null); a blank line is an empty text there.")

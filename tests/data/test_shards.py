@@ -116,16 +116,18 @@ def test_a_readme_that_is_no_card_states_nothing(tmp_path: Path, content: str) -
     assert len(list(opened(tmp_path).lines())) == 4
 
 
-@pytest.mark.parametrize("damage", ["empty", "cut", "page", "null"])
+@pytest.mark.parametrize("damage", ["empty", "cut", "page", "null", "numbers"])
 def test_a_shard_that_cannot_be_read_is_named(tmp_path: Path, damage: str) -> None:
     folder = written(tmp_path, BOTH)
     path = folder / f"{BOTH[1]}.parquet"
     content = bytearray(path.read_bytes())
     content[4:60] = bytes(56)  # behind the magic: the header of the first page
     made = {"empty": b"", "cut": path.read_bytes()[:-20], "page": bytes(content)}
-    if damage == "null":
-        pq.write_table(pa.table({"text": ["a\n", None]}), path)
+    if rows := {"null": ["a\n", None], "numbers": [1, 2]}.get(damage):
+        pq.write_table(pa.table({"text": rows}), path)
     else:
         path.write_bytes(made[damage])
-    with pytest.raises(ValueError, match=f"{path.name} (is no sound parquet file|has rows without a text)"):
+    with pytest.raises(
+        ValueError, match=f"{path.name} (is no sound parquet file|has rows without a text|has a column text of)"
+    ):
         list(opened(tmp_path).lines())
