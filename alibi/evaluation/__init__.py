@@ -7,7 +7,13 @@ from alibi.evaluation.results import find_results
 from alibi.evaluation.score import Scorer, fast_batch_tokens, model_scorer, score
 from alibi.evaluation.settings import EvaluationSettings, in_order
 from alibi.evaluation.sums import Accumulator, NatsSum, bits_per_byte, perplexity
-from alibi.evaluation.text import EvaluationText, open_evaluation_text
+from alibi.evaluation.text import (
+    EvaluationText,
+    count_uncovered,
+    is_covered,
+    open_evaluation_text,
+    said_of_uncovered,
+)
 
 __all__ = [
     "Accumulator",
@@ -18,13 +24,16 @@ __all__ = [
     "Scorer",
     "bits_per_byte",
     "compare_results",
+    "count_uncovered",
     "evaluate_checkpoint",
     "fast_batch_tokens",
     "find_results",
     "in_order",
+    "is_covered",
     "model_scorer",
     "open_evaluation_text",
     "perplexity",
+    "said_of_uncovered",
     "score",
     "score_checkpoint",
 ]

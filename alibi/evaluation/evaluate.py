@@ -17,7 +17,7 @@ from alibi.evaluation.row import score_length, warm_up, without_text_units
 from alibi.evaluation.score import fast_batch_tokens, model_scorer
 from alibi.evaluation.settings import EvaluationSettings, in_order
 from alibi.evaluation.statistics import ABOUT_INTERVALS
-from alibi.evaluation.text import EvaluationText
+from alibi.evaluation.text import EvaluationText, said_of_uncovered
 from alibi.model import LanguageModel
 from alibi.processes import ALONE, Processes
 from alibi.runs import Checkpoint, Guest, OpenModel, weight_settings
@@ -105,13 +105,12 @@ def score_checkpoint(
 
 def _not_covered(text: EvaluationText) -> str:
     """What a text that loses bytes to its tokenizer has for a result."""
-    lost, all_bytes = text.uncovered_bytes, text.tokens.num_bytes
     then = (
         "numbers per word and per byte are left out of comparisons"
         if text.has_text_units
         else "there are no numbers per word and per byte, which would be of another text"
     )
-    return f"text not covered: no token stands for {lost:,} of {all_bytes:,} bytes ({lost / all_bytes:.2%}); {then}"
+    return f"{said_of_uncovered(text.uncovered_bytes, text.tokens)}; {then}"
 
 
 def _silent(line: str) -> None:

@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
-from alibi.data import DataConfig, TokenFile, TooFewDocuments, open_text, prepare_tokens
+from alibi.data import DataConfig, TokenFile, Tokenizer, TooFewDocuments, open_text, prepare_tokens
 from alibi.data.text import Text, in_batches
 from alibi.runs import Checkpoint, Guest
 
@@ -36,7 +36,7 @@ class EvaluationText:
     @property
     def has_text_units(self) -> bool:
         """Whether nats per word and per byte are of this text."""
-        return self.uncovered_bytes <= MOST_UNCOVERED * self.tokens.num_bytes
+        return is_covered(self.uncovered_bytes, self.tokens)
 
     @property
     def split(self) -> str:
@@ -71,11 +71,26 @@ def open_evaluation_text(
     tokens = whole if max_tokens is None else whole.cut(max_tokens)
     is_whole = len(tokens) == len(whole)
     sha256 = text.sha256 if is_whole else text.sha256_of(tokens.num_lines)
-    lines = (line for line, _ in islice(text.lines(), tokens.num_lines))
-    uncovered = sum(map(tokenizer.uncovered_bytes, in_batches(lines, 4096)))
+    uncovered = count_uncovered(text, tokens, tokenizer)
     own = _is_own(checkpoint, data, text, words, cache)
     notes = _notes(text, tokens, split, own)
     return EvaluationText(tokens, sha256, own, is_whole, uncovered, text.documents_in_text, notes)
+
+
+def count_uncovered(text: Text, tokens: TokenFile, tokenizer: Tokenizer) -> int:
+    """Bytes of the part in use that no token stands for."""
+    lines = (line for line, _ in islice(text.lines(), tokens.num_lines))
+    return sum(map(tokenizer.uncovered_bytes, in_batches(lines, 4096)))
+
+
+def is_covered(uncovered: int, tokens: TokenFile) -> bool:
+    """Whether nats per word and per byte may be given."""
+    return uncovered <= MOST_UNCOVERED * tokens.num_bytes
+
+
+def said_of_uncovered(uncovered: int, tokens: TokenFile) -> str:
+    share = uncovered / tokens.num_bytes
+    return f"text not covered: no token stands for {uncovered:,} of {tokens.num_bytes:,} bytes ({share:.2%})"
 
 
 def _notes(text: Text, tokens: TokenFile, asked: str, own: bool) -> tuple[str, ...]:

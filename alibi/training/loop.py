@@ -191,7 +191,7 @@ class Run:
         }
         validated = last or state.step % train.eval_every == 0
         if validated:
-            line |= validate(self.model, self.texts.validation, train.seq_len, self.lengths, self.procs)
+            line |= validate(self.model, self.texts, train.seq_len, self.lengths, self.procs)
             if not math.isfinite(line["val/loss"]):
                 raise self._not_finite(f"step {state.step}: validation loss is {line['val/loss']}")
         improved = validated and state.saw_validation(line["val/loss"])

@@ -4,15 +4,22 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from alibi.data import TokenFile, Tokenizer, open_text, prepare_tokenizer, prepare_tokens
+from alibi.evaluation import count_uncovered, is_covered, said_of_uncovered
 from alibi.processes import Processes
 from alibi.training.settings import RunConfig
 
 
 @dataclass(frozen=True)
 class RunTexts:
+    """
+    Attributes:
+        covered: tokens stand for enough of the validation text that numbers per word and per byte are of it.
+    """
+
     tokenizer: Tokenizer
     train: TokenFile
     validation: TokenFile
+    covered: bool = True
 
     @property
     def sha256(self) -> dict[str, str]:
@@ -37,4 +44,9 @@ def prepare_texts(config: RunConfig, procs: Processes) -> RunTexts:
     for text, encoded in zip(texts, tokens, strict=True):
         if procs.is_main and (share := text.share(encoded)):
             print(f"           {share}")
-    return RunTexts(tokenizer, *tokens)
+    uncovered = count_uncovered(texts[1], tokens[1], tokenizer)
+    covered = is_covered(uncovered, tokens[1])
+    if procs.is_main and uncovered:
+        then = "" if covered else "; val/word_ppl and val/bpb, which would be of another text, are left out"
+        print(f"           validation: {said_of_uncovered(uncovered, tokens[1])}{then}")
+    return RunTexts(tokenizer, *tokens, covered)

@@ -2,19 +2,22 @@
 
 import torch
 
-from alibi.data import TokenFile, window_batches
+from alibi.data import window_batches
 from alibi.evaluation import NatsSum, Scorer, bits_per_byte, fast_batch_tokens, model_scorer, perplexity, score
 from alibi.model import LanguageModel
 from alibi.processes import Processes
+from alibi.training.texts import RunTexts
 
 
 def validate(
-    model: LanguageModel, tokens: TokenFile, seq_len: int, more_lengths: list[int], procs: Processes
+    model: LanguageModel, texts: RunTexts, seq_len: int, more_lengths: list[int], procs: Processes
 ) -> dict[str, float]:
     """val/loss (nats per token), val/ppl, val/word_ppl, val/bpb at `seq_len`; val/loss_N, val/ppl_N at other lengths N.
 
-    A perplexity above the largest float64 is left out.
+    A perplexity above the largest float64 is left out, and so are val/word_ppl and val/bpb of a text that tokens do
+    not cover.
     """
+    tokens = texts.validation
     model.eval()
     metrics, batch_tokens, scorer = {}, fast_batch_tokens(model.device), model_scorer(model)
     for length in dict.fromkeys([seq_len, *more_lengths]):
@@ -26,7 +29,7 @@ def validate(
         name = "" if length == seq_len else f"_{length}"
         metrics[f"val/loss{name}"] = nats / count
         counts = {f"val/ppl{name}": count}
-        if length == seq_len:
+        if length == seq_len and texts.covered:
             counts["val/word_ppl"] = tokens.num_words
             metrics["val/bpb"] = bits_per_byte(nats, tokens.num_bytes)
         for metric, of in counts.items():

@@ -115,6 +115,16 @@ def test_a_run_ends_with_validation_checkpoint_and_pointers(small_run, tmp_path)
     assert "val/loss" not in read_metrics(run / "metrics.jsonl")[0]
 
 
+def test_validation_has_no_numbers_per_word_and_byte_of_text_that_tokens_do_not_cover(small_run, tmp_path, capsys):
+    config = small_run(max_steps=1, tokenizer="word")
+    config.tokenizer.vocab_size = 6  # four special symbols, and two words
+    train(config, tmp_path / "run")
+    told = read_metrics(tmp_path / "run" / "metrics.jsonl")[-1]
+    assert {"val/loss", "val/ppl"} <= told.keys()
+    assert not {"val/word_ppl", "val/bpb"} & told.keys()
+    assert "validation: text not covered: no token stands for" in capsys.readouterr().out
+
+
 def test_a_finished_run_says_so_and_is_left_alone(small_run, tmp_path, capsys):
     config = small_run(max_steps=2)
     train(config, tmp_path / "run")
