@@ -49,7 +49,7 @@ class Names:
             # Of a run's files, older ones may tell less than one written since.
             if run not in first or (_trained_on(results[path]) and not _trained_on(first[run])):
                 first[run] = results[path]
-        line_of = _lines_of(first)
+        line_of = _lines_of(first, _same_tokenizers(results.values()))
         members: dict[tuple, Member] = {}
         for run, line in line_of.items():
             members.setdefault(line, (first[run], run[0].name))
@@ -74,11 +74,24 @@ def _runs_of(results: Mapping[Path, dict]) -> dict[Path, tuple]:
     return runs
 
 
-def _lines_of(runs: Mapping[tuple, dict]) -> dict[tuple, tuple]:
+def _same_tokenizers(results: Iterable[dict]) -> dict[str, str]:
+    """By tokenizer, one of all those that made the same ids of a text: another release may write it down otherwise."""
+    one: dict[str, str] = {}
+    of_ids: dict[tuple, str] = {}
+    for result in results:
+        tokenizer, data = _tokenizer(result), result["data"]
+        known = one.setdefault(tokenizer, tokenizer)
+        if "tokens_sha256" in data:
+            one[tokenizer] = of_ids.setdefault((data["sha256"], data["tokens_sha256"]), known)
+    return one
+
+
+def _lines_of(runs: Mapping[tuple, dict], tokenizers: Mapping[str, str]) -> dict[tuple, tuple]:
     """The line of each run: what it shares with runs of other seeds. A seed that is there twice makes no line."""
     alike: dict[tuple, list[tuple]] = {}
     for run, result in runs.items():
-        alike.setdefault(_but_for_the_seed(result) or run, []).append(run)
+        same = _but_for_the_seed(result)
+        alike.setdefault((*same, tokenizers[_tokenizer(result)]) if same else run, []).append(run)
     lines = {}
     for key, members in alike.items():
         several = len({runs[run]["checkpoint"].get("seed") for run in members}) < len(members)
@@ -87,13 +100,13 @@ def _lines_of(runs: Mapping[tuple, dict]) -> dict[tuple, tuple]:
 
 
 def _but_for_the_seed(result: dict) -> tuple | None:
-    """What runs share that differ in nothing but their seed; None where the file does not tell."""
+    """What runs share that differ in their seed, or in their tokenizer; None where the file does not tell."""
     checkpoint = result["checkpoint"]
     if not checkpoint.get("settings") or checkpoint.get("seed") is None:
         return None
     settings = json.dumps(checkpoint["settings"] | {"seed": None}, sort_keys=True)
     same = (checkpoint["model"], checkpoint.get("seq_len"), checkpoint["step"], checkpoint.get("parameters"))
-    return *same, settings, _trained_on(result), _tokenizer(result)
+    return *same, settings, _trained_on(result)
 
 
 def _trained_on(result: dict) -> str | None:
