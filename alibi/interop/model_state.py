@@ -26,12 +26,14 @@ class ModelState:
 
 def _copied(value: Any) -> Any:
     """Containers and tensors anew; weights, modules, configurations and all else as they are."""
-    if isinstance(value, dict):
+    if isinstance(value, dict | list):
         new = value.copy()
-        for name, inner in value.items():
-            new[name] = _copied(inner)
+        for place, inner in value.items() if isinstance(value, dict) else enumerate(value):
+            new[place] = _copied(inner)
         return new
-    if isinstance(value, list | set):
+    if isinstance(value, tuple):
+        return value if type(value) is not tuple else tuple(map(_copied, value))
+    if isinstance(value, set):
         return value.copy()
     if isinstance(value, Tensor) and not isinstance(value, nn.Parameter):
         return value.clone()

@@ -106,6 +106,7 @@ class Forgetful(nn.Module):
         self.weight = nn.Parameter(torch.ones(3))
         self.register_buffer("table", torch.ones(3), persistent=False)
         self.longest, self.seen, self.by_length, self.plain = 0, [], {"all": torch.zeros(1)}, torch.zeros(2)
+        self.pair, self.layers = (torch.zeros(1), 0), [{"state": torch.zeros(1)}]
         self.inner = nn.Linear(3, 3)
 
     def forward(self, x):
@@ -114,6 +115,8 @@ class Forgetful(nn.Module):
         self.by_length["all"] += 1
         self.by_length[len(x)] = x
         self.plain.add_(1)
+        self.pair[0].add_(1)
+        self.layers[0]["state"].add_(1)
         self.table.mul_(2)
         self.register_buffer("table", self.table * 2)
         self.register_buffer("new", x)
@@ -132,6 +135,8 @@ def test_whatever_a_module_keeps_is_taken_back():
         assert kept.table.tolist() == [1, 1, 1]
         assert kept.plain.tolist() == [0, 0]
         assert kept.by_length["all"].item() == 0
+        assert kept.pair == (torch.zeros(1), 0)
+        assert kept.layers == [{"state": torch.zeros(1)}]
         assert (kept.inner, kept.weight) == (inner, weight), "weights and modules are the same objects"
         assert "new" not in dict(kept.named_buffers())
         assert "table" not in kept.state_dict(), "a buffer that is stored with the weights only since the pass"
