@@ -24,6 +24,8 @@ from pathlib import Path
 
 import torch
 
+from alibi.paths import user_path
+
 ROOT = Path(__file__).parents[1]
 RECIPE = [
     "data=text", f"data.path={ROOT / 'alibi' / 'model'}", "data.pattern='**/*.py'", "size=tiny", "model.dropout=0.1",
@@ -140,7 +142,7 @@ def plain(state: object) -> object:
 
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, required=True, help="folder for the runs; must not exist")
+    parser.add_argument("--out", type=user_path, required=True, help="folder for the runs; must not exist")
     parser.add_argument("--kills", type=int, default=60, help="in all (60)")
     parser.add_argument("--methods", nargs="+", default=["alibi", "none", "rotary", "sinusoidal", "t5"])
     parser.add_argument("--tokenizers", nargs="+", choices=list(TOKENIZERS), default=list(TOKENIZERS))

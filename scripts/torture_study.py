@@ -20,6 +20,8 @@ import sys
 import time
 from pathlib import Path
 
+from alibi.paths import user_path
+
 ROOT = Path(__file__).parents[1]
 TRAIN = [
     "data=text", f"data.path={ROOT / 'alibi'}", "data.pattern='**/*.py'", "tokenizer=byte", "size=tiny",
@@ -110,7 +112,7 @@ def differences(one: Path, other: Path) -> list[str]:
 
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, required=True, help="folder for the studies; must not exist")
+    parser.add_argument("--out", type=user_path, required=True, help="folder for the studies; must not exist")
     parser.add_argument("--kills", type=int, default=5)
     parser.add_argument("--methods", nargs="+", default=["alibi", "none", "rotary", "sinusoidal", "t5"])
     parser.add_argument("--seeds", type=int, default=2, help="runs of each method (2)")

@@ -198,6 +198,15 @@ def test_one_run_that_cannot_be_evaluated_keeps_no_other(command, three, tmp_pat
     assert run.exists() == (what != "an evaluated run goes")
 
 
+def test_where_none_could_be_evaluated_no_others_are_spoken_of(command, three, monkeypatch):
+    def fails(*args, **settings):
+        raise ValueError("edited")
+
+    monkeypatch.setattr(commands, "score_checkpoint", fails)
+    code, printed = command("evaluate", *three)
+    assert (code, "3 of 3 runs could not be evaluated:\n" in printed) == (1, True)
+
+
 def test_a_damaged_checkpoint_is_found_before_anything_is_scored(command, three, tmp_path):
     (tmp_path / "outputs" / "r2" / "checkpoints" / "last" / "model.safetensors").write_bytes(b"short")
     code, printed = command("evaluate", *three)

@@ -163,7 +163,7 @@ def test_a_name_in_a_result_is_no_way_out_of_its_folder(tmp_path, field, name):
     ):
         with pytest.raises(ValueError, match=rf"{path.name} is no result file .*move it away"):
             use()
-    assert [p for p in tmp_path.rglob("*") if p.is_file() and p.name != ".lock"] == [path]
+    assert [p for p in tmp_path.rglob("*") if p.is_file() and p.name != ".evaluation.lock"] == [path]
 
 
 def opened(folder: Path, head: dict) -> None:

@@ -18,6 +18,8 @@ from alibi.paths import expanded
         ("generate", ["~/x", "--prompt=~/y"]),
         ("import_fairseq", ["~/x", "~/x", "~/x"]),
         ("precision", ["~/x", "--out=~/x"]),
+        ("torture", ["--out=~/x"]),
+        ("torture_study", ["--out=~/x"]),
         ("report", ["~/x", "~/x/*", "--out=~/x"]),
     ],
 )

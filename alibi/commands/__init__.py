@@ -113,8 +113,9 @@ def _conclude(command: EvaluateCommand, runs: Sequence[Evaluated]) -> None:
     for file in (file for run in runs for file in run.files):
         file.end()  # not before: whatever interrupts the command, the same one goes on
     if failed := [f"  {run.model.path}: {run.failure}" for run in runs if run.failure]:
-        head = f"{len(failed)} of {len(runs)} runs could not be evaluated; the others were, and are kept"
-        raise ValueError("\n".join([f"{head} when the command is given again with eval.reuse=true:", *failed]))
+        others = "; the others were, and are kept when the command is given again with eval.reuse=true"
+        head = f"{len(failed)} of {len(runs)} runs could not be evaluated{others if len(failed) < len(runs) else ''}:"
+        raise ValueError("\n".join([head, *failed]))
 
 
 def _evaluate_all(command: EvaluateCommand, procs: Processes) -> list[Evaluated]:

@@ -92,7 +92,7 @@ class OpenResult:
                 rewrite_result(self.path, self.within_percent, unfinished=sorted(left))
 
     def held(self) -> AbstractContextManager:
-        return hold(self.folder / ".lock")
+        return hold(self.folder.parent / ".evaluation.lock")  # not beside the results: only they are there
 
     def _there(self) -> tuple[dict[int, dict], set[int]]:
         """Rows of the same weights and text, by length, and lengths of unfinished ones; anything else makes way.

@@ -6,9 +6,9 @@ from itertools import pairwise
 from numbers import Integral, Real
 from typing import Any, get_args
 
+from alibi.positions import LARGEST
+
 ACTIVATIONS = ("gelu", "relu")
-# Whole numbers stay below this: readers of JSON hold larger ones as floats, which round them.
-LARGEST = 2**53
 KINDS = {
     bool: (bool, "true or false"),
     int: (Integral, f"a whole number below 2**53 ({LARGEST})"),

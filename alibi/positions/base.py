@@ -23,6 +23,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+# Whole numbers of settings stay below this: readers of JSON hold larger ones as floats, which round them.
+LARGEST = 2**53
 # Turns queries or keys (B, H, L, K) to the same shape and dtype.
 Turn = Callable[[Tensor], Tensor]
 
@@ -128,11 +130,12 @@ def build_position(values: dict, d_model: int, num_heads: int, causal: bool) -> 
     """Make the method that `values` names, `{"name": "rotary", "theta": 10000.0}`.
 
     Raises:
-        ValueError: unknown method, a setting that the method does not have, or a value of another kind or not finite.
+        ValueError: unknown method, a setting that the method does not have, or a value of another kind, not finite or
+            too large.
     """
     settings = dict(values)
     name = settings.pop("name", None)
-    if name not in Position.registry:
+    if not isinstance(name, str) or name not in Position.registry:
         known = ", ".join(sorted(Position.registry))
         raise ValueError(f"model.position.name ({name!r}) is not a position method; choose one of: {known}.")
     method = Position.registry[name]
@@ -148,8 +151,7 @@ def build_position(values: dict, d_model: int, num_heads: int, causal: bool) -> 
                 f"model.position.{setting} ({value}) must be a {type(known[setting]).__name__}, not a "
                 f"{type(value).__name__}; its default is {known[setting]}."
             )
-        if isinstance(value, float) and not math.isfinite(value):
-            raise ValueError(
-                f"model.position.{setting} ({value}) must be a finite number; its default is {known[setting]}."
-            )
+        if isinstance(value, int | float) and not abs(value) < (LARGEST if isinstance(value, int) else math.inf):
+            rule = f"finite, and below 2**53 ({LARGEST}) if it is whole"
+            raise ValueError(f"model.position.{setting} ({value}) must be {rule}; its default is {known[setting]}.")
     return method(d_model, num_heads, causal, **settings)

@@ -42,7 +42,7 @@ from alibi.runs.weights import check_fit, check_sizes, expected_shapes, load_wei
 # Of a run folder: what is written to, after a checkpoint in it was read.
 WRITTEN = (
     *("checkpoints", "checkpoints/*", "evaluation", "evaluation/*", "wandb", "wandb/rows-sent.json"),
-    *("metrics.jsonl", "config.yaml", ".lock"),
+    *("metrics.jsonl", "config.yaml", ".lock", ".evaluation.lock"),
 )
 
 

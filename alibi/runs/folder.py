@@ -78,7 +78,10 @@ class RunFolder:
     def point_latest(self, outputs: Path) -> None:
         """Point outputs/latest to this run."""
         outputs.mkdir(parents=True, exist_ok=True)
-        point(outputs / LATEST, os.path.relpath(self.path.absolute(), outputs.absolute()))
+        place = self.path.absolute()
+        # `..` in a link counts from where the link really is, and either folder may itself be behind a link.
+        real = Path(os.path.realpath(place.parent), place.name)
+        point(outputs / LATEST, os.path.relpath(real, os.path.realpath(outputs)))
 
     def put_back(self) -> None:
         """What was set aside for a newer checkpoint of its step, which a kill kept from its place (write_checkpoint).

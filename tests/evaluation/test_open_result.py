@@ -54,6 +54,7 @@ def test_two_commands_at_once_keep_each_others_rows_and_margins(folder):
     one.end()
     assert lengths_of(folder / NAME) == [16, 64]
     assert "unfinished" not in read_result(folder / NAME)
+    assert [path.name for path in folder.iterdir()] == [NAME], "results and nothing else"
 
 
 def test_many_at_the_same_moment(folder):
@@ -145,7 +146,7 @@ def test_an_old_part_under_the_plain_name_goes_where_no_other_file_is(folder):
 def test_a_run_that_was_removed_is_not_made_again(folder):
     file = opened(folder, 16)[0]
     shutil.rmtree(folder.parent)
-    with pytest.raises(FileNotFoundError, match="evaluation"):
+    with pytest.raises(FileNotFoundError, match=str(folder.parent)):
         file.add(row(16))
     assert not folder.parent.exists()
 
@@ -157,4 +158,6 @@ def test_a_disk_without_locks_is_told_before_anything_is_scored(folder, monkeypa
     monkeypatch.setattr(fcntl, "flock", no_locks)
     with pytest.raises(OSError, match="No locks") as caught:
         opened(folder, 16)
-    assert explained(caught.value).startswith(f"{folder / '.lock'}: this disk has no file locks. Turn them on")
+    assert explained(caught.value).startswith(
+        f"{folder.parent / '.evaluation.lock'}: this disk has no file locks. Turn them on"
+    )

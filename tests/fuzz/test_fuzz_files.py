@@ -97,7 +97,9 @@ def test_a_result_file(tmp_path):
         assert refused is None or "move it away" in refused
         if refused is None:
             OpenResult(folder, "step-00000003", head, True, [16, 32], 1.0, lambda _: None).open(reuse=True)
-        assert {p for p in tmp_path.rglob("*") if p.is_file()} - {folder / ".lock"} == set(folder.glob("step-*.json"))
+        assert {p for p in tmp_path.rglob("*") if p.is_file()} - {folder.parent / ".evaluation.lock"} == set(
+            folder.glob("step-*.json")
+        )
         for other in folder.glob("*.json"):
             other.unlink()
 

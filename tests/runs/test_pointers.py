@@ -150,6 +150,20 @@ def test_links_of_the_users_own_are_runs(outputs: Path, tmp_path: Path) -> None:
     assert len(find_results([f"{chosen}/*", f"{outputs}/*"])) == 2
 
 
+@pytest.mark.parametrize("place", ["runs/one", "outputs/one", "away/one", "."])
+def test_a_pointer_leads_to_its_run_where_folders_are_behind_links(tmp_path: Path, monkeypatch, place: str) -> None:
+    (tmp_path / "disk" / "deep" / "outputs").mkdir(parents=True)
+    (tmp_path / "disk" / "away").mkdir()
+    (tmp_path / "project").mkdir()
+    monkeypatch.chdir(tmp_path / "project")
+    Path("outputs").symlink_to("../disk/deep/outputs")
+    Path("away").symlink_to("../disk/away")
+    Path(place).mkdir(parents=True, exist_ok=True)
+    RunFolder(Path(place)).point_latest(Path("outputs"))
+    assert Path("outputs/latest").resolve() == Path(place).resolve()
+    assert not os.path.isabs(os.readlink("outputs/latest"))
+
+
 def test_nothing_kept_aside_before_is_lost(tmp_path: Path) -> None:
     (tmp_path / "latest").mkdir()
     (tmp_path / ".latest-copy").mkdir()
