@@ -9,6 +9,7 @@ perf/tokens_per_sec of a run over its number of GPUs.
 """
 
 import argparse
+import math
 import sys
 
 from alibi.config import run_of
@@ -114,8 +115,8 @@ def main(options: argparse.Namespace) -> str:
     sequences = config.train.batch_tokens // config.train.seq_len
     if options.gpus < 1 or sequences % options.gpus:
         raise ValueError(f"--gpus ({options.gpus}) must divide the {sequences} sequences of an update.")
-    if options.tokens_per_sec is not None and not options.tokens_per_sec > 0:
-        raise ValueError(f"--tokens-per-sec ({options.tokens_per_sec}) must be above 0.")
+    if options.tokens_per_sec is not None and not 0 < options.tokens_per_sec < math.inf:
+        raise ValueError(f"--tokens-per-sec ({options.tokens_per_sec}) must be finite and above 0.")
     if options.vocab_size is not None and options.vocab_size < 1:
         raise ValueError(f"--vocab-size ({options.vocab_size}) must be at least 1.")
     ids = ids_of(config.tokenizer, config.data.name, options.vocab_size)

@@ -14,6 +14,7 @@ import torch
 
 from alibi.environment import pick_device
 from alibi.generation import generate
+from alibi.model import LARGEST
 from alibi.paths import expanded
 from alibi.runs import Checkpoint, resolve_runs
 
@@ -38,6 +39,8 @@ def continued(options: argparse.Namespace) -> str:
     Raises:
         ValueError, FileNotFoundError: options out of range, no run, a damaged checkpoint.
     """
+    if options.seed is not None and not 0 <= options.seed < LARGEST:
+        raise ValueError(f"--seed ({options.seed}) must be at least 0 and below 2**53 ({LARGEST}).")
     if options.seed is not None and options.temperature == 0:
         raise ValueError("--seed would be ignored: --temperature 0 is greedy; leave --seed out.")
     device = pick_device(options.device)

@@ -263,6 +263,7 @@ def test_the_script_continues_a_prompt(script, run_folder, monkeypatch, tmp_path
         (["run", "--top-k", "999"], "top_k (999) must be at most the 257 ids"),
         (["run", "--temperature", "-1"], "temperature (-1.0)"),
         (["run", "--temperature", "0", "--seed", "1"], "--seed would be ignored"),
+        (["run", "--seed", "9007199254740992"], "--seed (9007199254740992) must be at least 0 and below 2**53"),
     ],
 )
 def test_the_script_says_what_is_wrong_in_one_line(script, run_folder, words, message):

@@ -92,7 +92,7 @@ class OpenResult:
                 rewrite_result(self.path, self.within_percent, unfinished=sorted(left))
 
     def held(self) -> AbstractContextManager:
-        return hold(self.folder.parent / ".evaluation.lock")  # not beside the results: only they are there
+        return hold(self.folder.parent / ".evaluation.lock")  # evaluation/ holds results and nothing else
 
     def _there(self) -> tuple[dict[int, dict], set[int]]:
         """Rows of the same weights and text, by length, and lengths of unfinished ones; anything else makes way.

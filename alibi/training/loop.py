@@ -133,6 +133,7 @@ class Run:
         """
         train, procs, number = self.config.train, self.procs, 0
         updater, seconds = fitting_updater(self.config, self.model, self.optimizer, self.order, procs, self.state)
+        updater.sound_nats()  # a method that takes no far positions fails here, not at its first checkpoint
         with procs.together():
             if procs.is_main:
                 print(f"run        {self.folder.path}")

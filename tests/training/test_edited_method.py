@@ -77,6 +77,15 @@ def test_an_edited_method_is_refused_and_trained_beside(how, run, monkeypatch):
     assert train(config, folder) == "skipped"
 
 
+def test_a_method_with_a_longest_position_is_told_before_the_first_step(small_run, tmp_path, monkeypatch):
+    """Its positions are learned, say: no checkpoint could be written, and steps would be trained for nothing."""
+    table = nn.Embedding(64, small_run().model.d_model)
+    monkeypatch.setattr(ALiBi, "embed", lambda self, x_BLD, positions: x_BLD + table(positions))
+    with pytest.raises(IndexError):
+        train(small_run(), tmp_path / "run")
+    assert not (tmp_path / "run" / "metrics.jsonl").exists()
+
+
 def test_half_way_nothing_is_lost(run, monkeypatch):
     config, folder = run
     before = content(folder)

@@ -121,7 +121,8 @@ def test_days_follow_from_the_rate(command):
     ("arguments", "message"),
     [
         (["experiment=paper", "--gpus", "7"], "--gpus (7) must divide the 144 sequences of an update"),
-        (["experiment=paper", "--tokens-per-sec", "0"], "--tokens-per-sec (0.0) must be above 0"),
+        (["experiment=paper", "--tokens-per-sec", "0"], "--tokens-per-sec (0.0) must be finite and above 0"),
+        (["experiment=paper", "--tokens-per-sec", "inf"], "--tokens-per-sec (inf) must be finite and above 0"),
         (["experiment=paper", "--vocab-size", "0"], "--vocab-size (0) must be at least 1"),
         (["experiment=paper", "--vocab-size", "60000"], "must be below the vocabulary of 60000"),
         (["tokenizer=word", "data=stdlib"], "say --vocab-size"),
