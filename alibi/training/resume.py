@@ -28,7 +28,8 @@ def find_checkpoint(config: RunConfig, folder: RunFolder, say: Callable[[str], N
     """The checkpoint that a run goes on from, by `train.resume`; None begins anew.
 
     Raises:
-        ValueError: the folder holds another configuration, or a run where resume is false; or it is a pointer.
+        ValueError: the folder holds another configuration, or a run where resume is false; it is a pointer; or resume
+            is the last step of another run.
         FileNotFoundError, DamagedCheckpoint: of a checkpoint named by its path.
     """
     refuse_pointer(folder.path)
@@ -51,6 +52,11 @@ def find_checkpoint(config: RunConfig, folder: RunFolder, say: Callable[[str], N
             raise ValueError(
                 f"{folder.path} holds checkpoints later than train.resume={resume}, up to step {later[-1]}, which "
                 "would be lost; choose another run_dir, or train.resume=auto."
+            )
+        if checkpoint.step >= config.train.max_steps and checkpoint.run.resolve() != folder.path.resolve():
+            raise ValueError(
+                f"train.resume={resume} is at step {checkpoint.step} of {config.train.max_steps}: nothing is left to "
+                f"train in {folder.path}; give an earlier checkpoint."
             )
         return checkpoint
     return _newest_sound(folder, say)

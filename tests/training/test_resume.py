@@ -1,3 +1,4 @@
+import os
 import shutil
 from pathlib import Path
 
@@ -38,6 +39,13 @@ def test_resume_from_a_path(small_run, tmp_path):
     assert ends[0] == ends[1]
     with pytest.raises(FileNotFoundError, match="does not exist"):
         train(small_run(resume=str(tmp_path / "nowhere")), tmp_path / "third")
+    pointer = Path(small_run().paths.outputs) / "latest"
+    latest = os.readlink(pointer)
+    with pytest.raises(ValueError, match=r"is at step 6 of 6: nothing is left to train in .*third; give an earlier"):
+        train(small_run(resume=str(tmp_path / "run")), tmp_path / "third")
+    assert not (tmp_path / "third").exists()
+    assert os.readlink(pointer) == latest, "not an empty folder"
+    assert train(small_run(resume=str(tmp_path / "run")), tmp_path / "run") == "skipped"
 
 
 def test_a_pointer_is_no_run_folder_and_a_mistake_of_before_stops_nobody(small_run, tmp_path):
