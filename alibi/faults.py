@@ -8,7 +8,9 @@ from pathlib import Path
 
 from filelock import FileLock
 
-PLACES = "run_dir or paths.outputs for runs, paths.cache (ALIBI_CACHE) for prepared texts"
+PLACES = (
+    "run_dir or paths.outputs for runs, paths.cache (ALIBI_CACHE) for prepared texts, HF_HOME for what the hub gives"
+)
 FULL = f"Free space there, or choose another place ({PLACES})"
 CLOSED = f"Give yourself the permission, or choose another place ({PLACES})"
 LOCKS = f"Turn them on where it is mounted, or choose another place ({PLACES})"
@@ -64,14 +66,32 @@ def hold(path: Path, timeout: float = -1) -> AbstractContextManager:
 
 def os_error_of(error: BaseException, path: Path) -> OSError | None:
     """The OSError behind the error of a library that wraps it (torch.save: context; safetensors: in its text)."""
+    for told in _os_errors(error):
+        return OSError(told.errno, told.strerror, str(path))
+    return None
+
+
+def disk_error_of(error: BaseException, path: Path) -> OSError | None:
+    """What a disk refused, behind the error of a library that fetches; None where it was the network, or a server.
+
+    Args:
+        path: names the disk where the error names no file.
+    """
+    for told in _os_errors(error):
+        # A firewall's "not permitted" has the same number, and no file.
+        if told.errno in REMEDIES and (told.filename or told.errno not in (errno.EACCES, errno.EPERM)):
+            return OSError(told.errno, told.strerror, told.filename or str(path))
+    return None
+
+
+def _os_errors(error: BaseException) -> Iterator[OSError]:
+    """Every error of the system among an error and its causes, one that stands in a text ("(os error 28)") last."""
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, OSError) and cause.errno is not None:
-            return OSError(cause.errno, cause.strerror, str(path))
+            yield cause
         cause = cause.__cause__ or cause.__context__
     _, found, rest = str(error).partition("(os error ")
     number = rest.partition(")")[0]
     if found and number.isdecimal():
-        code = int(number)
-        return OSError(code, errno.errorcode.get(code, "error"), str(path))
-    return None
+        yield OSError(int(number), errno.errorcode.get(int(number), "error"))

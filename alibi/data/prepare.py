@@ -102,7 +102,12 @@ T = TypeVar("T")
 
 
 def _cached(folder: Path, read: Callable[[], T | None], make: Callable[[Path], None]) -> T:
-    """What `read` finds in `folder`, made first where it finds nothing sound."""
+    """What `read` finds in `folder`, made first where it finds nothing sound.
+
+    What is there is taken without the lock, which a cache that may only be read does not give.
+    """
+    if (found := read()) is not None:
+        return found
     folder.parent.mkdir(parents=True, exist_ok=True)
     with hold(folder.with_name(f"{folder.name}.lock")):
         if (found := read()) is not None:

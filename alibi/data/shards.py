@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from alibi.data.hub import remedy
 from alibi.foreign import parse_json, parse_settings
 
 SHARD = re.compile(r"(?P<split>[a-z]+)-(?P<index>\d{5})-of-(?P<total>\d{5})(-[0-9a-f]{16})?\.parquet")
@@ -62,8 +63,8 @@ def check_rows(paths: tuple[Path, ...], config: str) -> None:
         stated = _stated_rows(card, config, split)
         if stated is not None and (rows := sum(map(_num_rows, paths))) != stated:
             raise ValueError(
-                f"{split} in {folder} has {rows:,} rows, and {card} states {stated:,}; fetch the files again, or "
-                "move that file away if the text is meant to be another one."
+                f"{split} in {folder} has {rows:,} rows, and {card} states {stated:,}. {remedy(paths[0])} If the text "
+                "is meant to be another one, move that file away."
             )
 
 
@@ -115,4 +116,5 @@ def _opened(path: Path) -> Iterator:
     except (ArrowException, OSError) as error:
         if getattr(error, "errno", None) is not None:  # the disk's; pyarrow's own OSErrors have none
             raise
-        raise ValueError(f"{path} is no sound parquet file ({str(error).splitlines()[0]}); fetch it again.") from error
+        reason = str(error).splitlines()[0].rstrip(".")
+        raise ValueError(f"{path} is no sound parquet file ({reason}). {remedy(path)}") from error

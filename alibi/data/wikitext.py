@@ -6,9 +6,10 @@ are restored, so that the same text has the same hash in every layout.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
+from alibi.data.hub import check_sound, fetch, remedy
 from alibi.data.shards import check_rows, find_shards, read_rows
 from alibi.data.text import Line, Text, mark_articles, read_lines
 from alibi.data.token_file import TokenFile
@@ -42,14 +43,6 @@ class ClassicFile(WikiText):
 
 
 @dataclass(frozen=True)
-class HubRows(WikiText):
-    rows: object = field(repr=False, compare=False)  # datasets.Dataset
-
-    def lines(self) -> Iterator[Line]:
-        return mark_articles(row or BLANK_LINE for batch in self.rows.iter(1000) for row in batch["text"])
-
-
-@dataclass(frozen=True)
 class ParquetFiles(WikiText):
     """The hub's files in a folder, read as they are: no copy, so nothing can be stale."""
 
@@ -72,7 +65,7 @@ def open_wikitext(config, split: str, words: bool, cache: Path) -> Text:
             "use one of these. All documents are for data=text and data=stdlib."
         )
     if config.path is None:
-        return _from_hub(config.name, split, "tokens" if words else "raw", cache)
+        return _from_hub(config.name, split, "tokens" if words else "raw")
     root = Path(config.path)
     if not root.is_dir():
         raise FileNotFoundError(f"data.path ({root}) is not a folder; give the folder that holds WikiText's files.")
@@ -113,20 +106,24 @@ def _from_parquet(name: str, split: str, words: bool, root: Path) -> ParquetFile
     )
 
 
-def _from_hub(name: str, split: str, form: str, cache: Path) -> HubRows:
-    from datasets import load_dataset
-    from huggingface_hub.utils import logging
-
-    logging.set_verbosity_error()  # its retries say nothing that the message below does not
+def _from_hub(name: str, split: str, form: str) -> ParquetFiles:
+    config = _hub_config(name, form)
     try:
-        rows = load_dataset(HUB, _hub_config(name, form), split=split)
-    except Exception as error:  # offline, each library below raises a kind of its own
+        folder = fetch(HUB, (f"{config}/*.parquet",), "dataset") / config
+    except ConnectionError as error:
         raise ConnectionError(
-            f"the hub did not give {HUB} ({_hub_config(name, form)}, {split}): {type(error).__name__}: "
-            f"{str(error).splitlines()[0] if str(error) else ''} Set data.path to a folder with the files "
+            f"{error} {name} is {config} there. Set data.path to a folder with the files "
             f"wiki.{{train,valid,test}}.{form}, or use data=stdlib, which needs no network."
         ) from error
-    return HubRows(name, split, form, rows.data.nbytes, False, rows)
+    try:
+        files = find_shards(folder, split)
+    except (FileNotFoundError, ValueError) as error:
+        raise type(error)(f"{error} {remedy(folder)}") from error
+    if not files:
+        raise FileNotFoundError(f"{HUB} has no {split}-*.parquet in {config} (it was fetched to {folder}).")
+    check_sound(files)
+    check_rows(files, config)
+    return ParquetFiles(name, split, form, sum(f.stat().st_size for f in files), False, files)
 
 
 def _hub_config(name: str, form: str) -> str:

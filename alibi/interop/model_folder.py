@@ -4,6 +4,7 @@ import hashlib
 import re
 from pathlib import Path
 
+from alibi.data.hub import check_sound, fetch
 from alibi.runs.files import file_sha256
 
 # No code is fetched, and pickles only where there is nothing else.
@@ -55,27 +56,15 @@ def model_sha256(folder: Path) -> str:
 
 
 def _from_hub(source: str) -> Path:
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.utils import disable_progress_bars, enable_progress_bars, logging
-
     name, _, revision = source.partition("@")
-    before = logging.get_verbosity()
-    logging.set_verbosity_error()  # its retries say nothing that the message below does not
-    disable_progress_bars()
     try:
-
-        def fetch(files: tuple[str, ...]) -> Path:
-            wanted = {"allow_patterns": files, "ignore_patterns": OTHER_COPIES, "etag_timeout": 5}
-            return Path(snapshot_download(name, revision=revision or None, **wanted))
-
-        folder = fetch(FILES)
-        return folder if list(folder.glob("*.safetensors")) else fetch((*FILES, *PICKLES))
-    except Exception as error:  # offline, not there, not allowed: each has a kind of its own
-        reason = str(error).splitlines()[0] if str(error) else ""
+        folder = fetch(name, FILES, revision=revision or None, but=OTHER_COPIES)
+        if not list(folder.glob("*.safetensors")):
+            folder = fetch(name, (*FILES, *PICKLES), revision=revision or None, but=OTHER_COPIES)
+    except ConnectionError as error:
         raise ConnectionError(
-            f"the hub did not give hf:{name} ({type(error).__name__}: {reason}); there is no such folder here either. "
-            "Without a network, fetch the model elsewhere and give its folder, runs=hf:FOLDER."
+            f"{error} There is no folder hf:{source} here either. Without a network, fetch the model elsewhere and "
+            "give its folder, runs=hf:FOLDER."
         ) from error
-    finally:
-        enable_progress_bars()
-        logging.set_verbosity(before)
+    check_sound(path for path in folder.rglob("*") if path.is_file())
+    return folder
