@@ -3,10 +3,11 @@
 import hashlib
 import sysconfig
 import tokenize
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from alibi.data.documents import Documents, find_documents, is_text
 from alibi.data.text import Line, Text, read_lines
 from alibi.data.token_file import TokenFile
 from alibi.data.wikitext import open_wikitext
@@ -46,7 +47,7 @@ def open_text(config: DataConfig, split: str, words: bool, cache: Path) -> Text:
 
     Args:
         words: the text is to be cut at spaces (`tokenizer=word`), which asks for WikiText's `.tokens` form.
-        cache: folder for what the `datasets` library unpacks.
+        cache: folder for what a corpus has to unpack; none of these does.
 
     Raises:
         ValueError: unknown split, shards of another text or twice, text that is not UTF-8 (when read).
@@ -66,11 +67,13 @@ class Files(Text):
     Attributes:
         paths: of this split.
         all_paths: of the whole text.
+        left_out: files that are no part of it, and why, in words; None where there are none.
     """
 
     paths: tuple[Path, ...]
     all_paths: tuple[Path, ...]
     encoding_of: Callable[[Path], str]
+    left_out: str | None = None
 
     @property
     def documents_in_text(self) -> int:
@@ -93,7 +96,7 @@ class TooFewDocuments(ValueError):
     """Fewer than three, so that there is none for each of train, validation and test."""
 
 
-def split_documents(root: Path, paths: list[Path], split: str, share: float) -> tuple[Path, ...]:
+def split_documents(root: Path, paths: Sequence[Path], split: str, share: float) -> tuple[Path, ...]:
     """The files of one split, chosen by a hash of their name, so that a new file moves few others.
 
     They stay in the order of that hash: a split cut short is still a fair sample of it.
@@ -106,7 +109,12 @@ def split_documents(root: Path, paths: list[Path], split: str, share: float) -> 
     Raises:
         TooFewDocuments: for the split that is asked for.
     """
-    by_hash = sorted(paths, key=lambda p: hashlib.sha256(p.relative_to(root).as_posix().encode()).digest())
+
+    def name_hash(path: Path) -> bytes:
+        # A name may hold bytes that are not UTF-8.
+        return hashlib.sha256(path.relative_to(root).as_posix().encode(errors="surrogateescape")).digest()
+
+    by_hash = sorted(paths, key=name_hash)
     if len(paths) < (1 if split == "all" else 3):
         number = "1 document that is" if len(paths) == 1 else f"{len(paths)} documents that are"
         needed = "eval.split=all needs" if split == "all" else "each of train, validation and test needs"
@@ -123,10 +131,13 @@ def split_documents(root: Path, paths: list[Path], split: str, share: float) -> 
     return tuple(chosen[split])
 
 
-def _files(name: str, root: Path, paths: list[Path], split: str, encoding_of: Callable[[Path], str]) -> Files:
-    filled = [p for p in paths if p.stat().st_size > 0]
-    chosen = split_documents(root, filled, split, HELD_OUT[name])
-    return Files(name, split, "files", sum(p.stat().st_size for p in chosen), True, chosen, tuple(filled), encoding_of)
+def _files(name: str, root: Path, found: Documents, split: str, encoding_of: Callable[[Path], str]) -> Files:
+    try:
+        chosen = split_documents(root, found.paths, split, HELD_OUT[name])
+    except TooFewDocuments as error:
+        raise TooFewDocuments(f"{error} {found.left_out or ''}".strip()) from None
+    size = sum(p.stat().st_size for p in chosen)
+    return Files(name, split, "files", size, True, chosen, found.paths, encoding_of, found.left_out)
 
 
 def _open_folder(config: DataConfig, split: str, words: bool, cache: Path) -> Files:
@@ -136,7 +147,10 @@ def _open_folder(config: DataConfig, split: str, words: bool, cache: Path) -> Fi
             raise ValueError(
                 f"data.pattern ({config.pattern}) would be ignored: data.path ({root}) is a file; remove it."
             )
-        return _files("text", root, [root], split, lambda path: "utf-8")
+        if not is_text(root):
+            raise ValueError(f"data.path ({root}) is a file that is not text in UTF-8; give one that is.")
+        found = Documents((root,) if root.stat().st_size else (), None)
+        return _files("text", root, found, split, lambda path: "utf-8")
     if not root.is_dir():
         raise FileNotFoundError(
             f"data.path ({root}) is not a folder or a file; give the folder that holds the text files."
@@ -144,10 +158,7 @@ def _open_folder(config: DataConfig, split: str, words: bool, cache: Path) -> Fi
     pattern = config.pattern or "**/*"
     if Path(pattern).is_absolute():
         raise ValueError(f"data.pattern ({pattern}) must be relative to data.path ({root}); use '**/*.txt', say.")
-    # A second name of a file is not a second document: it might stand in train and in validation.
-    found = (p for p in root.glob(pattern) if p.is_file() and not p.is_symlink())
-    visible = [p for p in found if not any(part.startswith(".") for part in p.relative_to(root).parts)]
-    return _files("text", root, visible, split, lambda path: "utf-8")
+    return _files("text", root, find_documents(root, pattern), split, lambda path: "utf-8")
 
 
 def _source_encoding(path: Path) -> str:
@@ -158,8 +169,9 @@ def _source_encoding(path: Path) -> str:
 def _open_stdlib(config: DataConfig, split: str, words: bool, cache: Path) -> Files:
     """Sources of the running interpreter's standard library, its tests left out."""
     root = Path(sysconfig.get_path("stdlib"))
-    paths = [p for p in root.rglob("*.py") if not NOT_LIBRARY & set(p.relative_to(root).parts)]
-    return _files("stdlib", root, paths, split, _source_encoding)
+    paths = (p for p in root.rglob("*.py") if not NOT_LIBRARY & set(p.relative_to(root).parts))
+    found = Documents(tuple(p for p in paths if p.stat().st_size > 0), None)
+    return _files("stdlib", root, found, split, _source_encoding)
 
 
 CORPORA = {"wikitext103": open_wikitext, "wikitext2": open_wikitext, "stdlib": _open_stdlib, "text": _open_folder}

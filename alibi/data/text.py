@@ -47,6 +47,11 @@ class Text:
         raise NotImplementedError
 
     @property
+    def left_out(self) -> str | None:
+        """What lies beside the text and is no part of it, in words; None where nothing is to be said."""
+        return None
+
+    @property
     def documents_in_text(self) -> int | None:
         """Documents of the whole text, where its splits are a choice of documents."""
         return None

@@ -101,7 +101,7 @@ def _notes(text: Text, tokens: TokenFile, asked: str, own: bool) -> tuple[str, .
         notes.append("these are also the documents that the run was trained on: no measure of unseen text")
     if text.split != "all" and text.documents_in_text and not own:
         notes = [f"{share}; eval.split=all scores every document"]
-    return tuple(notes)
+    return tuple(notes) if text.left_out is None else (*notes, text.left_out)
 
 
 def _is_own(checkpoint: Checkpoint | Guest, data: DataConfig, text: Text, words: bool, cache: Path) -> bool:

@@ -37,6 +37,8 @@ def prepare_texts(config: RunConfig, procs: Processes) -> RunTexts:
     train = open_text(config.data, "train", words, cache)
     if procs.is_main:
         print(f"data       {train.name}, in the form {train.form}")
+        if train.left_out:
+            print(f"           {train.left_out}")
     quiet = not procs.is_main
     tokenizer = prepare_tokenizer(config.tokenizer, train, cache, quiet)
     texts = train, open_text(config.data, "validation", words, cache)
