@@ -55,7 +55,8 @@ def fetch(
             return Path(snapshot_download(name, **how, etag_timeout=CONNECT_SECONDS))
         except Exception as error:  # offline, not there, not allowed, no space: each has a kind of its own
             if known is None or not any(known.glob(files[0])):
-                raise _told(error, name, Path(constants.HF_HUB_CACHE)) from error
+                called = f"hf:{name}" if kind == "model" else name
+                raise _told(error, called, Path(constants.HF_HUB_CACHE)) from error
             return known
 
 
@@ -93,7 +94,7 @@ def _told(error: Exception, name: str, cache: Path) -> OSError:
         error = error.__cause__
     lines = [line for line in str(error).splitlines() if line.strip()] or ["no reason given"]
     reason = SIGNATURE.sub("", lines[0]).strip().rstrip(".")
-    return ConnectionError(f"the hub did not give {name}: {type(error).__name__}: {reason}.")
+    return ConnectionError(f"the hub did not give {name} ({type(error).__name__}: {reason}).")
 
 
 @contextmanager

@@ -7,6 +7,7 @@ The tokenizer puts the end-of-text token before a text, as this project does in 
 and generation.
 """
 
+import json
 import shutil
 from pathlib import Path
 
@@ -46,25 +47,35 @@ def export_run(checkpoint: Checkpoint, out: Path, max_length: int | None = None)
     theirs = as_fast_tokenizer(tokenizer, length)
     model.config.train_seq_len = trained
     for config in (model.config, model.generation_config):
-        config.bos_token_id, config.eos_token_id = theirs.bos_token_id, theirs.eos_token_id
-        config.pad_token_id = theirs.pad_token_id
+        config.bos_token_id, config.eos_token_id = tokenizer.end_of_text, theirs.eos_token_id
+        config.pad_token_id, config.use_cache = theirs.pad_token_id, True
     beside = out.with_name(f".{out.name}.partial")
     shutil.rmtree(beside, ignore_errors=True)
     try:
         with quiet_transformers():
             model.save_pretrained(beside)
             theirs.save_pretrained(beside)
+        _for_older_releases(beside / "tokenizer_config.json")
+        for weights in beside.glob("*.safetensors"):
+            shutil.copymode(beside / "config.json", weights)  # safetensors shuts its files to everybody else
         out.parent.mkdir(parents=True, exist_ok=True)
         beside.replace(out)
     finally:
         shutil.rmtree(beside, ignore_errors=True)
 
 
+def _for_older_releases(path: Path) -> None:
+    """transformers 5 names a class that 4 does not have; they are one and the same."""
+    settings = json.loads(path.read_text(encoding="utf-8")) | {"tokenizer_class": "PreTrainedTokenizerFast"}
+    path.write_text(json.dumps(settings, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
 def as_fast_tokenizer(tokenizer: Tokenizer, max_length: int):
     """A tokenizer of ours as transformers' PreTrainedTokenizerFast: the same ids for every line.
 
     With words as tokens the end-of-text token is a line's end, which would end a generated text at once: it
-    begins a text there, and ends none.
+    begins a text there, and ends none. Neither it nor `<unk>` is named there, since what has a name (bos, unk) is
+    dropped from a generated text.
     """
     from transformers import PreTrainedTokenizerFast
 
@@ -74,13 +85,16 @@ def as_fast_tokenizer(tokenizer: Tokenizer, max_length: int):
     backend.post_processor = processors.TemplateProcessing(
         single=f"{first} $A", pair=f"{first} $A $B", special_tokens=[(first, tokenizer.end_of_text)]
     )
-    names = {"bos_token": first, "pad_token": "<pad>" if tokenizer.name == "word" else first}
+    names = {"bos_token": first, "eos_token": first, "pad_token": first}
     if tokenizer.name == "word":
-        names["unk_token"] = "<unk>"
-    else:
-        names["eos_token"] = first
+        names = {"pad_token": "<pad>"}
     return PreTrainedTokenizerFast(
-        tokenizer_object=backend, model_max_length=max_length, clean_up_tokenization_spaces=False, **names
+        tokenizer_object=backend,
+        model_max_length=max_length,
+        clean_up_tokenization_spaces=False,
+        padding_side="left",
+        model_input_names=["input_ids", "attention_mask"],
+        **names,
     )
 
 
@@ -110,4 +124,7 @@ def _words(tokenizer: Tokenizer) -> hf.Tokenizer:
     backend = hf.Tokenizer(models.WordLevel(tokenizer.ids, unk_token="<unk>"))
     backend.normalizer = normalizers.Replace("\n", " </s> ")
     backend.pre_tokenizer = pre_tokenizers.Split(Regex(SPACE), "removed")
+    # Of BERT's: a space before every token but those that begin with the prefix, which no word does.
+    spaces = decoders.WordPiece(prefix=" ", cleanup=False)
+    backend.decoder = decoders.Sequence([decoders.Replace(Regex("^</s>$"), "\n"), spaces])
     return backend

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode
 
 from alibi.environment import autocast
 from alibi.interop.model_state import ModelState
@@ -48,9 +49,8 @@ class GuestModel:
         model.config.use_cache = False
         # An MPT's bias is as wide as this says, and shorter for no other reason.
         self.bias_width = model.config.max_seq_len if model.config.model_type == "mpt" else None
-        self.stated, self.stated_by = stated_length(model.config)
         self.table, self.table_length = position_table(model)
-        self.refused: dict[int, str | None] = {}
+        self.longest, self.refused = 0, {}  # the longest length tried that can be scored, and what was tried
         self.state = self._first_state()
         self.splits = self._probe()
 
@@ -67,24 +67,30 @@ class GuestModel:
             return torch.cat([self._of_logits(head(h), t) for h, t in chunks]).view_as(target_ids)
 
     def why_not(self, length: int) -> str | None:
-        """Why inputs of this length cannot be scored; None where they can. Found by a pass where nothing says it."""
-        if self.table_length is not None and length > self.table_length:
-            return f"too long: the model looks its positions up in {self.table}, which has {self.table_length}"
-        if self.bias_width or self.stated is None or length <= self.stated:
+        """Why inputs of this length cannot be scored; None where they can. Found by a pass, whatever is stated."""
+        if self.bias_width or length <= self.longest:
             return None
         if length not in self.refused:
             self.refused[length] = self._tried(length)
+        if self.refused[length] is None:
+            self.longest = length
         return self.refused[length]
 
     @torch.inference_mode()
     def _tried(self, length: int) -> str | None:
-        ids = torch.zeros(1, length, dtype=torch.long, device=self.model.device)
+        # Not the id that pads, which some models give no position.
+        word = int(getattr(self.model.config.get_text_config(), "pad_token_id", None) == 0)
+        ids = torch.full((1, length), word, device=self.model.device)
         try:
-            self.nats(ids, ids[:, -1:], length - 1)
+            with CheckedLookups(self.model, self.table):
+                self.nats(ids, ids[:, -1:], length - 1)
+        except NoSuchRow as error:
+            return f"too long: {error}"
         except (IndexError, RuntimeError, ValueError, MemoryError) as error:
             if isinstance(error, MemoryError) or "memory" in str(error).lower():  # scoring says so itself
                 return None
-            return f"too long: above {self.stated_by} ({self.stated}) the model fails, {str(error).splitlines()[0]}"
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            return f"too long: with {length:,} tokens the model fails, {reason}"
         return None
 
     def _of_logits(self, logits: Tensor, targets: Tensor) -> Tensor:
@@ -139,6 +145,40 @@ class GuestModel:
         return whole and math.isfinite(scale) and (head(self._hidden(ids)) - logits).abs().max().item() <= scale / 10
 
 
+class NoSuchRow(IndexError):
+    """A table was asked for a row that it does not have."""
+
+
+class CheckedLookups(TorchFunctionMode):
+    """Looks into tables, checked before they are made: after one out of range a GPU is of no more use.
+
+    Args:
+        default: names the table where it is no parameter.
+    """
+
+    def __init__(self, model: nn.Module, default: str | None) -> None:
+        super().__init__()
+        self.names = {parameter: name.rpartition(".")[0] for name, parameter in model.named_parameters()}
+        self.default = default or "a table"
+
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        if function is F.embedding:
+            self._check(args[1], args[0], dim=0)
+        elif function is Tensor.__getitem__ and isinstance(args[1], Tensor) and args[1].dtype == torch.long:
+            self._check(args[0], args[1], dim=0)
+        elif function in (torch.gather, Tensor.gather):
+            table, dim, rows = dict(zip(("input", "dim", "index"), args, strict=False), **kwargs).values()
+            self._check(table, rows, dim)
+        return function(*args, **kwargs)
+
+    def _check(self, table: Tensor, rows: Tensor, dim: int) -> None:
+        has, needed = table.shape[dim], int(rows.max()) + 1 if rows.numel() else 0
+        if needed > has:
+            name = self.names.get(table, self.default)
+            raise NoSuchRow(f"the model looks its positions up in {name}, which has {has}, and number {needed} is needed")
+
+
 def stated_length(config: object) -> tuple[int | None, str | None]:
     """The length that a configuration says its model was made for, and which of its fields says so."""
     config = config.get_text_config()
@@ -150,11 +190,17 @@ def stated_length(config: object) -> tuple[int | None, str | None]:
 
 
 def position_table(model: "PreTrainedModel") -> tuple[str | None, int | None]:
-    """The name of the table that positions are looked up in, and how many it has; None where there is none."""
-    tables = [(name, module.weight, getattr(module, "offset", 0)) for name, module in model.named_modules()
+    """The name of the table that positions are looked up in, and for how many it has rows; None where there is none."""
+    tables = [(name, module.weight, _first_row(module)) for name, module in model.named_modules()
               if isinstance(module, nn.Embedding)]  # fmt: skip
     tables += [(name, buffer, 0) for name, buffer in model.named_buffers()]
-    for name, table, offset in tables:
+    for name, table, first in tables:
         if name.split(".")[-1] in POSITION_TABLES and table.dim() == 2:
-            return name, table.shape[0] - offset
+            return name, table.shape[0] - first
     return None, None
+
+
+def _first_row(table: nn.Embedding) -> int:
+    """Of the first position: OPT's and BART's tables have an offset, RoBERTa's kin count from behind the padding."""
+    padding = getattr(table, "padding_idx", None)
+    return getattr(table, "offset", 0 if padding is None else padding + 1)

@@ -29,7 +29,8 @@ class GuestTokenizer(Tokenizer):
         tokenizer: as transformers loaded it.
 
     Attributes:
-        first_input: begins the stream: the begin-of-text token, or the end-of-text token where there is none.
+        first_input: begins the stream: the begin-of-text token, or else the one that the tokenizer itself puts before
+            a text, or the end-of-text token.
         end_of_text: closes a document: the same two, in the other order.
 
     Raises:
@@ -37,14 +38,16 @@ class GuestTokenizer(Tokenizer):
     """
 
     def __init__(self, tokenizer: "PreTrainedTokenizerFast") -> None:
+        whole = json.loads(tokenizer.backend_tokenizer.to_str())
         begin, end = tokenizer.bos_token_id, tokenizer.eos_token_id
+        begin = first_of_template(whole) if begin is None else begin
         if begin is None and end is None:
             raise ValueError(
                 "the tokenizer has neither a bos nor an eos token, and the text's first token needs an input before "
                 "it; name one in its tokenizer_config.json."
             )
         self._first, self.end_of_text = (end if begin is None else begin), (begin if end is None else end)
-        content = plain(json.loads(tokenizer.backend_tokenizer.to_str()))
+        content = plain(whole)
         self.tokenizer = hf.Tokenizer.from_str(json.dumps(content))
         self.tokenizer.encode_special_tokens = True
         # Words between spaces are WikiText's `.tokens`, as with our own.
@@ -71,6 +74,16 @@ class GuestTokenizer(Tokenizer):
 
     def to_json(self) -> str:
         return self.tokenizer.to_str()
+
+
+def first_of_template(content: dict) -> int | None:
+    """The id that a tokenizer's JSON puts before a text; None where it puts none there."""
+    part = content.get("post_processor") or {}
+    parts = part["processors"] if part.get("type") == "Sequence" else [part]
+    for template in (one for one in parts if one.get("type") == "TemplateProcessing"):
+        if special := template["single"][0].get("SpecialToken"):
+            return template["special_tokens"][special["id"]]["ids"][0]
+    return None
 
 
 def plain(content: dict) -> dict:

@@ -100,7 +100,9 @@ class HuggingFaceModel(Guest):
             return sum(p.numel() for p in {p for module in modules if module for p in module.parameters()})
 
         seq_len, stated_by = stated_length(self.config)
-        table = position_table(model)[0]
+        table, rows = position_table(model)
+        if seq_len and rows:
+            seq_len = min(seq_len, rows)
         parts = {
             "position": count(model.get_submodule(table)) if table in dict(model.named_modules()) else 0,
             "embedding": count(model.get_input_embeddings(), model.get_output_embeddings()),
@@ -150,6 +152,11 @@ def open_guest(name: str, outputs: Path) -> HuggingFaceModel:
             raise ValueError(
                 f"hf:{source} is a {config.model_type}, which is no causal language model: nothing in it predicts the "
                 "next token. Give a model that AutoModelForCausalLM loads."
+            )
+        if config.is_encoder_decoder or getattr(config, "add_cross_attention", False):
+            raise ValueError(
+                f"hf:{source} is a {config.model_type} that reads an encoder's states: it was trained to predict a "
+                "text given another, and its decoder alone is no language model. Give a decoder-only model."
             )
         tokenizer = load_tokenizer(folder, source)
     sha256 = model_sha256(folder)

@@ -63,7 +63,7 @@ def _from_hub(source: str) -> Path:
             folder = fetch(name, (*FILES, *PICKLES), revision=revision or None, but=OTHER_COPIES)
     except ConnectionError as error:
         raise ConnectionError(
-            f"{error} There is no folder hf:{source} here either. Without a network, fetch the model elsewhere and "
+            f"{error} There is no such folder here either. Without a network, fetch the model elsewhere and "
             "give its folder, runs=hf:FOLDER."
         ) from error
     check_sound(path for path in folder.rglob("*") if path.is_file())

@@ -55,6 +55,7 @@ def write_checkpoint(
         for name, text in ((CONFIG, config), (TOKENIZER, tokenizer.to_json())):
             with naming(target / name):
                 (beside / name).write_text(text, encoding="utf-8")
+        shutil.copymode(beside / CONFIG, beside / MODEL)  # safetensors shuts its files to everybody else
         sums = {name: file_sha256(beside / name) for name in FILES}
         manifest = {"format": FORMAT, "step": step, "sha256": sums, "texts": texts}
         manifest["parameters"] = model.count_parameters().total

@@ -1,13 +1,26 @@
 """Models of transformers as guests: the nats are those of transformers itself, and what cannot be scored is said."""
 
+import json
 import sys
 
 import pytest
 import torch
-from guests import CONFIGS, END, direct_nats, evaluated, make_tokenizer, save_guest
+from guests import CONFIGS, END, VOCAB, WIDTH, direct_nats, evaluated, make_tokenizer, save_guest
 from safetensors.torch import load_file
 from tokenizers import normalizers, pre_tokenizers
-from transformers import BertConfig, BertModel, CLIPConfig, GPT2Config
+from transformers import (
+    BartConfig,
+    BartForConditionalGeneration,
+    BertConfig,
+    BertModel,
+    BioGptConfig,
+    CLIPConfig,
+    CodeGenConfig,
+    GPT2Config,
+    GPTJConfig,
+    OPTConfig,
+    RobertaConfig,
+)
 
 from alibi.commands import OtherText
 from alibi.evaluation import compare_results
@@ -101,12 +114,39 @@ def test_a_length_above_a_hard_maximum_is_an_entry(score, tmp_path, tokenizer):
     assert list(short.numbers) == [64, 300], "a text that is shorter than the maximum fits at every length"
 
 
-def test_a_maximum_that_nothing_names_is_found_by_trying(score, tmp_path, tokenizer, monkeypatch):
-    monkeypatch.setattr(guest_model, "POSITION_TABLES", ())
-    folder = save_guest(tmp_path / "gpt2", CONFIGS["gpt2"], tokenizer)
-    [result] = score(f"hf:{folder}", lengths=[64, 65])
-    assert list(result.numbers) == [64]
-    assert "above n_positions (64) the model fails" in result.rows[65]["error"]
+LONGEST = {
+    "roberta": RobertaConfig(**WIDTH, max_position_embeddings=34, is_decoder=True, pad_token_id=1, vocab_size=VOCAB),
+    "roberta-0": RobertaConfig(**WIDTH, max_position_embeddings=33, is_decoder=True, pad_token_id=0, vocab_size=VOCAB),
+    "opt": OPTConfig(**WIDTH, ffn_dim=96, word_embed_proj_dim=48, max_position_embeddings=32, vocab_size=VOCAB),
+    "biogpt": BioGptConfig(**WIDTH, intermediate_size=96, max_position_embeddings=32, vocab_size=VOCAB),
+    "gptj": GPTJConfig(n_embd=48, n_layer=2, n_head=4, rotary_dim=8, n_positions=32, vocab_size=VOCAB),
+    "codegen": CodeGenConfig(n_embd=48, n_layer=2, n_head=4, rotary_dim=8, n_positions=32, vocab_size=VOCAB),
+}
+
+
+@pytest.mark.parametrize("unnamed", [False, True])
+@pytest.mark.parametrize("name", LONGEST)
+def test_a_table_that_counts_otherwise_ends_where_the_model_fails(
+    name, unnamed, score, tmp_path, tokenizer, monkeypatch
+):
+    """All take 32 tokens; tables and configurations say 32, 33 or 34."""
+    if unnamed:
+        monkeypatch.setattr(guest_model, "POSITION_TABLES", ())
+    folder = save_guest(tmp_path / name, LONGEST[name], tokenizer)
+    [result] = score(f"hf:{folder}", lengths=[16, 32, 33, 34, 64], max_tokens=200)
+    assert list(result.numbers) == [16, 32]
+    for length in (33, 34, 64):
+        assert result.rows[length]["error"].startswith("too long: the model looks its positions up in ")
+    if not unnamed:
+        assert result.seq_len == 32
+
+
+def test_a_length_above_the_stated_one_that_the_model_takes_is_scored(score, tmp_path, tokenizer):
+    folder = save_guest(tmp_path / "opt", LONGEST["opt"], tokenizer)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"n_positions": 16}))
+    [result] = score(f"hf:{folder}", lengths=[16, 32], max_tokens=200)
+    assert list(result.numbers) == [16, 32]
 
 
 def test_bf16_is_another_file_with_other_numbers(score, tmp_path, tokenizer):
@@ -185,6 +225,24 @@ def test_a_model_that_sees_later_tokens_is_refused(score, tmp_path, tokenizer):
     save_guest(tmp_path / "decoder", config, tokenizer)
     [result] = score(f"hf:{tmp_path / 'decoder'}", lengths=[16])
     assert result.numbers
+
+
+def test_a_decoder_that_reads_an_encoder_is_refused(score, tmp_path, tokenizer):
+    config = BartConfig(
+        d_model=32, encoder_layers=1, decoder_layers=1, encoder_ffn_dim=64, decoder_ffn_dim=64, vocab_size=300,
+        encoder_attention_heads=2, decoder_attention_heads=2, max_position_embeddings=64,
+    )  # fmt: skip
+    BartForConditionalGeneration(config).save_pretrained(tmp_path / "bart")
+    tokenizer.save_pretrained(tmp_path / "bart")
+    with pytest.raises(ValueError, match=r"is a bart that reads an encoder's states.* no language model"):
+        score(f"hf:{tmp_path / 'bart'}")
+    half = GPT2Config(n_embd=32, n_layer=1, n_head=2, vocab_size=300, add_cross_attention=True)
+    save_guest(tmp_path / "half", half, tokenizer)
+    with pytest.raises(ValueError, match=r"is a gpt2 that reads an encoder's states"):
+        score(f"hf:{tmp_path / 'half'}")
+    save_guest(tmp_path / "alone", config, tokenizer)  # a BartForCausalLM, which was one from the start
+    [result] = score(f"hf:{tmp_path / 'alone'}", lengths=[16, 65], max_tokens=100)
+    assert list(result.numbers) == [16]
 
 
 def test_weights_without_an_output_layer_are_refused(score, tmp_path, tokenizer):
