@@ -124,7 +124,7 @@ def _words(tokenizer: Tokenizer) -> hf.Tokenizer:
     backend = hf.Tokenizer(models.WordLevel(tokenizer.ids, unk_token="<unk>"))
     backend.normalizer = normalizers.Replace("\n", " </s> ")
     backend.pre_tokenizer = pre_tokenizers.Split(Regex(SPACE), "removed")
-    # Of BERT's: a space before every token but those that begin with the prefix, which no word does.
-    spaces = decoders.WordPiece(prefix=" ", cleanup=False)
-    backend.decoder = decoders.Sequence([decoders.Replace(Regex("^</s>$"), "\n"), spaces])
+    # The space stands before a word, so that a continuation may be put behind its prompt.
+    line_end, space = decoders.Replace(Regex("^</s>$"), "\n"), decoders.Replace(Regex(r"\A"), " ")
+    backend.decoder = decoders.Sequence([line_end, space])
     return backend

@@ -1,5 +1,8 @@
 """A run written as an MPT: what transformers loads from there gives our logits, our ids and our nats."""
 
+import json
+import os
+
 import export_hf
 import pytest
 import torch
@@ -85,14 +88,42 @@ def test_evaluated_as_a_guest_it_has_the_runs_own_nats(tokenizer, run, tmp_path,
     assert len({round(value, 2) for value in ours.values()}) == 4, "lengths and strides differ by more than that"
 
 
-def test_a_pipeline_continues_a_prompt_as_we_do(run, tmp_path):
-    checkpoint, folder = run("bpe"), tmp_path / "mpt"
+@pytest.mark.parametrize("kind", ["bpe", "byte", "word"])
+def test_a_pipeline_continues_a_prompt_as_we_do(kind, run, tmp_path, monkeypatch):
+    checkpoint, folder = run(kind), tmp_path / "mpt"
+    if kind == "word":  # a text of line ends, unknown words and a few others
+        ours = checkpoint.load_model().requires_grad_(False)
+        for parameter in ours.parameters():
+            parameter.normal_(generator=torch.Generator().manual_seed(6))
+        ours.output.weight[3] = ours.output.weight[2].neg()  # one of the two is above 0
+        ours.output.weight[[0, 1, *range(4, ours.vocab_size)]] = 0
+        monkeypatch.setattr(Checkpoint, "load_model", lambda self: ours)
     export_run(checkpoint, folder)
     prompt, tokenizer = "the lobster and of", checkpoint.load_tokenizer()
     start = torch.tensor([[tokenizer.end_of_text, *tokenizer.encode_prompt(prompt)]])
     ours = tokenizer.decode(generate(checkpoint.load_model(), start, 40, temperature=0)[0, 1:].tolist())
     [told] = pipeline("text-generation", str(folder), device="cpu")(prompt, max_new_tokens=40, do_sample=False)
+    if kind == "word":
+        assert {"\n", "<unk>"} <= set(ours.split(" "))
     assert told["generated_text"] == ours
+
+
+def test_what_is_written_is_read_by_older_releases_and_other_users(run, tmp_path):
+    """transformers 4 knows no TokenizersBackend, and hands an MPT token types that it does not take."""
+    before = os.umask(0o022)
+    try:
+        checkpoint = run("word")
+        export_run(checkpoint, tmp_path / "mpt")
+    finally:
+        os.umask(before)
+    tokenizer, model = (json.loads((tmp_path / "mpt" / f"{n}.json").read_text()) for n in ("tokenizer_config", "config"))
+    assert tokenizer["tokenizer_class"] == "PreTrainedTokenizerFast"
+    assert tokenizer["model_input_names"] == ["input_ids", "attention_mask"]
+    assert tokenizer["padding_side"] == "left"
+    assert (model["use_cache"], model["bos_token_id"], model["eos_token_id"], model["pad_token_id"]) == (True, 2, None, 1)
+    written = [*(tmp_path / "mpt").iterdir(), *checkpoint.path.iterdir()]
+    assert {path.suffix for path in written} >= {".safetensors", ".json"}
+    assert {path.name: oct(path.stat().st_mode & 0o777) for path in written} == {p.name: "0o644" for p in written}
 
 
 def test_what_does_not_fit_is_refused_and_leaves_nothing(run, tmp_path, monkeypatch):
