@@ -14,7 +14,7 @@ from pathlib import Path
 
 import torch
 
-PACKAGES = ("torch", "numpy", "tokenizers", "safetensors", "datasets", "hydra-core")
+PACKAGES = ("torch", "numpy", "tokenizers", "safetensors", "pyarrow", "hydra-core")
 
 
 def environment(device: torch.device) -> dict:

@@ -93,12 +93,10 @@ def test_an_empty_split(command, corpus):
 
 
 def test_no_hub(command, monkeypatch):
-    import datasets
-
     def refused(*args, **kwargs):
         raise ConnectionError("no network")
 
-    monkeypatch.setattr(datasets, "load_dataset", refused)
+    monkeypatch.setattr("huggingface_hub.snapshot_download", refused)
     code, printed = command("train", *BASE)
     assert (code, "Traceback" in printed) == (1, False)
     assert "data.path" in printed

@@ -202,6 +202,22 @@ def test_a_folder_that_may_not_be_written(command, corpus, tmp_path, cache, what
     assert command("train", *overrides(run, corpus))[0] == 0
 
 
+def test_a_cache_that_may_only_be_read_serves_what_is_in_it(command, corpus, tmp_path, cache):
+    """As a colleague's, or a read-only disk; files that another text needs are refused with the place."""
+    run = tmp_path / "outputs" / "run"
+    assert command("train", *overrides(run, corpus, "train.max_steps=3"))[0] == 0
+    assert command("evaluate", f"runs={run}", "eval.lengths=[16]", "device=cpu")[0] == 0
+    before = everything(cache)
+    with closed(cache), closed(cache / "tokens"), closed(cache / "tokenizers"):
+        assert command("train", *overrides(tmp_path / "outputs" / "two", corpus, "train.max_steps=3"))[0] == 0
+        assert command("evaluate", f"runs={run}", "eval.lengths=[8]", "device=cpu")[0] == 0
+        code, printed = command("train", *overrides(tmp_path / "outputs" / "bpe", corpus, "tokenizer=bpe"))
+    assert (code, "Traceback" in printed) == (1, False)
+    assert f"{cache / 'tokenizers'}" in printed
+    assert "you may not read or write there" in printed
+    assert everything(cache) == before
+
+
 def test_results_that_may_not_be_written_are_told_before_anything_is_scored(command, corpus, tmp_path):
     run = tmp_path / "run"
     assert command("train", *overrides(run, corpus, "train.max_hours=1e-9"))[0] > 128

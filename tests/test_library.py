@@ -16,7 +16,7 @@ before = (torch.get_default_dtype(), torch.get_num_threads(), torch.initial_seed
 import alibi
 after = (torch.get_default_dtype(), torch.get_num_threads(), torch.initial_seed(), torch.is_grad_enabled())
 assert before == after, (before, after)
-print(*sorted({"hydra", "wandb", "matplotlib", "transformers", "datasets", "pytest"} & set(sys.modules)))
+print(*sorted({"hydra", "wandb", "matplotlib", "transformers", "huggingface_hub", "pytest"} & set(sys.modules)))
 """
 
 

@@ -1,4 +1,4 @@
-"""The files of a folder that are documents: links followed, each real file once, and what is no text left out and said."""
+"""The files of a folder that are documents: links followed, each real file once, what is no text left out and said."""
 
 import codecs
 import os

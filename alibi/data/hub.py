@@ -4,7 +4,6 @@ What is in the cache is used when the hub gives nothing: offline, or while it is
 its own, since the client's wait for ever.
 """
 
-import errno
 import logging
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -48,7 +47,7 @@ def fetch(
     with _quiet_client():
         try:
             known = Path(snapshot_download(name, **how, local_files_only=True))
-        except OSError:  # not there, or not all of it
+        except Exception:  # not there, or not all of it; what is wrong otherwise is said by the next try
             known = None
             enable_progress_bars()  # what follows may take long
         try:

@@ -114,7 +114,7 @@ def _from_hub(name: str, split: str, form: str) -> ParquetFiles:
         raise ConnectionError(
             f"{error} {name} is {config} there. Set data.path to a folder with the files "
             f"wiki.{{train,valid,test}}.{form}, or use data=stdlib, which needs no network."
-        ) from error
+        ) from error.__cause__
     try:
         files = find_shards(folder, split)
     except (FileNotFoundError, ValueError) as error:

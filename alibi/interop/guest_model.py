@@ -176,7 +176,7 @@ class CheckedLookups(TorchFunctionMode):
         has, needed = table.shape[dim], int(rows.max()) + 1 if rows.numel() else 0
         if needed > has:
             name = self.names.get(table, self.default)
-            raise NoSuchRow(f"the model looks its positions up in {name}, which has {has}, and number {needed} is needed")
+            raise NoSuchRow(f"the model looks its positions up in {name}, which has {has}; {needed} are needed")
 
 
 def stated_length(config: object) -> tuple[int | None, str | None]:

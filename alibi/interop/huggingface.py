@@ -17,8 +17,8 @@ from torch import nn
 
 from alibi.interop.guest_model import GuestModel, position_table, stated_length
 from alibi.interop.guest_tokenizer import GuestTokenizer, load_tokenizer
-from alibi.interop.model_folder import model_folder, model_sha256, weight_files
 from alibi.interop.ignored import ignored_files, ignored_settings, ignored_weights
+from alibi.interop.model_folder import model_folder, model_sha256, weight_files
 from alibi.runs import Guest, OpenModel
 
 if TYPE_CHECKING:

@@ -65,6 +65,6 @@ def _from_hub(source: str) -> Path:
         raise ConnectionError(
             f"{error} There is no such folder here either. Without a network, fetch the model elsewhere and "
             "give its folder, runs=hf:FOLDER."
-        ) from error
+        ) from error.__cause__
     check_sound(path for path in folder.rglob("*") if path.is_file())
     return folder

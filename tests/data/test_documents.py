@@ -81,7 +81,7 @@ def test_what_is_no_text_is_left_out_and_said(folder: Path, cache: Path) -> None
         (("é" * 9000).encode()[1:], True),  # begins in the middle of a character: an encoding error, with its place
         (("x" + "é" * 9000).encode(), True),  # a character lies across the end of what is looked at
         ("naïve café\r\n\tx\x0c\x1b[0m".encode("latin-1"), True),
-        ("a\x1cb\x01c\x7f\n".encode(), True),
+        (b"a\x1cb\x01c\x7f\n", True),
         ("text".encode("utf-16"), False),
         (b"text\x00more\n", False),
         (b"\xff\xd8\xff\xe1\x02Exif", False),

@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import datasets
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -121,47 +120,16 @@ def test_parquet_of_another_configuration_is_refused(parquet: Path, cache: Path)
     assert open_text(DataConfig("wikitext2", str(parquet / "mine")), "test", False, cache).form == "raw"
 
 
-@pytest.fixture
-def hub(monkeypatch, raw_lines, token_lines) -> list[tuple]:
-    """A hub that gives the generated corpus and notes what it was asked for."""
-    asked = []
-
-    def load_dataset(repository: str, config: str, split: str) -> datasets.Dataset:
-        asked.append((repository, config, split))
-        lines = raw_lines if "-raw-" in config else token_lines
-        return datasets.Dataset.from_dict({"text": hub_rows(lines[FILE_SPLIT[split]])})
-
-    monkeypatch.setattr(datasets, "load_dataset", load_dataset)
-    return asked
-
-
-def test_the_hub_gives_the_same_text(corpus: Path, cache: Path, hub: list[tuple]) -> None:
-    wanted = []
-    for name, words, config in (
-        ("wikitext103", False, "wikitext-103-raw-v1"),
-        ("wikitext103", True, "wikitext-103-v1"),
-        ("wikitext2", False, "wikitext-2-raw-v1"),
-        ("wikitext2", True, "wikitext-2-v1"),
-    ):
-        for split in SPLITS:
-            from_hub = open_text(DataConfig(name), split, words, cache)
-            classic = open_text(DataConfig(name, str(corpus)), split, words, cache)
-            assert from_hub.sha256 == classic.sha256
-            assert from_hub.form == classic.form
-            wanted.append(("Salesforce/wikitext", config, split))
-    assert hub == wanted
-
-
 def raising(error: Exception) -> Callable:
-    def load_dataset(*args, **kwargs):
+    def snapshot_download(*args, **kwargs):
         raise error
 
-    return load_dataset
+    return snapshot_download
 
 
 @pytest.mark.parametrize("error", [ConnectionError("no route to host\nand more"), OSError(), ValueError("no cache")])
 def test_a_hub_out_of_reach_is_one_message_with_the_remedies(monkeypatch, cache: Path, error: Exception) -> None:
-    monkeypatch.setattr(datasets, "load_dataset", raising(error))
+    monkeypatch.setattr("huggingface_hub.snapshot_download", raising(error))
     with pytest.raises(ConnectionError) as caught:
         open_text(DataConfig("wikitext103"), "train", False, cache)
     message = str(caught.value)
@@ -172,7 +140,7 @@ def test_a_hub_out_of_reach_is_one_message_with_the_remedies(monkeypatch, cache:
 
 
 def test_interrupting_the_hub_is_no_missing_connection(monkeypatch, cache: Path) -> None:
-    monkeypatch.setattr(datasets, "load_dataset", raising(KeyboardInterrupt()))
+    monkeypatch.setattr("huggingface_hub.snapshot_download", raising(KeyboardInterrupt()))
     with pytest.raises(KeyboardInterrupt):
         open_text(DataConfig("wikitext103"), "train", False, cache)
 
@@ -180,7 +148,7 @@ def test_interrupting_the_hub_is_no_missing_connection(monkeypatch, cache: Path)
 OFFLINE = """
 import sys, time
 from pathlib import Path
-import datasets
+import huggingface_hub
 from alibi.data import DataConfig, open_text
 began = time.monotonic()
 try:

@@ -116,11 +116,13 @@ def test_what_is_written_is_read_by_older_releases_and_other_users(run, tmp_path
         export_run(checkpoint, tmp_path / "mpt")
     finally:
         os.umask(before)
-    tokenizer, model = (json.loads((tmp_path / "mpt" / f"{n}.json").read_text()) for n in ("tokenizer_config", "config"))
+    read = lambda name: json.loads((tmp_path / "mpt" / name).read_text())  # noqa: E731
+    tokenizer, model = read("tokenizer_config.json"), read("config.json")
     assert tokenizer["tokenizer_class"] == "PreTrainedTokenizerFast"
     assert tokenizer["model_input_names"] == ["input_ids", "attention_mask"]
     assert tokenizer["padding_side"] == "left"
-    assert (model["use_cache"], model["bos_token_id"], model["eos_token_id"], model["pad_token_id"]) == (True, 2, None, 1)
+    assert model["use_cache"] is True
+    assert [model[f"{name}_token_id"] for name in ("bos", "eos", "pad")] == [2, None, 1]
     written = [*(tmp_path / "mpt").iterdir(), *checkpoint.path.iterdir()]
     assert {path.suffix for path in written} >= {".safetensors", ".json"}
     assert {path.name: oct(path.stat().st_mode & 0o777) for path in written} == {p.name: "0o644" for p in written}
