@@ -5,7 +5,10 @@ model = ALiBiTransformer(ALiBiConfig())
 model(torch.randn(2, 512, 256)).shape  # (2, 512, 256)
 """
 
+from alibi.environment import lend_home
 from alibi.model import ALiBiConfig, ALiBiTransformer, LanguageModel, ModelConfig
 from alibi.runs import load_model
 
 __all__ = ["ALiBiConfig", "ALiBiTransformer", "LanguageModel", "ModelConfig", "load_model"]
+
+lend_home()  # before the libraries that look for one are imported

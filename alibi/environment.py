@@ -3,12 +3,15 @@
 A leaf: imports nothing of this project.
 """
 
+import atexit
 import contextlib
 import os
 import platform
 import resource
+import shutil
 import subprocess
 import sys
+import tempfile
 from importlib.metadata import version
 from pathlib import Path
 
@@ -46,7 +49,7 @@ def _git_state() -> dict:
 
     def git(*words: str) -> str:
         return subprocess.run(
-            ["git", *words], cwd=here.parent, capture_output=True, text=True, check=True
+            ["git", *words], cwd=here.parent, capture_output=True, text=True, errors="replace", check=True
         ).stdout.strip()
 
     try:
@@ -90,12 +93,54 @@ def pick_device(name: str) -> torch.device:
         ValueError: another name, or cuda where there is none.
     """
     if name not in ("auto", "cpu", "cuda"):
-        raise ValueError(f"device ({name}) must be one of: auto, cpu, cuda.")
+        raise ValueError(f"device ({name}) must be one of: auto, cpu, cuda (a GPU).")
     if name == "cuda" and not torch.cuda.is_available():
         raise ValueError("device=cuda, but torch finds no CUDA device on this machine; use device=cpu or device=auto.")
     if name == "cpu" or not torch.cuda.is_available():
         return torch.device("cpu")
     return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+
+
+def check_compiler(device: torch.device) -> None:
+    """
+    Raises:
+        ValueError: torch.compile has no compiler here, C++ for a CPU, C for a GPU's launchers.
+    """
+    if device.type == "cuda":
+        kind, names = "C", [os.environ.get("CC", ""), "cc", "gcc", "clang"]
+        found = any(shutil.which(name) for name in names if name)
+    else:
+        from torch._inductor.cpp_builder import get_cpp_compiler  # takes its seconds, and is for who asked for it
+        from torch._inductor.exc import InvalidCxxCompiler
+
+        kind = "C++"
+        try:
+            found = bool(get_cpp_compiler())
+        except InvalidCxxCompiler:
+            found = False
+    if not found:
+        variable, package = ("CC", "gcc") if kind == "C" else ("CXX", "g++")
+        raise ValueError(
+            f"train.compile=true needs a {kind} compiler, and there is none on this machine; install {package}, name "
+            f"one in the variable {variable}, or leave train.compile out."
+        )
+
+
+def lend_home() -> None:
+    """Let libraries keep their settings and caches in a folder of this process where they have no home to write to.
+
+    A user without an entry in the system's list, HOME=/nonexistent of a daemon: matplotlib, wandb and the hub's
+    library would warn, fail, or make a folder named ~.
+    """
+    home = os.path.expanduser("~")
+    if os.path.isabs(home) and os.access(home, os.W_OK | os.X_OK):
+        return
+    names = [name for name in ("XDG_CONFIG_HOME", "XDG_CACHE_HOME", "XDG_DATA_HOME") if name not in os.environ]
+    if names:
+        lent = tempfile.mkdtemp(prefix="alibi-home-")
+        atexit.register(shutil.rmtree, lent, ignore_errors=True)
+        os.environ |= dict.fromkeys(names, lent)
+        os.environ.setdefault("WANDB_CONFIG_DIR", lent)
 
 
 def resolve_precision(name: str, device: torch.device) -> str:

@@ -9,7 +9,8 @@ from pathlib import Path
 from filelock import FileLock
 
 PLACES = (
-    "run_dir or paths.outputs for runs, paths.cache (ALIBI_CACHE) for prepared texts, HF_HOME for what the hub gives"
+    "run_dir or paths.outputs for runs, eval.figure_dir for figures, paths.cache (ALIBI_CACHE) for prepared texts, "
+    "HF_HOME for what the hub gives"
 )
 FULL = f"Free space there, or choose another place ({PLACES})"
 CLOSED = f"Give yourself the permission, or choose another place ({PLACES})"
@@ -35,6 +36,17 @@ def explained(error: OSError) -> str:
     name = error.filename2 or error.filename
     where = f"{name}: " if name else ""
     return f"{where}{rule}. {remedy}, and give the same command again; what was there before is whole."
+
+
+def check_writable(folder: Path) -> None:
+    """Find out before the work, not after it, whether files can be written to a folder that may not be there yet.
+
+    Raises:
+        PermissionError: they cannot.
+    """
+    there = next(place for place in (folder.absolute(), *folder.absolute().parents) if place.exists())
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(folder))
 
 
 @contextmanager

@@ -135,7 +135,7 @@ def checkpoint_head(checkpoint: Checkpoint, model: LanguageModel) -> dict:
     train = config["train"]
     trained_tokens = checkpoint.step * train["batch_tokens"]
     return {
-        "path": checkpoint.path.relative_to(checkpoint.run.parent).as_posix(),  # a run folder may be moved
+        "path": _shown(checkpoint.path.relative_to(checkpoint.run.parent).as_posix()),  # a run folder may be moved
         "sha256": checkpoint.sha256,
         "step": checkpoint.step,
         "model": config["model"]["position"]["name"],
@@ -149,9 +149,14 @@ def checkpoint_head(checkpoint: Checkpoint, model: LanguageModel) -> dict:
             # Backward costs twice the forward pass.
             "flops": 3 * trained_tokens * model.flops_per_token((train["seq_len"] + 1) / 2),
         },
-        "run": checkpoint.run.name,
-        "settings": weight_settings(config),
+        "run": _shown(checkpoint.run.name),
+        "settings": {name: _shown(value) for name, value in weight_settings(config).items()},
     }
+
+
+def _shown(value: object) -> object:
+    """A text as any file can hold it: bytes of a name that are no UTF-8 are written as escapes."""
+    return value.encode("utf-8", "backslashreplace").decode() if isinstance(value, str) else value
 
 
 def result_head(

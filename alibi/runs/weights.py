@@ -123,7 +123,8 @@ def load_weights(model: LanguageModel, checkpoint: Path) -> None:
     """
     check_fit(checkpoint, read_shapes(checkpoint), shapes_of(model))
     try:
-        tensors = load_file(checkpoint / MODEL)
+        with open(checkpoint / MODEL, "rb") as file:  # the library takes names in UTF-8 alone
+            tensors = load_file(f"/dev/fd/{file.fileno()}")
     except SafetensorError as error:
         raise DamagedCheckpoint(f"{checkpoint / MODEL} is no safetensors file ({error}); {CHOOSE}.") from error
     with torch.no_grad():
