@@ -25,9 +25,11 @@ from benchmarking.cases import CPU, DENSE, LIMIT, SECTIONS, TORCH, Shape, build_
 from benchmarking.draw import draw, figure_paths, table
 
 from alibi.environment import environment, peak_memory_mib
+from alibi.options import Options
 from alibi.paths import expanded, user_path
 from alibi.positions import Position
 from alibi.runs import load_model, write_atomically
+from alibi.script import script
 
 # The method whose far keys can be left out, and whose weights `--run` gives.
 TRAINED = "alibi"
@@ -107,7 +109,7 @@ def names_for(section: str, length: int, options: argparse.Namespace) -> list[st
 
 
 def parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Options(__doc__)
     default = Path("outputs/benchmark")
     parser.add_argument(
         "--out", type=user_path, default=default, help=f"folder for JSON, table and figures ({default})"
@@ -222,7 +224,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    try:
+    with script():
         main()
-    except (ValueError, FileNotFoundError, ImportError) as error:
-        sys.exit(f"error: {' '.join(str(error).split())}")

@@ -15,7 +15,6 @@ loop.
 import argparse
 import json
 import statistics
-import sys
 import time
 from pathlib import Path
 
@@ -27,8 +26,10 @@ from alibi.environment import environment
 from alibi.evaluation import fast_batch_tokens, model_scorer, score
 from alibi.interop import to_mpt
 from alibi.model import LanguageModel, ModelConfig
+from alibi.options import Options
 from alibi.paths import expanded, user_path
 from alibi.runs import load_model, write_atomically
+from alibi.script import script
 
 CPU = torch.device("cpu")
 # Mean nats a target: both compute in fp32, and MPT's bias costs it digits.
@@ -123,7 +124,7 @@ def measure(model: LanguageModel, length: int, options: argparse.Namespace) -> d
 
 
 def parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Options(__doc__)
     parser.add_argument("--lengths", type=int, nargs="+", default=[256, 512, 1024], help="multiples of 8")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--windows", type=int, default=32, help="windows after the first `length` targets (32)")
@@ -170,7 +171,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    try:
+    with script():
         main()
-    except (ValueError, FileNotFoundError, ImportError) as error:
-        sys.exit(f"error: {' '.join(str(error).split())}")

@@ -6,7 +6,6 @@ FILE is repeated until it is that large. Prints seconds and the ratio of each ro
 that a noisy machine disturbs both alike.
 """
 
-import argparse
 import statistics
 import tempfile
 import time
@@ -17,7 +16,9 @@ from tokenizers import models, pre_tokenizers, trainers
 
 from alibi.data import TokenizerConfig, prepare_tokenizer, prepare_tokens
 from alibi.data.wikitext import ClassicFile
+from alibi.options import Options
 from alibi.paths import user_path
+from alibi.script import script
 
 
 def library_alone(path: Path, vocab_size: int) -> None:
@@ -46,7 +47,7 @@ def seconds(work, *args) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Options(__doc__)
     parser.add_argument("file", type=user_path)
     parser.add_argument("--megabytes", type=float, default=60)
     parser.add_argument("--rounds", type=int, default=3)
@@ -69,4 +70,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with script():
+        main()

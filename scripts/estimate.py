@@ -10,12 +10,13 @@ perf/tokens_per_sec of a run over its number of GPUs.
 
 import argparse
 import math
-import sys
 
 from alibi.config import run_of
 from alibi.data import TokenizerConfig
 from alibi.environment import pick_device
 from alibi.model.output import LOGITS_PER_CHUNK
+from alibi.options import Options
+from alibi.script import script
 from alibi.training import RunConfig
 from alibi.training.estimate import FLOAT32, Costs, estimate
 from alibi.training.summary import duration
@@ -26,7 +27,7 @@ GIB = 2**30
 
 
 def parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Options(__doc__)
     parser.add_argument("settings", nargs="*", help="as for train.py: experiment=paper model=alibi ...")
     parser.add_argument("--gpus", type=int, default=1, help="processes that share the batch (1)")
     parser.add_argument("--tokens-per-sec", type=float, help="of one GPU; without it a short run here is timed")
@@ -125,7 +126,5 @@ def main(options: argparse.Namespace) -> str:
 
 
 if __name__ == "__main__":
-    try:
+    with script():
         print(main(parse()))
-    except (ValueError, OSError, MemoryError) as error:
-        sys.exit(f"error: {' '.join(str(error).split())}")

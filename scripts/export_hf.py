@@ -7,16 +7,17 @@ MPT takes inputs up to its configuration's max_seq_len, which can be raised late
 """
 
 import argparse
-import sys
 from pathlib import Path
 
 from alibi.interop import export_run
+from alibi.options import Options
 from alibi.paths import expanded, user_path
 from alibi.runs import Checkpoint, resolve_runs
+from alibi.script import script
 
 
 def parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Options(__doc__)
     parser.add_argument("run", type=expanded, help="a run folder, a checkpoint folder, or latest")
     parser.add_argument("out", type=user_path, help="the folder to make")
     parser.add_argument("--max-length", type=int, help="longest input (2048, or the training length if longer)")
@@ -37,7 +38,5 @@ def export(options: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    try:
+    with script():
         export(parse())
-    except (ValueError, OSError, ImportError) as error:
-        sys.exit(f"error: {' '.join(str(error).split())}")

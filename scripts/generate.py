@@ -7,6 +7,7 @@ continuation are printed, and nothing else goes to stdout.
 """
 
 import argparse
+import os
 import sys
 from pathlib import Path
 
@@ -15,12 +16,14 @@ import torch
 from alibi.environment import pick_device
 from alibi.generation import generate
 from alibi.model import LARGEST
+from alibi.options import Options
 from alibi.paths import expanded
 from alibi.runs import Checkpoint, resolve_runs
+from alibi.script import script
 
 
 def parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Options(__doc__)
     parser.add_argument("run", type=expanded, help="a run folder, a checkpoint folder, or latest")
     parser.add_argument("--prompt", default="", help="text to continue; - reads it from stdin; none: the model begins")
     parser.add_argument("--tokens", type=int, default=100, help="how many to add (100)")
@@ -33,6 +36,22 @@ def parse() -> argparse.Namespace:
     return parser.parse_args()
 
 
+def text_of(prompt: str) -> str:
+    """The prompt, or stdin for -, byte for byte.
+
+    Raises:
+        ValueError: bytes that are no UTF-8.
+    """
+    given = sys.stdin.buffer.read() if prompt == "-" else os.fsencode(prompt)
+    try:
+        return given.decode()
+    except UnicodeDecodeError as error:
+        raise ValueError(
+            f"--prompt has the byte {given[error.start]:#04x} at offset {error.start}, and is not UTF-8; "
+            "convert it, as by iconv -f LATIN1 -t UTF-8."
+        ) from error
+
+
 def continued(options: argparse.Namespace) -> str:
     """Prompt and continuation.
 
@@ -43,13 +62,12 @@ def continued(options: argparse.Namespace) -> str:
         raise ValueError(f"--seed ({options.seed}) must be at least 0 and below 2**53 ({LARGEST}).")
     if options.seed is not None and options.temperature == 0:
         raise ValueError("--seed would be ignored: --temperature 0 is greedy; leave --seed out.")
-    device = pick_device(options.device)
+    text, device = text_of(options.prompt), pick_device(options.device)
     paths = resolve_runs(options.run, Path("outputs"))
     if len(paths) > 1:
         raise ValueError(f"{options.run} means {len(paths)} checkpoints; name one of them.")
     checkpoint = Checkpoint(paths[0])
     tokenizer, model = checkpoint.load_tokenizer(), checkpoint.load_model(device)
-    text = sys.stdin.read() if options.prompt == "-" else options.prompt
     prompt = [tokenizer.end_of_text, *tokenizer.encode_prompt(text)]
     ids = generate(
         model,
@@ -71,7 +89,5 @@ def continued(options: argparse.Namespace) -> str:
 
 
 if __name__ == "__main__":
-    try:
+    with script():
         print(continued(parse()))
-    except (ValueError, OSError, RuntimeError) as error:
-        sys.exit(f"error: {' '.join(str(error).split())}")

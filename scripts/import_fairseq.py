@@ -9,7 +9,6 @@ are noted as the paper's, which the file need not tell.
 """
 
 import argparse
-import sys
 from dataclasses import asdict
 from pathlib import Path
 
@@ -18,8 +17,10 @@ from alibi.data.text import read_lines
 from alibi.data.tokenizers import WordTokenizer
 from alibi.interop import FairseqCheckpoint, read_fairseq_checkpoint, read_fairseq_dictionary
 from alibi.model import LARGEST
+from alibi.options import Options
 from alibi.paths import user_path
 from alibi.runs import CONFIG, RunFolder, file_sha256, refuse_pointer, settings_text, write_atomically
+from alibi.script import script
 from alibi.training import RunConfig
 from alibi.training.optimizer import OptimizerConfig
 from alibi.training.settings import TrainSettings
@@ -31,7 +32,7 @@ WIKITEXT103_VALIDATION = "9aee9f52d6e77de6c7751fc5e7c44287db3ec0eaf15477098acc6b
 
 
 def parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Options(__doc__)
     parser.add_argument("checkpoint", type=user_path, help="a .pt of the authors' repository")
     parser.add_argument("dict", type=user_path, help="fairseq's dict.txt, or wiki.train.tokens")
     parser.add_argument("out", type=user_path, help="the run folder to make; it must not be there, or be empty")
@@ -108,8 +109,6 @@ def is_wikitext103(source: FairseqCheckpoint) -> bool:
 
 
 if __name__ == "__main__":
-    try:
+    with script():
         options = parse()
         print(import_checkpoint(options.checkpoint, options.dict, options.out))
-    except (ValueError, OSError) as error:
-        sys.exit(f"error: {' '.join(str(error).split())}")

@@ -9,19 +9,20 @@ and sums are not.
 
 import argparse
 import json
-import sys
 from pathlib import Path
 
 from alibi.environment import environment, pick_device
 from alibi.evaluation import open_evaluation_text
 from alibi.evaluation.precision import compare_precisions, precision_table, precisions_of, sample_of
+from alibi.options import Options
 from alibi.paths import expanded, user_path
 from alibi.runs import Checkpoint, resolve_runs, write_atomically
+from alibi.script import script
 from alibi.training.settings import PathsConfig
 
 
 def parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Options(__doc__)
     parser.add_argument("run", type=expanded, help="a run folder, a checkpoint folder, or latest")
     parser.add_argument("--lengths", type=int, nargs="+", default=[512, 2048], help="inputs of one pass (512 2048)")
     parser.add_argument("--tokens", type=int, default=4096, help="size of the sample (4096)")
@@ -65,12 +66,10 @@ def compare(options: argparse.Namespace) -> dict:
 
 
 if __name__ == "__main__":
-    try:
+    with script():
         options = parse()
         report = compare(options)
         print(precision_table(report["rows"]))
         if options.out:
             options.out.parent.mkdir(parents=True, exist_ok=True)
             write_atomically(options.out, json.dumps(report, indent=1, allow_nan=False) + "\n")
-    except (ValueError, OSError) as error:
-        sys.exit(f"error: {' '.join(str(error).split())}")

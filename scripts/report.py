@@ -10,32 +10,34 @@ compared, nothing is written and the exit code is 1.
 
 import argparse
 import json
-import sys
 
 from alibi.commands import compare
+from alibi.options import Options
 from alibi.paths import expanded, user_path
 from alibi.reporting import comparison_text, write_report
+from alibi.script import script
 
 
 def parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Options(__doc__)
     parser.add_argument("results", type=expanded, nargs="+", help="result files, run folders, or globs of these")
     parser.add_argument("--out", type=user_path, help="folder for index.html, figures/, tables/ and comparison.json")
     return parser.parse_args()
 
 
-def main() -> None:
-    options = parse()
-    try:
-        results, comparison = compare(options.results)
-        print(comparison_text(results, comparison))
-        if options.out:
-            paths = write_report(results, comparison, options.out)
-            (options.out / "comparison.json").write_text(json.dumps(comparison, indent=1, allow_nan=False) + "\n")
-            print(f"\n{len(paths)} files; the page is {paths[0]}")
-    except (ValueError, OSError) as error:
-        sys.exit(f"{type(error).__name__}: {error}")
+def main(options: argparse.Namespace) -> None:
+    """
+    Raises:
+        ValueError, OSError: no results, or none that can be compared.
+    """
+    results, comparison = compare(options.results)
+    print(comparison_text(results, comparison))
+    if options.out:
+        paths = write_report(results, comparison, options.out)
+        (options.out / "comparison.json").write_text(json.dumps(comparison, indent=1, allow_nan=False) + "\n")
+        print(f"\n{len(paths)} files; the page is {paths[0]}")
 
 
 if __name__ == "__main__":
-    main()
+    with script():
+        main(parse())

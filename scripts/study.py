@@ -16,7 +16,6 @@ moment and ends with the same report. Where a job fails, what is there is evalua
 is 1; SIGTERM and Ctrl-C stop the command that runs, and the study with it, with 128 + the signal's number.
 """
 
-import argparse
 import fcntl
 import runpy
 import shlex
@@ -32,6 +31,7 @@ import yaml
 ROOT = Path(__file__).parents[1]
 # Not by `import alibi`, which takes torch's seconds.
 keep_streams = runpy.run_path(str(ROOT / "alibi" / "streams.py"))["keep_streams"]
+Options = runpy.run_path(str(ROOT / "alibi" / "options.py"))["Options"]
 PASS_ON_SECONDS = 1.0
 
 
@@ -145,7 +145,7 @@ def hold(out: Path) -> TextIO:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = Options(__doc__)
     parser.add_argument("study", type=Path, help="the YAML")
     parser.add_argument("--train", nargs="+", default=[], metavar="OVERRIDE", help="for every sweep")
     parser.add_argument("--evaluate", nargs="+", default=[], metavar="OVERRIDE", help="for every evaluation")

@@ -36,16 +36,21 @@ ALLOWED = {
     "faults": set(),
     "foreign": set(),
     "metrics": set(),
+    "options": set(),
     "paths": set(),
     "processes": set(),
+    "script": {"faults", "streams"},
     "streams": set(),
     "tracking": {"faults", "metrics", "wandb_run"},
     "wandb_run": set(),
-    "alibi": BELOW,
+    "alibi": BELOW | {"environment"},
 }
 POSITION_FILE = {"torch", "math", "dataclasses", "alibi.positions.base"}
 BASE_FILE = {"torch", "math", "dataclasses", "collections.abc", "typing", "inspect"}
-MAY_KNOW_HYDRA = {"alibi/config.py", "alibi/sweeps/job.py", "alibi/sweeps/callback.py", "train.py", "evaluate.py"}
+MAY_KNOW_HYDRA = {
+    *(path.relative_to(ROOT).as_posix() for path in (ROOT / "alibi" / "config").glob("*.py")),
+    *("alibi/sweeps/job.py", "alibi/sweeps/callback.py", "train.py", "evaluate.py"),
+}
 
 
 def name_of(path: Path) -> str:

@@ -118,3 +118,45 @@ def test_one_run_and_no_run(script, study, tmp_path):
     assert "holds no result file; python evaluate.py" in script("report", tmp_path / "nothing*", fails=True)
     shutil.rmtree(study / "alibi-0" / "evaluation")
     assert "holds no result file" in script("report", study / "alibi-0", fails=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "wanted"),
+    [
+        ("generate", ["run", "--promt", "x"], "error: there is no --promt; did you mean --prompt? "),
+        ("generate", ["run", "--tokens", "many"], "error: argument --tokens: invalid int value: 'many'. "),
+        ("generate", [], "error: the following arguments are required: run. "),
+        ("report", ["x", "--output", "y"], "error: there is no --output; did you mean --out? "),
+        ("estimate", ["model=alibi", "--gpu", "8"], "error: there is no --gpu; did you mean --gpus? "),
+        ("precision", ["run", "--split", "tset"], "error: argument --split: invalid choice: 'tset' (choose from"),
+        ("export_hf", ["run"], "error: the following arguments are required: out. "),
+        ("study", ["x.yaml", "--trian", "seed=1"], "error: there is no --trian; did you mean --train? "),
+    ],
+)
+def test_options_that_are_not_there_are_one_line(name, arguments, wanted, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", [f"{name}.py", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_path(str(ROOT / "scripts" / f"{name}.py"), run_name="__main__")
+    told = capsys.readouterr().err
+    assert ended.value.code == 2
+    assert told.startswith(wanted)
+    assert told.endswith(f"{name}.py --help lists what there is.\n")
+    assert told.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "wanted"),
+    [
+        ("generate", ["nothing"], "error: FileNotFoundError: runs=nothing does not exist"),
+        (
+            "generate",
+            ["nothing", "--prompt", os.fsdecode(b"caf\xe9")],
+            "has the byte 0xe9 at offset 3, and is not UTF-8",
+        ),
+        ("estimate", ["model=alibbi"], "error: model=alibbi is not there; did you mean alibi?"),
+        ("estimate", ["train.seqlen=4"], "did you mean train.seq_len?"),
+        ("report", ["nothing"], "error: "),
+    ],
+)
+def test_what_a_script_cannot_do_is_one_message(script, name, arguments, wanted):
+    assert wanted in script(name, *arguments, fails=True)

@@ -52,6 +52,25 @@ def test_a_stream_that_takes_nothing_does_not_end_the_work(kind, python, tmp_pat
         os.close(stream)
 
 
+@pytest.mark.parametrize(("kind", "code"), [("closed", 0), ("full disk", 1), ("no reader", 0)])
+def test_a_script_whose_product_found_no_place_says_so(kind, code, tmp_path):
+    """A reader that has seen enough is fine; what a full disk did not take is an error."""
+    script = "from alibi.script import script\nwith script(): print('x' * 100000)"
+    other, stream = os.pipe()
+    os.close(other)
+    if kind == "full disk":
+        os.close(stream)
+        stream = os.open("/dev/full", os.O_WRONLY)
+    close = ">&-" if kind == "closed" else ""
+    command = ["sh", "-c", f'exec "$@" {close}', "sh", sys.executable, "-c", script]
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, stdout=stream, stderr=subprocess.PIPE, text=True, env=env, timeout=60)
+    os.close(stream)
+    assert done.returncode == code
+    assert ("stdout: the disk is full" in done.stderr) == bool(code)
+    assert done.stderr.count("\n") == code
+
+
 def test_a_stream_that_does_not_block_loses_nothing(tmp_path):
     """As after another program made the terminal so; then what is written comes back as 'try again'."""
     reader, writer = os.pipe()

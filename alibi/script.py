@@ -1,0 +1,28 @@
+"""Around a script: streams that hold, and one message for what a user can cause. A leaf beside streams and faults."""
+
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from alibi.faults import explained
+from alibi.streams import keep_streams, lost_output
+
+
+@contextmanager
+def script() -> Iterator[None]:
+    """One message and exit code 1 instead of a traceback.
+
+    What a script prints is its product: a reader that has seen enough (`| head`) is fine, and a full disk is an error.
+    """
+    keep_streams()
+    try:
+        yield
+        if lost := lost_output():
+            raise lost
+    except OSError as error:
+        sys.exit(f"error: {explained(error)}")
+    except (ValueError, ImportError, MemoryError, RuntimeError) as error:
+        sys.exit(f"error: {error}")
+    except KeyboardInterrupt:
+        sys.exit(128 + signal.SIGINT)
