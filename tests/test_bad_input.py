@@ -1,9 +1,17 @@
 """What a user gets wrong: one message with the value and the remedy, exit code 1, no traceback, nothing lost."""
 
+import os
+import re
+import signal
+import subprocess
+
 import pytest
+from hydra.errors import CompactHydraException
 
 from alibi.training import train
+from alibi.training.stopping import stop_signals
 
+AROUND_HYDRAS_MESSAGES = ("Traceback", "Error executing job", "HYDRA_FULL_ERROR", "hydra.cc", "full_key")
 BASE = ["tracking.wandb=disabled", "device=cpu", "size=tiny", "train.max_steps=1"]
 
 
@@ -26,7 +34,7 @@ BASE = ["tracking.wandb=disabled", "device=cpu", "size=tiny", "train.max_steps=1
         (["data=text", "data.path=.", "data.pattern=/etc/*"], ["data.pattern (/etc/*)"]),
         (["seed=-1"], ["seed (-1)"]),
         (["seed=1764158400123456789"], ["seed (1764158400123456789) must be a whole number below 2**53"]),
-        (["seed=true"], ["seed=true", "could not be converted to Integer"]),
+        (["seed=true"], ["seed (true) must be a whole number"]),
         (["optimizer.clip=nan"], ["optimizer.clip (nan) must be a finite number"]),
         (["tokenizer.vocab_size=1180591620717411303424"], ["tokenizer.vocab_size", "at most 16777216"]),
         (["run_dir='~nobody-of-this-name/x'"], ["~nobody-of-this-name has none on this machine"]),
@@ -46,10 +54,106 @@ BASE = ["tracking.wandb=disabled", "device=cpu", "size=tiny", "train.max_steps=1
 def test_bad_training_settings(command, overrides, wanted, tmp_path):
     code, printed = command("train", *BASE, *overrides)
     assert code == 1
-    assert "Traceback" not in printed
+    assert not [words for words in AROUND_HYDRAS_MESSAGES if words in printed]
     for part in wanted:
         assert part in printed
     assert not (tmp_path / "outputs").exists()
+
+
+WRONG_COMMANDS = [
+    ("train", ["train.seqlen=64"], "train.seqlen is not a setting of train.py; did you mean train.seq_len?"),
+    ("train", ["trian.seq_len=64"], "did you mean train.seq_len?"),
+    ("train", ["seq_len=64"], "did you mean train.seq_len?"),
+    ("train", ["lr=1"], "did you mean optimizer.lr?"),
+    ("train", ["+train.seqlen=64"], "did you mean train.seq_len?"),
+    ("train", ["~train.seqlen"], "did you mean train.seq_len?"),
+    ("train", ["modle=alibi"], "did you mean model?"),
+    ("train", ["model=rotary", "model.theta=1"], "did you mean model.position.theta?"),
+    (
+        "train",
+        ["model.position.theta=1"],
+        "model.position.theta is a setting of model=rotary and model=sinusoidal alone.",
+    ),
+    ("train", ["model=alibbi"], "model=alibbi is not there; did you mean alibi? It may be alibi, none, rotary,"),
+    ("train", ["size=Tiny"], "did you mean tiny? It may be base,"),
+    ("train", ["hydra/launcher=basik"], "did you mean basic?"),
+    ("train", ["model=null"], "model=null is not there. It may be alibi,"),
+    ("train", ["model=alibi,rotary"], "for several runs add -m: python train.py -m model=alibi,rotary."),
+    ("train", ["model=[alibi, rotary]"], "for several runs: python train.py -m model=alibi,rotary"),
+    ("train", ["-m", "model=alibi,alibbi"], "did you mean alibi?"),
+    ("train", ["--multrun", "seed=0,1"], "--multrun is not a flag of train.py; did you mean --multirun?"),
+    ("train", ["--seed", "1"], "settings have no dashes: seed=VALUE."),
+    ("train", ["--train.seq_len=64"], "settings have no dashes: train.seq_len=64."),
+    ("train", ["alibi"], "'alibi' has no =; write model=alibi."),
+    ("train", ["train.seq_len", "=", "64"], "write train.seq_len=VALUE, without a space around =."),
+    ("train", ["train.seq_len==64"], "has one = too many; write train.seq_len=64."),
+    ("train", ["train=64"], "train holds settings, and is none itself; write train.NAME=VALUE."),
+    ("train", ["train.max_steps=8k"], "train.max_steps (8k) must be a whole number."),
+    ("train", ["train.eval_lengths=64"], 'train.eval_lengths (64) must be a list; write "train.eval_lengths=[64]".'),
+    ("train", ["eval.lengths=[64]"], "a setting of evaluate.py, not of train.py; did you mean train.eval_lengths?"),
+    ("train", ["device=gpu"], "device (gpu) must be one of: auto, cpu, cuda (a GPU)."),
+    ("evaluate", ["outputs/run"], 'write "runs=outputs/run".'),
+    ("evaluate", ["run=outputs/run"], "did you mean runs?"),
+    ("evaluate", ["runs=[outputs/a,", "outputs/b]"], "is a list that does not end; put quotes around it"),
+    ("evaluate", ["eval.lengths=64,128"], 'write "eval.lengths=[64,128]" for a list.'),
+    ("evaluate", ["eval.lengths=[long]"], "eval.lengths ([long]) must be a whole number, in a list."),
+    ("evaluate", ["train.seq_len=64"], "evaluate.py takes it from the run that runs= names."),
+    ("evaluate", ["model=alibi"], "evaluate.py takes it from the run that runs= names."),
+]
+
+
+@pytest.fixture
+def own_signals():
+    """A sweep takes the signals over, and gives them back with the end of its process."""
+    before = {number: signal.getsignal(number) for number in stop_signals()}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.usefixtures("own_signals")
+@pytest.mark.parametrize(("entry", "overrides", "wanted"), WRONG_COMMANDS)
+def test_a_command_that_cannot_be_composed_is_one_line_with_the_remedy(command, entry, overrides, wanted):
+    code, printed = command(entry, *overrides)
+    assert code == 1
+    assert wanted in printed
+    lines = [line for line in printed.splitlines() if "[HYDRA]" not in line]
+    assert len(lines) == 1
+    assert not [words for words in AROUND_HYDRAS_MESSAGES if words in printed]
+
+
+@pytest.mark.parametrize("name", ["a=b", "a,b", "a[1]", "a#b", "it's", "ünï", "a(b)", "a${b}", 'a"b'])
+def test_a_path_that_hydra_reads_otherwise_is_answered_with_the_quoting_that_works(command, name):
+    """What the message says goes through a shell and comes out as the path that was meant."""
+    for entry, setting, more in (("train", "data.path", ["data=text"]), ("evaluate", "runs", [])):
+        code, printed = command(entry, "device=cpu", *more, f"{setting}={name}")
+        assert code == 1
+        told = re.fullmatch(r"(?s).*(?:themselves:|write) (.*?)(?: for one path, .*)?\n", printed)[1]
+        override = subprocess.run(["bash", "-c", f"printf %s {told}"], capture_output=True, check=True).stdout
+        code, printed = command(entry, "device=cpu", *more, os.fsdecode(override))
+        assert code == 1
+        cannot_be_stored = "${" in name and entry == "train"
+        assert (
+            "cannot be stored" in printed if cannot_be_stored else re.search(f"{re.escape(name)}.* (not|no) ", printed)
+        )
+        assert "two kinds of quotes" not in printed
+
+
+def test_where_an_error_came_from_is_shown_on_demand(command, monkeypatch):
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
+    with pytest.raises(CompactHydraException, match="seed") as raised:
+        command("train", *BASE, "seed=-1")
+    assert isinstance(raised.value.__cause__, ValueError)
+
+
+def test_jobs_of_a_sweep_that_fail_are_told_once_each(command):
+    """Of evaluate.py: that of train.py has tests of its own."""
+    code, printed = command("evaluate", "-m", "runs=nothing,nowhere", "tracking.wandb=disabled")
+    assert code == 1
+    for number, run in enumerate(("nothing", "nowhere")):
+        assert re.search(rf"job {number} \(.*runs={run}.*\) failed: ", printed)
+    assert printed.count("does not exist") == 2
+    assert not [words for words in AROUND_HYDRAS_MESSAGES if words in printed]
 
 
 @pytest.mark.skipif("__import__('torch').cuda.is_available()")

@@ -3,11 +3,21 @@
 import json
 import os
 import re
+import shutil
+import site
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
+
+from alibi import commands
+from alibi.commands import EvaluateCommand, compare, evaluate
+from alibi.data import DataConfig
+from alibi.evaluation import EvaluationSettings
+from alibi.reporting import write_report
+from alibi.training import train
 
 ROOT = Path(__file__).parents[1]
 TINY = [
@@ -108,3 +118,95 @@ def test_parquet_and_classic_layout_give_the_same_run(entry, corpus, raw_lines, 
     results = [json.loads(p.read_text()) for p in sorted(tmp_path.glob("*/evaluation/*.json"))]
     assert results[0]["data"] == results[1]["data"]
     assert results[0]["rows"][0]["nll_nats"] == results[1]["rows"][0]["nll_nats"]
+
+
+def test_help_lists_what_may_be_chosen_there_and_the_settings_with_their_comments(command):
+    for entry, groups in (
+        ("train", {"model", "size", "data", "tokenizer", "optimizer", "experiment"}),
+        ("evaluate", {"data"}),
+    ):
+        code, printed = command(entry, "--help")
+        assert code == 0
+        listed, settings = printed.partition("Settings:")[::2]
+        assert {line.split()[0] for line in listed.splitlines() if line.startswith("  ")} == groups
+        for line in (ROOT / "configs" / f"{entry}.yaml").read_text().splitlines():
+            if line.startswith("  ") and "#" in line and not line.lstrip().startswith(("#", "-", "summary", "folder")):
+                assert line in settings
+        assert "Hydra" not in printed.replace("Hydra's flags", "")
+    assert "  data       wikitext103, stdlib, text, wikitext2 " in command("train", "--help")[1]
+    assert "    theta: 10000.0" in command("train", "model=rotary", "--help")[1]
+
+
+def test_without_lengths_a_run_is_evaluated_at_1_2_and_4_times_its_own(command, small_run, tmp_path, monkeypatch):
+    """Of several runs each has the lengths of all, so that any two can be compared."""
+    monkeypatch.setattr(commands, "draw_perplexity", lambda *drawn: [])
+    for seq_len in (16, 32):
+        train(small_run(max_steps=1, seq_len=seq_len), tmp_path / "outputs" / f"r{seq_len}")
+
+    def lengths(run):
+        [path] = (tmp_path / "outputs" / run / "evaluation").glob("*.json")
+        return [row["length"] for row in json.loads(path.read_text())["rows"]]
+
+    asked = "device=cpu", "tracking.wandb=disabled"
+    code, printed = command("evaluate", "runs=outputs/r16", *asked)
+    assert (code, lengths("r16")) == (0, [16, 32, 64])
+    assert command("evaluate", "runs=outputs/r*", *asked)[0] == 0
+    assert lengths("r16") == lengths("r32") == [16, 32, 64, 128]
+    code, printed = command("evaluate", "runs=outputs/r*", "eval.stride=17", *asked)
+    assert code == 1
+    assert "eval.stride (17) must be at least 1 and at most every length (the shortest is 16)" in printed
+    assert EvaluationSettings().with_lengths([]).lengths == [512, 1024, 2048], "of a guest nobody says"
+
+
+def as_another_user(*command, cwd):
+    """Exit code and output of a command of a user without a name, a home, and rights to what root owns."""
+    python = shutil.which("python3.11", path="/usr/bin")
+    if os.getuid() or not shutil.which("setpriv") or not python:
+        pytest.skip("needs root, setpriv and a Python that everybody may run")
+    path = os.pathsep.join([str(ROOT), *site.getsitepackages()])
+    env = {"PATH": "/usr/bin:/bin", "PYTHONPATH": path, "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
+    user = ["setpriv", "--reuid=4242", "--regid=4242", "--clear-groups", python]
+    done = subprocess.run([*user, *command], cwd=cwd, env=env, capture_output=True, text=True, timeout=200)
+    return done.returncode, done.stdout + done.stderr
+
+
+def test_a_run_that_may_only_be_read_is_refused_before_it_is_scored(small_run, cache):
+    """By a user without a name and a home, of which no library complains."""
+    with tempfile.TemporaryDirectory(prefix="alibi-") as folder:  # pytest's own lie in a folder of its user alone
+        place, config = Path(folder), small_run(max_steps=1)
+        train(config, place / "outputs" / "run")
+        shutil.copytree(cache, place / "cache")
+        for path in (place, *place.rglob("*")):
+            path.chmod(0o755 if path.is_dir() else 0o644)
+        command = [str(ROOT / "evaluate.py"), "runs=outputs/run", f"paths.cache={place / 'cache'}", "device=cpu"]
+        command += [f"data.path={config.data.path}"]
+        code, printed = as_another_user(*command, cwd=place)
+        assert code == 1
+        assert printed.splitlines()[-1].startswith(f"{place / 'outputs' / 'run' / 'evaluation'}: you may not read or")
+        assert len(printed.splitlines()) == 1
+
+
+def test_train_compile_without_a_compiler_is_one_message_before_anything_is_made(command, monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", "/nowhere")
+    monkeypatch.delenv("CXX", raising=False)
+    code, printed = command("train", "device=cpu", "data=stdlib", "train.compile=true")
+    assert (code, len(printed.splitlines())) == (1, 1)
+    assert "train.compile=true needs a C++ compiler, and there is none on this machine; install g++" in printed
+    assert not (tmp_path / "outputs").exists()
+
+
+def test_folders_and_files_whose_names_are_no_utf8(small_run, corpus, tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        "builtins.print", lambda *words, **settings: None
+    )  # keep_streams() escapes what pytest does not
+    text, outputs = (tmp_path / os.fsdecode(name) for name in (b"te\xe9t", b"out\xe9"))
+    text.mkdir()
+    for number, line in enumerate((corpus / "wiki.train.raw").read_text().splitlines()[:40]):
+        (text / os.fsdecode(b"\xff%d.txt" % number)).write_text(f"{line} {number}\n" * 20)
+    config = small_run(max_steps=1)
+    config.data = DataConfig("text", str(text))
+    train(config, outputs / "run")
+    evaluate(EvaluateCommand(f"{outputs}/r*", tracking=config.tracking, paths=config.paths, device="cpu"))
+    results, comparison = compare([f"{outputs}/r*"])
+    assert [row["length"] for row in results[0].content["rows"]] == [16, 32, 64]
+    assert write_report(results, comparison, tmp_path / "report")

@@ -5,7 +5,7 @@ know each other, meet.
 """
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from alibi.evaluation import (
     open_evaluation_text,
     score_checkpoint,
 )
-from alibi.faults import explained
+from alibi.faults import check_writable, explained
 from alibi.interop import HF_PREFIX, open_guest
 from alibi.processes import FailedElsewhere, Processes, interruptible, processes
 from alibi.reporting import Result, draw_perplexity, findings_text, join, load_results, refusals_text, results_table
@@ -93,7 +93,14 @@ def evaluate(command: EvaluateCommand) -> None:
         KeyboardInterrupt: Ctrl-C, or SIGTERM, whose number it holds. The same command keeps the rows so far.
     """
     with processes(pick_device(command.device)) as procs, interruptible():
-        runs = _evaluate_all(command, procs)
+        with procs.together():
+            models = wanted_models(command) if procs.is_main else []
+        models = procs.from_main(models)  # a run that goes on may move its pointers
+        trained = {model.config["train"]["seq_len"] for model in models if isinstance(model, Checkpoint)}
+        with procs.together():
+            command = replace(command, eval=command.eval.with_lengths(sorted(trained)))
+            check_writable(figure_folder(command, [model.run / "evaluation" for model in models]))
+        runs = _evaluate_all(command, models, procs)
         with procs.together():
             if procs.is_main:
                 _conclude(command, runs)
@@ -118,10 +125,7 @@ def _conclude(command: EvaluateCommand, runs: Sequence[Evaluated]) -> None:
         raise ValueError("\n".join([head, *failed]))
 
 
-def _evaluate_all(command: EvaluateCommand, procs: Processes) -> list[Evaluated]:
-    with procs.together():
-        models = wanted_models(command) if procs.is_main else []
-    models = procs.from_main(models)  # a run that goes on may move its pointers
+def _evaluate_all(command: EvaluateCommand, models: list[Checkpoint | Guest], procs: Processes) -> list[Evaluated]:
     cache, settings, quiet = Path(command.paths.cache), command.eval, not procs.is_main
     with procs.together():
         texts = [
@@ -204,7 +208,7 @@ def show(command: EvaluateCommand, files: Sequence[Path]) -> list[Path]:
     for part in join(results, comparison).sets:
         group = [run.result for run in part.runs]
         print(f"\n{results_table(part, lengths)}")
-        drawn = draw_perplexity(part, figure_folder(command, group))
+        drawn = draw_perplexity(part, figure_folder(command, [result.path.parent for result in group]))
         figures += drawn
         for path in (*(result.path for result in group), *drawn):
             print(f"{'figure ' if path in drawn else 'results'}    {path}")
@@ -212,11 +216,11 @@ def show(command: EvaluateCommand, files: Sequence[Path]) -> list[Path]:
     return figures
 
 
-def figure_folder(command: EvaluateCommand, results: list[Result]) -> Path:
-    """eval.figure_dir; else the run's evaluation folder, or figures/ beside several runs."""
+def figure_folder(command: EvaluateCommand, evaluations: Iterable[Path]) -> Path:
+    """eval.figure_dir; else the one evaluation folder, or figures/ beside several runs."""
     if command.eval.figure_dir:
         return Path(command.eval.figure_dir)
-    folders = {result.path.parent for result in results}
+    folders = set(evaluations)
     if len(folders) == 1:
         return folders.pop()
     parents = {folder.parents[1] for folder in folders}

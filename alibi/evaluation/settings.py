@@ -1,6 +1,7 @@
 """What `evaluate.py` can be told."""
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from alibi.model import check_kinds
@@ -10,7 +11,8 @@ from alibi.model import check_kinds
 class EvaluationSettings:
     """
     Attributes:
-        lengths: tokens a target may see, itself not counted as context: inputs of one pass.
+        lengths: tokens a target may see, itself not counted as context: inputs of one pass. None means 1, 2 and 4
+            times the training length, and is filled in once the runs are known.
         stride: targets scored in a pass; None means the length (nonoverlapping). A number, or a list
             of numbers and None.
         split: validation, test, or all: every document of `data=text` or `data=stdlib`.
@@ -24,7 +26,7 @@ class EvaluationSettings:
             runs, the folder that holds them.
     """
 
-    lengths: list[int] = field(default_factory=lambda: [512, 1024, 2048])
+    lengths: list[int] | None = None
     stride: Any = None
     split: str = "validation"
     max_tokens: int | None = None
@@ -37,9 +39,10 @@ class EvaluationSettings:
 
     def __post_init__(self) -> None:
         check_kinds(self, "eval.")
-        if not self.lengths:
+        lengths = [] if self.lengths is None else self.lengths
+        if self.lengths == []:
             raise ValueError("eval.lengths is empty; give at least one length, eval.lengths=[512].")
-        for length in self.lengths:
+        for length in lengths:
             if length < 1:
                 raise ValueError(f"eval.lengths has {length}, and a length must be at least 1.")
         given = self.stride if isinstance(self.stride, list) else [self.stride]
@@ -48,10 +51,11 @@ class EvaluationSettings:
         for stride in given:
             if stride is not None and (not isinstance(stride, int) or isinstance(stride, bool)):
                 raise ValueError(f"eval.stride ({stride!r}) must be a whole number, null, or a list of these.")
-            if stride is not None and not 1 <= stride <= min(self.lengths):
+            if stride is not None and not 1 <= stride <= min(lengths, default=stride):
+                shortest = f" (the shortest is {min(lengths)})" if lengths else ""
                 raise ValueError(
-                    f"eval.stride ({stride}) must be at least 1 and at most every length "
-                    f"(the shortest is {min(self.lengths)}); null means nonoverlapping."
+                    f"eval.stride ({stride}) must be at least 1 and at most every length{shortest}; null means "
+                    "nonoverlapping."
                 )
         if self.split not in ("validation", "test", "all"):
             raise ValueError(f"eval.split ({self.split}) must be validation, test or all.")
@@ -61,6 +65,18 @@ class EvaluationSettings:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"eval.{name} ({value}) must be at least 1.")
+
+    def with_lengths(self, trained: Sequence[int]) -> "EvaluationSettings":
+        """These, where no lengths were given with 1, 2 and 4 times those that the runs were trained at.
+
+        All runs get the union: each table is full, and any two runs can be compared at the training length of both.
+
+        Args:
+            trained: training lengths; none where all that is evaluated are guests, of which nobody says.
+        """
+        if self.lengths is not None:
+            return self
+        return replace(self, lengths=sorted({times * n for n in trained or [512] for times in (1, 2, 4)}))
 
     @property
     def strides(self) -> list[int | None]:

@@ -3,16 +3,15 @@
 import atexit
 import multiprocessing
 import os
-import re
 import shutil
 import signal
 from contextlib import suppress
 from pathlib import Path
 
-from hydra.core.override_parser.types import Quote, QuotedString
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf, read_write
 
+from alibi.config import escaped, quoted
 from alibi.paths import expanded
 from alibi.streams import tell_now
 from alibi.sweeps.outcomes import BEGUN, FAILED, STOPPED, Sweep, summary_text
@@ -47,7 +46,7 @@ class Summary(Callback):
                 config.hydra.overrides.hydra.append(f"hydra.{name}={quoted(path)}")
         if "Slurm" not in OmegaConf.select(config, "hydra.launcher._target_"):  # whose jobs outlive a login shell
             self.sweep.lead()
-        atexit.register(self._tell)
+        atexit.register(self._tell_at_exit)
         for number in stop_signals():
             signal.signal(number, self._stop)
 
@@ -78,18 +77,15 @@ class Summary(Callback):
         if number or STOPPED in found:
             raise SystemExit(128 + (number or signal.SIGTERM))
 
+    def _tell_at_exit(self) -> None:
+        """Where the launcher itself failed Hydra calls no on_multirun_end; before any job, its message is all."""
+        if self.sweep.outcomes():
+            self._tell()
+        elif not self.told:
+            shutil.rmtree(self.sweep.folder, ignore_errors=True)
+
     def _tell(self) -> None:
-        """Once; at the end of the process where the launcher itself failed and Hydra calls no on_multirun_end."""
+        """Once."""
         if not self.told:
             self.told = True
             print(summary_text(self.sweep.outcomes()), flush=True)
-
-
-def escaped(path: Path) -> str:
-    """The path as OmegaConf's text of just that: `${` in it begins no interpolation."""
-    return re.sub(r"(\\*)\$\{", lambda found: 2 * found[1] + r"\${", str(path))
-
-
-def quoted(path: Path) -> str:
-    """The path as a value in Hydra's grammar of overrides, whatever characters it has."""
-    return QuotedString(escaped(path), Quote.single).with_quotes()

@@ -93,7 +93,7 @@ def _work(composed: DictConfig, sweep: Sweep, outcome: Outcome) -> None:
     threading.Thread(target=_stop_with, args=(sweep,), daemon=True).start()
     limit = ""
     try:
-        with plain_errors():
+        with plain_errors("train", outcome.overrides):
             config, run = run_from(composed)
             outcome.run = str(run)
             sweep.record(outcome)

@@ -1,18 +1,10 @@
-"""Typed settings for the entries: with sweeps/, train.py and evaluate.py the only place that knows Hydra.
-
-Hydra composes YAML and command line; here the result is checked against the dataclasses and turned
-into them, and what a user did wrong becomes one message instead of a traceback.
-"""
+"""Typed settings: what Hydra composed, checked against the dataclasses and turned into them."""
 
 import atexit
 import os
 import shutil
-import signal
-import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from functools import cache
 from pathlib import Path
@@ -20,24 +12,21 @@ from typing import TypeVar
 
 from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
-from hydra.core.hydra_config import HydraConfig
-from hydra.errors import CompactHydraException, HydraException
-from hydra.types import RunMode
+from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from alibi.commands import EvaluateCommand
-from alibi.environment import pick_device, resolve_precision
-from alibi.faults import explained
+from alibi.config.help import help_text
+from alibi.config.known import CONFIGS, PATHS
+from alibi.config.messages import escaped, refused
+from alibi.environment import check_compiler, pick_device, resolve_precision
 from alibi.interop import HF_PREFIX
 from alibi.paths import expanded
 from alibi.positions import build_position
 from alibi.runs import run_name, settings_text
 from alibi.training import RunConfig
 
-# Settings that are paths, or lists of them.
-PATHS = ("run_dir", "runs", "data.path", "paths.outputs", "paths.cache", "train.resume", "eval.figure_dir")
-CONFIGS = str(Path(__file__).parents[1] / "configs")
 T = TypeVar("T")
 
 
@@ -63,31 +52,7 @@ def register() -> None:
     store.store(name="train_schema", node=RunConfig)
     store.store(name="evaluate_schema", node=EvaluateCommand)
     OmegaConf.register_new_resolver("scratch_folder", scratch_folder, replace=True)
-
-
-@contextmanager
-def plain_errors() -> Iterator[None]:
-    """What a user can cause, as one message and exit code 1; HYDRA_FULL_ERROR=1 shows where it came from."""
-    try:
-        yield
-    except OmegaConfBaseException as error:
-        where = f"{error.full_key}: " if getattr(error, "full_key", None) else ""
-        raise _told(where + str(error).splitlines()[0]) from None
-    except OSError as error:
-        raise _told(explained(error)) from error
-    except (ValueError, MemoryError) as error:
-        raise _told(f"{type(error).__name__}: {error}") from error
-    except KeyboardInterrupt as stop:  # of Ctrl-C, or with the number of another signal
-        print("interrupted; nothing that was done is lost, and the same command goes on", file=sys.stderr)
-        raise SystemExit(128 + (stop.args[0] if stop.args else signal.SIGINT)) from None
-
-
-def _told(message: str) -> CompactHydraException:
-    """The message for Hydra to end with; in a sweep, which goes on and ends with the first one, said at once too."""
-    if HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN:
-        job = HydraConfig.get().job
-        print(f"job {job.num} ({job.override_dirname}) failed: {message}", file=sys.stderr, flush=True)
-    return CompactHydraException(message)
+    OmegaConf.register_new_resolver("help_text", help_text, replace=True)
 
 
 def typed(schema: type[T], composed: DictConfig) -> T:
@@ -105,13 +70,16 @@ def typed(schema: type[T], composed: DictConfig) -> T:
 
 
 def _at_home(value: object) -> object:
-    """A path, `hf:` before it or not, or a list of paths with ~ expanded; what is no text stays as it is."""
+    """A path, `hf:` before it or not, or a list of paths, with ~ expanded; what is no text stays as it is.
+
+    What was resolved already, `${` in it too, is escaped, for it is composed once more.
+    """
     if isinstance(value, list):
         return [_at_home(one) for one in value]
     if not isinstance(value, str):
         return value
     prefix = HF_PREFIX if value.startswith(HF_PREFIX) else ""
-    return prefix + expanded(value.removeprefix(prefix))
+    return escaped(prefix + expanded(value.removeprefix(prefix)))
 
 
 def run_from(composed: DictConfig) -> tuple[RunConfig, Path]:
@@ -121,7 +89,10 @@ def run_from(composed: DictConfig) -> tuple[RunConfig, Path]:
         ValueError: settings that cannot be.
     """
     config = typed(RunConfig, composed)
-    config.precision = resolve_precision(config.precision, pick_device(config.device))
+    device = pick_device(config.device)
+    config.precision = resolve_precision(config.precision, device)
+    if config.train.compile:
+        check_compiler(device)
     build_position(config.model.position, config.model.d_model, config.model.num_heads, config.model.causal)
     if config.data.path is not None:
         config.data.path = str(Path(config.data.path).absolute())
@@ -147,7 +118,7 @@ def run_of(overrides: list[str]) -> RunConfig:
             composed.data.path = "."
         return run_from(composed)[0]
     except (HydraException, OmegaConfBaseException) as error:
-        raise ValueError(str(error).splitlines()[0]) from error
+        raise ValueError(refused(error, "train", overrides)) from error
 
 
 def evaluation_from(composed: DictConfig) -> EvaluateCommand:

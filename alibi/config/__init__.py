@@ -1,0 +1,20 @@
+"""The settings of the entries: with sweeps/, train.py and evaluate.py the only room that knows Hydra."""
+
+from alibi.config.entry import entry, plain_errors
+from alibi.config.known import CONFIGS
+from alibi.config.messages import escaped, quoted
+from alibi.config.typed import evaluation_from, register, run_from, run_of, scratch_folder, typed
+
+__all__ = [
+    "CONFIGS",
+    "entry",
+    "escaped",
+    "evaluation_from",
+    "plain_errors",
+    "quoted",
+    "register",
+    "run_from",
+    "run_of",
+    "scratch_folder",
+    "typed",
+]

@@ -1,0 +1,151 @@
+"""An entry around Hydra: what a user did wrong is one message and exit code 1; HYDRA_FULL_ERROR=1 shows where."""
+
+import functools
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, NoReturn
+from unittest.mock import patch
+
+import hydra
+from hydra._internal import utils
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.utils import JobReturn
+from hydra.errors import CompactHydraException, HydraException
+from hydra.types import RunMode
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+
+from alibi.config.known import CONFIGS, groups, setting_names
+from alibi.config.messages import did_you_mean, refused, several_choices
+from alibi.config.typed import register
+from alibi.faults import explained
+from alibi.processes import one_message
+
+
+class Said(CompactHydraException):
+    """An error whose message was printed when it came."""
+
+
+def entry(name: str) -> Callable[[Callable[[DictConfig], Any]], Callable[[], None]]:
+    """As `@hydra.main`, with this project's messages.
+
+    Args:
+        name: train or evaluate, the YAML of its settings.
+    """
+    register()
+
+    def decorate(task: Callable[[DictConfig], Any]) -> Callable[[], None]:
+        @functools.wraps(task)
+        def job(composed: DictConfig) -> Any:
+            with _said_at_once(), one_message(), plain_errors(name, HydraConfig.get().overrides.task):
+                return task(composed)
+
+        @functools.wraps(task)
+        def command() -> None:
+            overrides: list[str] = []
+            run = hydra.main(config_path=CONFIGS, config_name=name, version_base="1.3")(job)
+            if _full_error():
+                return run()
+            # Hydra would print errors by itself, with two lines of its own around each.
+            with patch.object(utils, "run_and_report", lambda work: work()), patch.object(JobReturn, *RETURN_VALUE):
+                try:
+                    overrides = _arguments(name)
+                    run()
+                except Said:
+                    sys.exit(1)
+                except (HydraException, OmegaConfBaseException, ValueError, OSError) as error:
+                    _end(error, name, overrides)
+
+        return command
+
+    return decorate
+
+
+def _value_or_error(returned: JobReturn) -> Any:
+    """As Hydra's own, which prints a line besides."""
+    if isinstance(returned._return_value, Exception):
+        raise returned._return_value
+    return returned._return_value
+
+
+RETURN_VALUE = "return_value", property(_value_or_error, JobReturn.return_value.fset)
+
+
+@contextmanager
+def plain_errors(entry: str, overrides: Sequence[str]) -> Iterator[None]:
+    """What a user can cause, as a CompactHydraException with the message."""
+    try:
+        yield
+    except OmegaConfBaseException as error:
+        raise CompactHydraException(refused(error, entry, overrides)) from error
+    except OSError as error:
+        raise CompactHydraException(explained(error)) from error
+    except (ValueError, MemoryError) as error:
+        raise CompactHydraException(f"{type(error).__name__}: {error}") from error
+    except RuntimeError as error:
+        if not type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
+            raise
+        why = str(error).splitlines()[0]
+        raise CompactHydraException(f"torch.compile failed ({why}); leave train.compile=true out.") from error
+    except KeyboardInterrupt as stop:  # of Ctrl-C, or with the number of another signal
+        print("interrupted; nothing that was done is lost, and the same command goes on", file=sys.stderr)
+        raise SystemExit(128 + (stop.args[0] if stop.args else signal.SIGINT)) from None
+
+
+@contextmanager
+def _said_at_once() -> Iterator[None]:
+    """Print the message when the error comes: the other jobs of a sweep go on, for days perhaps."""
+    try:
+        yield
+    except CompactHydraException as error:
+        if _full_error():
+            raise
+        where = ""
+        if HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN:
+            job = HydraConfig.get().job
+            where = f"job {job.num} ({job.override_dirname}) failed: "
+        print(f"{where}{error}", file=sys.stderr, flush=True)
+        raise Said(str(error)) from error
+
+
+def _end(error: Exception, entry: str, overrides: Sequence[str]) -> NoReturn:
+    """Of a command that could not begin."""
+    try:
+        with one_message():
+            raise error
+    except Exception:
+        of_the_disk = isinstance(error, OSError) and not isinstance(error, HydraException)
+        print(explained(error) if of_the_disk else refused(error, entry, overrides), file=sys.stderr, flush=True)
+        raise SystemExit(1) from error
+
+
+def _full_error() -> bool:
+    return os.environ.get("HYDRA_FULL_ERROR") == "1"
+
+
+def _arguments(entry: str) -> list[str]:
+    """The overrides on the command line.
+
+    Raises:
+        ValueError: a flag that Hydra does not have, or a list of choices, of which it would let the last win.
+    """
+    parser = utils.get_args_parser()
+
+    def refuse(message: str) -> NoReturn:
+        raise ValueError(f"{message}; python {entry}.py --help lists the settings, --hydra-help the flags.")
+
+    parser.error = refuse
+    options, unknown = parser.parse_known_args()
+    for flag in unknown:
+        name, _, value = flag.lstrip("-").partition("=")
+        if name in setting_names(entry) or name in groups(entry):
+            raise ValueError(f"{flag} is not a flag; settings have no dashes: {name}={value or 'VALUE'}.")
+        known = [one for action in parser._actions for one in action.option_strings if one.startswith("--")]
+        raise ValueError(f"{flag} is not a flag of {entry}.py{did_you_mean(flag.partition('=')[0], known)}")
+    for name, _, value in (text.partition("=") for text in options.overrides):
+        if name in groups(entry) and value.startswith("["):
+            raise ValueError(several_choices(name, value, entry))
+    return options.overrides

@@ -1,0 +1,72 @@
+"""What can be set: names from the dataclasses and the YAMLs, groups and their choices from the YAMLs alone."""
+
+from dataclasses import fields, is_dataclass
+from functools import cache
+from pathlib import Path
+from typing import get_type_hints
+
+import yaml
+
+from alibi.commands import EvaluateCommand
+from alibi.training import RunConfig
+
+CONFIGS = str(Path(__file__).parents[2] / "configs")
+SCHEMAS = {"train": RunConfig, "evaluate": EvaluateCommand}
+# Settings that are paths, or lists of them.
+PATHS = ("run_dir", "runs", "data.path", "paths.outputs", "paths.cache", "train.resume", "eval.figure_dir")
+
+
+def choices(group: str) -> list[str]:
+    """The YAMLs of a group."""
+    return sorted(path.stem for path in Path(CONFIGS, group).glob("*.yaml"))
+
+
+@cache
+def groups(entry: str) -> dict[str, str | None]:
+    """What is chosen in an entry, each with its default, in the order of its defaults list."""
+    defaults = yaml.safe_load(Path(CONFIGS, f"{entry}.yaml").read_text(encoding="utf-8"))["defaults"]
+    named = (next(iter(one.items())) for one in defaults if isinstance(one, dict))
+    return {group: default for group, default in named if not group.startswith("override ")}
+
+
+def package(group: str, text: str) -> str:
+    """Where the settings of a group's YAML belong: its first line may say so."""
+    first = text.partition("\n")[0]
+    return first.removeprefix("# @package ").strip() if first.startswith("# @package ") else group
+
+
+@cache
+def setting_names(entry: str) -> dict[str, tuple[str, ...]]:
+    """Every setting of an entry, with the choices that alone have it: `model.position.theta` of `model=rotary`."""
+    always = dict.fromkeys(_fields(SCHEMAS[entry]), ())
+    of_choices: dict[str, tuple[str, ...]] = {}
+    for group in groups(entry):
+        for choice in choices(group):
+            text = Path(CONFIGS, group, f"{choice}.yaml").read_text(encoding="utf-8")
+            if (place := package(group, text)) != "_global_":
+                for name in _keys(yaml.safe_load(text), f"{place}."):
+                    of_choices[name] = (*of_choices.get(name, ()), f"{group}={choice}")
+    return of_choices | always
+
+
+def is_list(entry: str, name: str) -> bool:
+    """Whether a setting is a list of values."""
+    kind: object = SCHEMAS[entry]
+    for part in name.split("."):
+        kind = get_type_hints(kind).get(part) if is_dataclass(kind) else None
+    return "list" in str(kind)
+
+
+def _fields(schema: type, prefix: str = "") -> list[str]:
+    names = []
+    for one in fields(schema):
+        kind = get_type_hints(schema)[one.name]
+        names += _fields(kind, f"{prefix}{one.name}.") if is_dataclass(kind) else [prefix + one.name]
+    return names
+
+
+def _keys(content: object, prefix: str) -> list[str]:
+    names = []
+    for name, value in (content or {}).items():
+        names += _keys(value, f"{prefix}{name}.") if isinstance(value, dict) else [prefix + name]
+    return names
