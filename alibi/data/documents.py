@@ -10,6 +10,7 @@ from pathlib import Path
 
 # Enough to tell a picture or an archive from a text.
 HEAD_BYTES = 8192
+MOST_NULS = 0.1  # a text may have some; what is mostly ASCII and has more is an archive or a table of numbers
 # Control characters that no text in an older encoding has: not tab, line feed, form feed, escape and their like.
 NO_TEXT = re.compile(rb"[\x00-\x06\x0e-\x1a\x1c-\x1f\x7f]")
 
@@ -60,7 +61,7 @@ def is_text(path: Path) -> bool:
         codecs.getincrementaldecoder("utf-8")().decode(head)  # a character may be cut at the end
     except UnicodeDecodeError:
         return not NO_TEXT.search(head)
-    return b"\0" not in head
+    return head.count(0) <= MOST_NULS * len(head)
 
 
 def _files_under(root: Path, closed: list[Path]) -> Iterator[Path]:
