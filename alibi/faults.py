@@ -15,7 +15,11 @@ PLACES = (
 FULL = f"Free space there, or choose another place ({PLACES})"
 CLOSED = f"Give yourself the permission, or choose another place ({PLACES})"
 LOCKS = f"Turn them on where it is mounted, or choose another place ({PLACES})"
+PATH = "Check how the path is written"
 REMEDIES = {
+    errno.ENOENT: ("there is no such file or folder", PATH),
+    errno.EISDIR: ("this is a folder, and a file is needed", PATH),
+    errno.ENOTDIR: ("a part of this path is a file, not a folder", PATH),
     errno.ENOSPC: ("the disk is full", FULL),
     errno.EDQUOT: ("your quota on this disk is used up", FULL),
     errno.EFBIG: ("the file would be larger than the system allows (ulimit -f, or the disk's own limit)", FULL),

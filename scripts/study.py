@@ -68,7 +68,7 @@ def read_study(path: Path) -> Study:
     """
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} is no YAML: {' '.join(str(error).split())}") from error
     content = _keys(content, {"train", "evaluate", "report"}, path, "")
     report = _keys(content["report"], {"runs", "out"}, path, "report.")

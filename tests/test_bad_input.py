@@ -75,6 +75,7 @@ WRONG_COMMANDS = [
         "model.position.theta is a setting of model=rotary and model=sinusoidal alone.",
     ),
     ("train", ["model=alibbi"], "model=alibbi is not there; did you mean alibi? It may be alibi, none, rotary,"),
+    ("train", ["model=alibü"], "model=alibü is not there; did you mean alibi?"),
     ("train", ["size=Tiny"], "did you mean tiny? It may be base,"),
     ("train", ["hydra/launcher=basik"], "did you mean basic?"),
     ("train", ["model=null"], "model=null is not there. It may be alibi,"),

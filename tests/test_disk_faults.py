@@ -234,5 +234,6 @@ def test_results_that_may_not_be_written_are_told_before_anything_is_scored(comm
 
 
 def test_an_error_that_says_nothing_of_the_disk_is_told_as_it_is():
-    assert explained(FileNotFoundError(2, "No such file", "x")) == "FileNotFoundError: [Errno 2] No such file: 'x'"
+    assert explained(OSError(5, "Input error", "x")) == "OSError: [Errno 5] Input error: 'x'"
+    assert explained(FileNotFoundError(2, "No such file", "x")).startswith("x: there is no such file or folder. Check")
     assert explained(ConnectionError("no hub")) == "ConnectionError: no hub"

@@ -123,6 +123,9 @@ def test_what_is_no_study_is_refused(tmp_path, change, told):
     (tmp_path / "study.yaml").write_text(yaml.safe_dump(GOOD | change))
     with pytest.raises(ValueError, match=told):
         study.read_study(tmp_path / "study.yaml")
+    (tmp_path / "study.yaml").write_bytes(b"\xff\xfe")
+    with pytest.raises(ValueError, match="is no YAML"):
+        study.read_study(tmp_path / "study.yaml")
     (tmp_path / "study.yaml").write_text("train: [")
     with pytest.raises(ValueError, match="is no YAML"):
         study.read_study(tmp_path / "study.yaml")

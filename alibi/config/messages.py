@@ -117,7 +117,11 @@ def _wrong_with(text: str, entry: str, error: Exception, key: str | None) -> str
     try:
         override = OverridesParser.create().parse_override(text)
     except HydraException:
-        return _not_in_the_grammar(name, value)
+        return (
+            unknown_choice(name, value, choices(name))
+            if name in groups(entry) and not value.startswith(("[", "="))
+            else _not_in_the_grammar(name, value)
+        )
     name = override.key_or_group
     if override.is_sweep_override() and "Ambiguous value" in str(error):
         return _comma(name, value, entry)

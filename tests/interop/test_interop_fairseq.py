@@ -243,7 +243,7 @@ def test_a_checkpoint_that_is_cut_short_is_refused(imported, tmp_path):
         checkpoint.write_bytes(part)
         assert f"{checkpoint} is" in imported(checkpoint, dictionary, fails=True)
     checkpoint.unlink()
-    assert "No such file" in imported(checkpoint, dictionary, fails=True)
+    assert "no such file" in imported(checkpoint, dictionary, fails=True)
 
 
 def test_a_folder_that_holds_something_is_left_alone(tmp_path, monkeypatch):
