@@ -3,7 +3,7 @@
 Everything is rebuilt from the checkpoint; only the text may be another one.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import torch
@@ -59,13 +59,8 @@ def score_checkpoint(
     lengths, note = in_order(settings.lengths)
     if note:
         say(note)
-    for length in lengths:
-        if length > len(text.tokens):
-            say(f"length {length} is above the {len(text.tokens)} tokens of the split: evaluated as one window")
-    if not text.own and isinstance(checkpoint, Checkpoint):
-        say(f"this is not the text that {checkpoint.run.name} was trained beside: its hash is in the result's name")
-    if text.uncovered_bytes:
-        say(_not_covered(text))
+    for remark in _remarks(checkpoint, text, lengths):
+        say(remark)
     groups, files = text_groups(text.tokens), []
     with procs.together():
         model = open_model(checkpoint, settings, device, precision)
@@ -101,6 +96,17 @@ def score_checkpoint(
         if files:
             explain_changes(files, say)
     return files
+
+
+def _remarks(checkpoint: Checkpoint | Guest, text: EvaluationText, lengths: list[int]) -> Iterator[str]:
+    """What a user should know of the text before it is scored."""
+    for length in lengths:
+        if length > len(text.tokens):
+            yield f"length {length} is above the {len(text.tokens)} tokens of the split: evaluated as one window"
+    if not text.own and isinstance(checkpoint, Checkpoint):
+        yield f"this is not the text that {checkpoint.run.name} was trained beside: its hash is in the result's name"
+    if text.uncovered_bytes:
+        yield _not_covered(text)
 
 
 def _not_covered(text: EvaluationText) -> str:

@@ -18,6 +18,7 @@ from torch import Tensor
 
 # exp(-margin) of a softmax's sum is half a unit in the last place of 1: ln 2^24 = 16.6, ln 2^53 = 36.7.
 MARGIN, MARGIN_FLOAT64 = 17.0, 37.0
+# The bound passes over the keys three times, attention twice for each query.
 LEAST_QUERIES = 16
 
 
