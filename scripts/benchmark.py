@@ -25,10 +25,11 @@ from benchmarking.cases import CPU, DENSE, LIMIT, SECTIONS, TORCH, Shape, build_
 from benchmarking.draw import draw, figure_paths, table
 
 from alibi.environment import environment, peak_memory_mib
+from alibi.files import write_atomically
 from alibi.options import Options
 from alibi.paths import expanded, user_path
 from alibi.positions import Position
-from alibi.runs import load_model, write_atomically
+from alibi.runs import load_model
 from alibi.script import script
 
 # The method whose far keys can be left out, and whose weights `--run` gives.

@@ -24,11 +24,12 @@ import torch
 from alibi.data import TokenFile
 from alibi.environment import environment
 from alibi.evaluation import fast_batch_tokens, model_scorer, score
+from alibi.files import write_atomically
 from alibi.interop import to_mpt
 from alibi.model import LanguageModel, ModelConfig
 from alibi.options import Options
 from alibi.paths import expanded, user_path
-from alibi.runs import load_model, write_atomically
+from alibi.runs import load_model
 from alibi.script import script
 
 CPU = torch.device("cpu")

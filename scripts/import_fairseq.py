@@ -15,11 +15,13 @@ from pathlib import Path
 from alibi.data import DataConfig, TokenizerConfig
 from alibi.data.text import read_lines
 from alibi.data.tokenizers import WordTokenizer
+from alibi.files import file_sha256, write_atomically
 from alibi.interop import FairseqCheckpoint, read_fairseq_checkpoint, read_fairseq_dictionary
 from alibi.model import LARGEST
 from alibi.options import Options
 from alibi.paths import user_path
-from alibi.runs import CONFIG, RunFolder, file_sha256, refuse_pointer, settings_text, write_atomically
+from alibi.pointers import refuse_pointer
+from alibi.runs import CONFIG, RunFolder, settings_text
 from alibi.script import script
 from alibi.training import RunConfig
 from alibi.training.optimizer import OptimizerConfig

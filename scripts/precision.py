@@ -14,9 +14,10 @@ from pathlib import Path
 from alibi.environment import environment, pick_device
 from alibi.evaluation import open_evaluation_text
 from alibi.evaluation.precision import compare_precisions, precision_table, precisions_of, sample_of
+from alibi.files import write_atomically
 from alibi.options import Options
 from alibi.paths import expanded, user_path
-from alibi.runs import Checkpoint, resolve_runs, write_atomically
+from alibi.runs import Checkpoint, resolve_runs
 from alibi.script import script
 from alibi.training.settings import PathsConfig
 

@@ -14,9 +14,9 @@ from alibi.data.token_file import TokenFileWriter, open_token_file
 from alibi.data.tokenizers import BytePairTokenizer, ByteTokenizer
 from alibi.evaluation.open_result import OpenResult
 from alibi.evaluation.results import content_sha256, read_result, write_result
+from alibi.files import file_sha256
 from alibi.metrics import read_metrics
 from alibi.reporting import load_results
-from alibi.runs import file_sha256
 from alibi.runs.layout import FILES, manifest_sha256
 
 LINES = ["a b\n", "c\n", "é d\n"]

@@ -21,7 +21,7 @@ from alibi.evaluation.results import (
     write_result,
 )
 from alibi.faults import hold
-from alibi.runs import free_name
+from alibi.files import free_name
 
 CODE = ("git_commit", "git_dirty", "python", "packages")  # of made_with
 

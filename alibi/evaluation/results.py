@@ -15,8 +15,9 @@ from contextlib import suppress
 from pathlib import Path
 
 from alibi.evaluation.reach import how_far, measured_perplexities
+from alibi.files import write_atomically
 from alibi.foreign import parse_json, read_text
-from alibi.runs import expand, write_atomically
+from alibi.pointers import expand
 
 SCHEMA = 1
 LARGEST_BYTES = 2**26

@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 
 from alibi.data.hub import check_sound, fetch
-from alibi.runs.files import file_sha256
+from alibi.files import file_sha256
 
 # No code is fetched, and pickles only where there is nothing else.
 FILES = ("*.json", "*.model", "*.txt", "*.safetensors")

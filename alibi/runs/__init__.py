@@ -8,13 +8,11 @@ folder may be moved.
 """
 
 from alibi.runs.checkpoint import Checkpoint, typed
-from alibi.runs.files import file_sha256, free_name, write_atomically
 from alibi.runs.fingerprint import fingerprint, fixed_nats, source_sha256
 from alibi.runs.folder import RunFolder, checkpoint_of, load_model, resolve_runs, step_name
 from alibi.runs.guest import Guest, OpenModel
 from alibi.runs.identity import all_settings, differences, group_name, run_name, weight_settings
 from alibi.runs.layout import CONFIG, ChangedModel, DamagedCheckpoint
-from alibi.runs.pointers import expand, point, refuse_pointer
 from alibi.runs.settings import read_settings, settings_text
 from alibi.runs.weights import load_weights
 
@@ -29,17 +27,12 @@ __all__ = [
     "all_settings",
     "checkpoint_of",
     "differences",
-    "expand",
-    "file_sha256",
     "fingerprint",
     "fixed_nats",
-    "free_name",
     "group_name",
     "load_model",
     "load_weights",
-    "point",
     "read_settings",
-    "refuse_pointer",
     "resolve_runs",
     "run_name",
     "settings_text",
@@ -47,5 +40,4 @@ __all__ = [
     "step_name",
     "typed",
     "weight_settings",
-    "write_atomically",
 ]

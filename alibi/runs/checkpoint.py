@@ -17,9 +17,9 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from alibi.data import DataConfig, Tokenizer, TokenizerConfig, tokenizer_from_json
+from alibi.files import file_sha256, refuse_links_out
 from alibi.foreign import check_file, parse_json, read_text
 from alibi.model import LanguageModel, ModelConfig
-from alibi.runs.files import file_sha256, refuse_links_out
 from alibi.runs.fingerprint import check_fingerprint, difference, fixed_nats, source_sha256
 from alibi.runs.layout import (
     CHOOSE,

@@ -11,11 +11,11 @@ from pathlib import Path
 import torch
 
 from alibi.data import Tokenizer
+from alibi.files import refuse_links_out
 from alibi.model import LanguageModel
+from alibi.pointers import BEST, LAST, LATEST, expand, follow, point
 from alibi.runs.checkpoint import WRITTEN, Checkpoint
-from alibi.runs.files import refuse_links_out
 from alibi.runs.layout import CONFIG, MANIFEST
-from alibi.runs.pointers import BEST, LAST, LATEST, expand, follow, point
 from alibi.runs.writing import write_checkpoint
 
 

@@ -3,14 +3,10 @@
 import hashlib
 import json
 
+from alibi.pointers import CONFIG, MANIFEST
+
 FORMAT = 1
-MODEL, STATE, CONFIG, TOKENIZER, MANIFEST = (
-    "model.safetensors",
-    "training_state.pt",
-    "config.yaml",
-    "tokenizer.json",
-    "manifest.json",
-)
+MODEL, STATE, TOKENIZER = "model.safetensors", "training_state.pt", "tokenizer.json"
 FILES = (MODEL, STATE, CONFIG, TOKENIZER)
 # Of the files that are read whole before their content is known. Ours have some KiB; a tokenizer of words a few MiB.
 MOST_BYTES = {CONFIG: 2**18, TOKENIZER: 2**26, MANIFEST: 2**20}

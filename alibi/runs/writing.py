@@ -15,8 +15,8 @@ from safetensors.torch import save_file
 from alibi.data import Tokenizer
 from alibi.environment import environment
 from alibi.faults import naming, os_error_of
+from alibi.files import exchange, file_sha256, sync, write_atomically
 from alibi.model import LanguageModel
-from alibi.runs.files import exchange, file_sha256, sync, write_atomically
 from alibi.runs.layout import CONFIG, FILES, FORMAT, MANIFEST, MODEL, STATE, TOKENIZER, manifest_sha256
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from alibi.runs import write_atomically
+from alibi.files import write_atomically
 
 BEGUN, RAN, SKIPPED, FAILED, STOPPED = "begun", "ran", "skipped", "failed", "stopped"
 

@@ -8,8 +8,9 @@ from pathlib import Path
 
 from torch import Tensor
 
+from alibi.files import write_atomically
 from alibi.model import LanguageModel
-from alibi.runs import CONFIG, RunFolder, group_name, settings_text, write_atomically
+from alibi.runs import CONFIG, RunFolder, group_name, settings_text
 from alibi.tracking import MetricsFile, Wandb
 from alibi.training.settings import RunConfig
 from alibi.training.state import TrainState

@@ -8,6 +8,7 @@ from pathlib import Path
 from filelock import Timeout
 
 from alibi.faults import hold
+from alibi.pointers import refuse_pointer
 from alibi.runs import (
     CONFIG,
     Checkpoint,
@@ -16,7 +17,6 @@ from alibi.runs import (
     checkpoint_of,
     differences,
     read_settings,
-    refuse_pointer,
     step_name,
 )
 from alibi.training.settings import RunConfig

@@ -9,8 +9,9 @@ import yaml
 from hypothesis import strategies as st
 from mutations import changed_bytes, changed_json, fuzz, refusal
 
+from alibi.files import file_sha256
 from alibi.model import LanguageModel
-from alibi.runs import Checkpoint, DamagedCheckpoint, file_sha256, read_settings
+from alibi.runs import Checkpoint, DamagedCheckpoint, read_settings
 from alibi.runs.layout import FILES, manifest_sha256
 from alibi.training.saved_state import check_saved
 from alibi.training.state import TrainState

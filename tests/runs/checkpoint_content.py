@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 
-from alibi.runs import file_sha256
+from alibi.files import file_sha256
 from alibi.runs.layout import manifest_sha256
 
 FILES = ("model.safetensors", "training_state.pt", "config.yaml", "tokenizer.json")

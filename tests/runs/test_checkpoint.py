@@ -15,8 +15,9 @@ from safetensors.torch import load_file, safe_open
 
 from alibi.data import DataConfig, TokenizerConfig
 from alibi.data.tokenizers import ByteTokenizer
+from alibi.files import file_sha256
 from alibi.model import LanguageModel, ModelConfig
-from alibi.runs import Checkpoint, RunFolder, file_sha256, load_model, typed
+from alibi.runs import Checkpoint, RunFolder, load_model, typed
 from alibi.runs.layout import FORMAT
 from alibi.runs.writing import write_checkpoint
 

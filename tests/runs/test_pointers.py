@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from alibi.evaluation import find_results
-from alibi.runs import Checkpoint, RunFolder, checkpoint_of, expand, point, refuse_pointer, resolve_runs, step_name
+from alibi.pointers import expand, point, refuse_pointer
+from alibi.runs import Checkpoint, RunFolder, checkpoint_of, resolve_runs, step_name
 
 
 @pytest.fixture

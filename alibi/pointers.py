@@ -11,10 +11,10 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
+from alibi.files import free_name, sync, write_atomically
 from alibi.foreign import read_text
-from alibi.runs.files import free_name, sync, write_atomically
-from alibi.runs.layout import CONFIG, MANIFEST
 
+CONFIG, MANIFEST = "config.yaml", "manifest.json"  # what a run folder and a checkpoint folder are known by
 LATEST, LAST, BEST = "latest", "last", "best"
 POINTERS = (LATEST, LAST, BEST)
 NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS)

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from alibi.runs import file_sha256, point, write_atomically
+from alibi.files import file_sha256, write_atomically
+from alibi.pointers import point
 
 
 def test_a_written_file_is_the_text(tmp_path: Path) -> None:
