@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from alibi.reporting import words
 from alibi.reporting.fields import SAME
-from alibi.reporting.metrics import read_training
 from alibi.reporting.study import ResultSet, Run, Study
+from alibi.reporting.training_log import read_training
 from alibi.reporting.words import METRICS
 
 # What stands in a cell, and what stands small under it (an interval), or nothing.

@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 
 from tabulate import tabulate
 
-from alibi.reporting.beside import beside_rows
 from alibi.reporting.fields import SAME
+from alibi.reporting.published_table import beside_rows
 from alibi.reporting.results import Result
 from alibi.reporting.settings import what_lacks
 from alibi.reporting.study import ResultSet, join

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from alibi.reporting.beside import beside_rows
+from alibi.reporting.published_table import beside_rows
 from alibi.reporting.study import Study
 from alibi.reporting.tables import Table, all_tables
 

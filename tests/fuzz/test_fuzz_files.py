@@ -15,7 +15,7 @@ from alibi.evaluation.open_result import OpenResult
 from alibi.evaluation.results import content_sha256, read_result
 from alibi.metrics import read_metrics
 from alibi.reporting import comparison_text, join, load_results, results_table
-from alibi.reporting.metrics import read_training
+from alibi.reporting.training_log import read_training
 
 NAMES = ("tokens", "lines", "documents")
 

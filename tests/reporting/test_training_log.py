@@ -1,6 +1,6 @@
 import json
 
-from alibi.reporting.metrics import read_training, smooth, thin
+from alibi.reporting.training_log import read_training, smooth, thin
 
 
 def test_curves_of_a_run(tmp_path):
