@@ -8,7 +8,7 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -88,11 +88,41 @@ class Processes:
             dist.broadcast_object_list(box, 0)
         return box[0]
 
+    def say(self, text: str) -> None:
+        """Print in the main process."""
+        if self.is_main:
+            print(text)
+
+    def on_main(self, function: Callable[..., T], *args: object, share: bool = True) -> T | None:
+        """Call `function` in the main process alone. All processes call this; if the function fails, all fail.
+
+        Args:
+            function: must not communicate with the other processes.
+            share: give its result, which is pickled, to all processes; otherwise the others get None.
+
+        Raises:
+            FailedElsewhere: in the other processes, when the function failed.
+        """
+        if self.number == 1:
+            return function(*args)
+        result = failure = None
+        if self.is_main:
+            try:
+                result = function(*args)
+            except Exception as error:
+                failure = error
+        shared, failed = self.from_main((result if share else None, failure is not None))
+        if failure is not None:
+            raise failure
+        if failed:
+            raise FailedElsewhere
+        return shared if share else result
+
     @contextmanager
     def together(self) -> Iterator[None]:
-        """What is done inside succeeds in all processes or ends all of them: none waits for one that failed.
+        """Run the block in every process; if it fails in one, all fail, so that none waits for a process that ended.
 
-        For what each does by itself, or the main process alone; nothing inside may need the others.
+        Nothing in the block may communicate with the other processes.
 
         Raises:
             FailedElsewhere: in a process that did not fail itself.

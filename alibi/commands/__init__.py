@@ -93,17 +93,14 @@ def evaluate(command: EvaluateCommand) -> None:
         KeyboardInterrupt: Ctrl-C, or SIGTERM, whose number it holds. The same command keeps the rows so far.
     """
     with processes(pick_device(command.device)) as procs, interruptible():
-        with procs.together():
-            models = wanted_models(command) if procs.is_main else []
-        models = procs.from_main(models)  # a run that goes on may move its pointers
+        # Resolved once for all processes: a run in training may move its pointers.
+        models = procs.on_main(wanted_models, command)
         trained = {model.config["train"]["seq_len"] for model in models if isinstance(model, Checkpoint)}
         with procs.together():
             command = replace(command, eval=command.eval.with_lengths(sorted(trained)))
             check_writable(figure_folder(command, [model.run / "evaluation" for model in models]))
         runs = _evaluate_all(command, models, procs)
-        with procs.together():
-            if procs.is_main:
-                _conclude(command, runs)
+        procs.on_main(_conclude, command, runs)
 
 
 def _conclude(command: EvaluateCommand, runs: Sequence[Evaluated]) -> None:
@@ -134,13 +131,11 @@ def _evaluate_all(command: EvaluateCommand, models: list[Checkpoint | Guest], pr
         ]
     runs = [Evaluated(model) for model in models]
     for run, text in zip(runs, texts, strict=True):
-        if procs.is_main:
-            print(f"{run.model.path}: {len(text.tokens):,} tokens of {text.tokens.text['name']} {text.split}")
-            for note in text.notes:
-                print(note)
+        procs.say(f"{run.model.path}: {len(text.tokens):,} tokens of {text.tokens.text['name']} {text.split}")
+        for note in text.notes:
+            procs.say(note)
         try:
-            with procs.together():
-                run.wandb_id = wandb_id(command.tracking, run.model) if procs.is_main else None
+            run.wandb_id = procs.on_main(wandb_id, command.tracking, run.model)
             run.files = score_checkpoint(run.model, text, settings, procs.device, command.precision, procs=procs)
         except (ValueError, OSError, FailedElsewhere) as error:
             if len(runs) == 1:

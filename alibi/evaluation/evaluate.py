@@ -34,10 +34,13 @@ def evaluate_checkpoint(
 ) -> list[Path]:
     """Score every length and stride of `settings`; returns the result files, one a stride."""
     files = score_checkpoint(checkpoint, text, settings, device, precision, say, procs)
-    with procs.together():
+
+    def finish() -> list[Path]:
         for file in files:
             file.end()
-    return procs.from_main([file.path for file in files])
+        return [file.path for file in files]
+
+    return procs.on_main(finish)
 
 
 def score_checkpoint(
@@ -64,15 +67,19 @@ def score_checkpoint(
     groups, files = text_groups(text.tokens), []
     with procs.together():
         model = open_model(checkpoint, settings, device, precision)
-        # All files first: one that cannot be read is named before anything is scored.
-        for stride in settings.strides if procs.is_main else ():
+
+    def open_files() -> list[list[int]]:
+        """Before anything is scored, so that a file that cannot be read is reported first; returns missing lengths."""
+        for stride in settings.strides:
             head = result_head(model, text, groups, settings, stride, precision, device, procs)
             folder, name, plain = checkpoint.run / "evaluation", checkpoint.path.name, text.own and text.whole
             files.append(OpenResult(folder, name, head, plain, lengths, settings.within_percent, say))
             files[-1].open(settings.reuse)
+        return [[n for n in lengths if n not in file.done] for file in files]
+
+    missing = procs.on_main(open_files)
     batch_tokens = settings.batch_tokens or fast_batch_tokens(device, settings.cached)
     warm = False
-    missing = procs.from_main([[n for n in lengths if n not in file.done] for file in files])
     for number, stride in enumerate(settings.strides):
         for length in missing[number]:
             if reason := model.why_not(min(length, len(text.tokens))):
@@ -89,12 +96,8 @@ def score_checkpoint(
                 say(f"length {length}: {error}")
             elif isinstance(checkpoint, Checkpoint):
                 row["skip_far_keys"] = settings.skip_far_keys
-            with procs.together():
-                if procs.is_main:
-                    files[number].add(row)
-    with procs.together():
-        if files:
-            explain_changes(files, say)
+            procs.on_main(lambda number, row: files[number].add(row), number, row)
+    procs.on_main(explain_changes, files, say)
     return files
 
 

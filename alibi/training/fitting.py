@@ -29,8 +29,8 @@ def fitting_updater(
     if state.micro_batch_tokens and train.micro_batch_tokens is None:
         if (train.batch_tokens // state.micro_batch_tokens) % procs.number == 0:
             sizes = [state.micro_batch_tokens]
-        elif procs.is_main:
-            print(
+        else:
+            procs.say(
                 f"note       this run began with micro-batches of {state.micro_batch_tokens} tokens, which "
                 f"{procs.number} processes cannot share: others are taken, and dropout, if any, draws anew"
             )

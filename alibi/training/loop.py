@@ -52,36 +52,33 @@ def train(config: RunConfig, run_dir: Path) -> str:
     device = pick_device(config.device)
     check_warmup(config.optimizer, config.train.max_steps)
     with processes(device) as procs, ExitStack() as held:
-        folder, checkpoint = RunFolder(run_dir), None
-        say = print if procs.is_main else (lambda _: None)
-        with procs.together():
-            if procs.is_main:
-                find_checkpoint(config, folder, lambda _: None)  # refuses before anything is prepared
+        folder = RunFolder(run_dir)
+        procs.on_main(find_checkpoint, config, folder, lambda _: None)  # refuse before any text is prepared
         with procs.together():
             texts = prepare_texts(config, procs)
-            if procs.is_main:
-                held.enter_context(only_process(folder))
-                checkpoint = find_checkpoint(config, folder, say)
-            if checkpoint:
-                check_same_text(checkpoint, texts.sha256, texts.tokenizer.sha256)
-                check_same_model(checkpoint, say)
+        # All processes continue from the same checkpoint, whatever their disks show them.
+        checkpoint = procs.on_main(_open_folder, config, folder, texts, held)
         check_same_everywhere([weight_settings(asdict(config)), texts.sha256, texts.tokenizer.sha256], procs)
-        checkpoint = procs.from_main(checkpoint)  # all go on from the same one, whatever their disks show them
         if checkpoint and checkpoint.step >= config.train.max_steps:
-            say(f"{run_dir} is finished: {checkpoint.step} steps. python evaluate.py runs={run_dir} measures it.")
-            _point_latest(config, folder, procs)
+            procs.say(f"{run_dir} is finished: {checkpoint.step} steps. python evaluate.py runs={run_dir} measures it.")
+            procs.on_main(folder.point_latest, Path(config.paths.outputs))
             return "skipped"
         run = Run(config, folder, procs, texts, checkpoint)
         number = run.train(begun)
-        say(run.ending())
+        procs.say(run.ending())
         if number:
             raise SystemExit(128 + number)
         return "ran"
 
 
-def _point_latest(config: RunConfig, folder: RunFolder, procs: Processes) -> None:
-    if procs.is_main:
-        folder.point_latest(Path(config.paths.outputs))
+def _open_folder(config: RunConfig, folder: RunFolder, texts: RunTexts, held: ExitStack) -> Checkpoint | None:
+    """Lock the run folder until `held` is closed; returns the checkpoint to continue from, if there is one."""
+    held.enter_context(only_process(folder))
+    checkpoint = find_checkpoint(config, folder, print)
+    if checkpoint:
+        check_same_text(checkpoint, texts.sha256, texts.tokenizer.sha256)
+        check_same_model(checkpoint, print)
+    return checkpoint
 
 
 class Run:
@@ -105,23 +102,29 @@ class Run:
         place(self.model, config.train.parallel, procs)
         self.optimizer = build_optimizer(config.optimizer, self.model)
         if checkpoint:
-            with procs.together():
-                saved = checkpoint.load_state() if procs.is_main else None
-                if procs.is_main:
-                    check_saved(saved, TrainState(), self.optimizer, checkpoint.path)
+            saved = procs.on_main(self._load_state, checkpoint, share=False)
             self.state = TrainState.restore(spread_state(saved, self.optimizer, procs), self.optimizer)
             self.source, self.saved_step = RunFolder(checkpoint.run), checkpoint.step
             if self.source.path.resolve() != folder.path.resolve():
                 self.state.branch_off()
         self.order = TrainingOrder(texts.train, config.train.seq_len, config.seed)
         self.lengths, note = in_order(config.train.eval_lengths)
-        if note and procs.is_main:
-            print(f"note       {note}")
-        if config.precision == "bf16" and procs.is_main and not has_fast_bf16(procs.device):
-            print("note       bf16 has no instructions on this machine and is many times slower than precision=fp32")
+        if note:
+            procs.say(f"note       {note}")
+        if config.precision == "bf16" and not has_fast_bf16(procs.device):
+            procs.say(
+                "note       bf16 has no instructions on this machine and is many times slower than precision=fp32"
+            )
         for length in self.lengths:
-            if length > len(texts.validation) and procs.is_main:
-                print(f"note       length {length} is above the {len(texts.validation)} validation tokens: one window")
+            if length > len(texts.validation):
+                procs.say(
+                    f"note       length {length} is above the {len(texts.validation)} validation tokens: one window"
+                )
+
+    def _load_state(self, checkpoint: Checkpoint) -> dict:
+        saved = checkpoint.load_state()
+        check_saved(saved, TrainState(), self.optimizer, checkpoint.path)
+        return saved
 
     def train(self, begun: float) -> int:
         """To the last step, or to the end of the step in which a stop is asked for.
@@ -134,12 +137,7 @@ class Run:
         train, procs, number = self.config.train, self.procs, 0
         updater, seconds = fitting_updater(self.config, self.model, self.optimizer, self.order, procs, self.state)
         updater.sound_nats()  # a method that takes no far positions fails here, not at its first checkpoint
-        with procs.together():
-            if procs.is_main:
-                print(f"run        {self.folder.path}")
-                print(describe_run(self.config, self.texts, self.model, self.state, procs, seconds))
-                facts = run_facts(self.texts, self.model, self.state, procs)
-                self.record = Record(self.config, self.folder, self.state, self.source, facts)
+        self.record = procs.on_main(self._begin_record, seconds, share=False)
         until = math.inf if train.max_hours is None else begun + 3600 * train.max_hours
         try:
             with (
@@ -157,9 +155,19 @@ class Run:
                 if self.saved_step < self.state.step:
                     self._save(updater)
         finally:
-            if procs.is_main:
+            if self.record:
                 self.record.close()
         return number
+
+    def _begin_record(self, seconds: float) -> Record:
+        """
+        Args:
+            seconds: of one micro-batch.
+        """
+        print(f"run        {self.folder.path}")
+        print(describe_run(self.config, self.texts, self.model, self.state, self.procs, seconds))
+        facts = run_facts(self.texts, self.model, self.state, self.procs)
+        return Record(self.config, self.folder, self.state, self.source, facts)
 
     def ending(self) -> str:
         """How the run ended, and how to go on."""
@@ -196,9 +204,8 @@ class Run:
             if not math.isfinite(line["val/loss"]):
                 raise self._not_finite(f"step {state.step}: validation loss is {line['val/loss']}")
         improved = validated and state.saw_validation(line["val/loss"])
-        with self.procs.together():
-            if self.procs.is_main and (validated or state.step % train.log_every == 0 or "train/skipped" in line):
-                self.record.log(line)
+        if validated or state.step % train.log_every == 0 or "train/skipped" in line:
+            self.procs.on_main(lambda: self.record.log(line))
         if last or improved or state.step % train.checkpoint_every == 0:
             self._save(updater)
         return line
@@ -236,9 +243,8 @@ class Run:
             raise self._not_finite(f"step {self.state.step}: the loss after this update is not finite")
         weights = full_weights(self.model, self.procs)
         saved = self.state.to_dict(full_state(self.optimizer, self.procs))
-        with self.procs.together():
-            if self.procs.is_main:
-                self.record.save(self.model, weights, saved, self.texts, fingerprint(nats, self.method_source))
+        made = fingerprint(nats, self.method_source)
+        self.procs.on_main(lambda: self.record.save(self.model, weights, saved, self.texts, made))
         self.saved_step = self.state.step
 
 

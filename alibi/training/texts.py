@@ -35,20 +35,19 @@ def prepare_texts(config: RunConfig, procs: Processes) -> RunTexts:
     """
     cache, words = Path(config.paths.cache), config.tokenizer.name == "word"
     train = open_text(config.data, "train", words, cache)
-    if procs.is_main:
-        print(f"data       {train.name}, in the form {train.form}")
-        if train.left_out:
-            print(f"           {train.left_out}")
+    procs.say(f"data       {train.name}, in the form {train.form}")
+    if train.left_out:
+        procs.say(f"           {train.left_out}")
     quiet = not procs.is_main
     tokenizer = prepare_tokenizer(config.tokenizer, train, cache, quiet)
     texts = train, open_text(config.data, "validation", words, cache)
     tokens = [prepare_tokens(text, tokenizer, cache, quiet) for text in texts]
     for text, encoded in zip(texts, tokens, strict=True):
-        if procs.is_main and (share := text.share(encoded)):
-            print(f"           {share}")
+        if share := text.share(encoded):
+            procs.say(f"           {share}")
     uncovered = count_uncovered(texts[1], tokens[1], tokenizer)
     covered = is_covered(uncovered, tokens[1])
-    if procs.is_main and uncovered:
+    if uncovered:
         then = "" if covered else "; val/word_ppl and val/bpb, which would be of another text, are left out"
-        print(f"           validation: {said_of_uncovered(uncovered, tokens[1])}{then}")
+        procs.say(f"           validation: {said_of_uncovered(uncovered, tokens[1])}{then}")
     return RunTexts(tokenizer, *tokens, covered)
