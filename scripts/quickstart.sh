@@ -5,4 +5,4 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 source scripts/environment.sh
 install requirements.txt
-python scripts/study.py configs/study/quickstart.yaml
+python scripts/study.py scripts/studies/quickstart.yaml

@@ -1,7 +1,7 @@
 """A whole study from a YAML: train, evaluate, report.
 
-    python scripts/study.py configs/study/quickstart.yaml
-    python scripts/study.py configs/study/wikitext2.yaml --train data.path=FOLDER hydra/launcher=joblib
+    python scripts/study.py scripts/studies/quickstart.yaml
+    python scripts/study.py scripts/studies/wikitext2.yaml --train data.path=FOLDER hydra/launcher=joblib
 
     train:                                    # each a sweep: python train.py -m ...
       - [experiment=quickstart, "model=alibi,rotary", "seed=0,1"]
@@ -32,6 +32,7 @@ ROOT = Path(__file__).parents[1]
 # Not by `import alibi`, which takes torch's seconds.
 keep_streams = runpy.run_path(str(ROOT / "alibi" / "streams.py"))["keep_streams"]
 Options = runpy.run_path(str(ROOT / "alibi" / "options.py"))["Options"]
+explained = runpy.run_path(str(ROOT / "alibi" / "faults.py"))["explained"]
 PASS_ON_SECONDS = 1.0
 
 
@@ -66,6 +67,9 @@ def read_study(path: Path) -> Study:
         OSError, ValueError: a file that is not there, or no study.
         RuntimeError: report.out is in the home folder of nobody.
     """
+    if not path.is_file():
+        rule = "this is a folder, and a file is needed" if path.is_dir() else "there is no such file or folder"
+        raise ValueError(f"{path}: {rule}; give the YAML of a study, such as those in scripts/studies.")
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -153,8 +157,10 @@ def main() -> None:
     try:
         study = read_study(options.study.expanduser())
         runner = Runner(hold(study.out))
-    except (ValueError, OSError, RuntimeError) as error:  # the last of ~name, where nobody has that name
-        sys.exit(f"{type(error).__name__}: {error}")
+    except OSError as error:
+        sys.exit(f"error: {explained(error)}")
+    except (ValueError, RuntimeError) as error:  # RuntimeError: ~name, where nobody has that name
+        sys.exit(f"error: {error}")
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, runner.note)
     failed = []

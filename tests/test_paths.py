@@ -13,13 +13,11 @@ from alibi.paths import expanded
     ("script", "arguments"),
     [
         ("benchmark", ["--out=~/x", "--run=~/x"]),
-        ("benchmark_sliding", ["--json=~/x", "--run=~/x"]),
         ("export_hf", ["~/x", "~/x"]),
         ("generate", ["~/x", "--prompt=~/y"]),
         ("import_fairseq", ["~/x", "~/x", "~/x"]),
         ("precision", ["~/x", "--out=~/x"]),
         ("torture", ["--out=~/x"]),
-        ("torture_study", ["--out=~/x"]),
         ("report", ["~/x", "~/x/*", "--out=~/x"]),
     ],
 )

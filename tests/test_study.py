@@ -1,7 +1,6 @@
-"""scripts/study.py with stand-ins for the entries, and the study of scripts/torture_study.py, killed for real."""
+"""scripts/study.py with stand-ins for the entries; scripts/studies/."""
 
 import os
-import runpy
 import signal
 import subprocess
 import sys
@@ -10,7 +9,6 @@ from pathlib import Path
 
 import pytest
 import study
-import torture_study
 import yaml
 
 ROOT = Path(__file__).parents[1]
@@ -32,7 +30,7 @@ def house(tmp_path):
         (tmp_path / folder).mkdir()
     for name in ("train.py", "evaluate.py", "scripts/report.py"):
         (tmp_path / name).write_text(ENTRY)
-    for name in ("scripts/study.py", "alibi/options.py", "alibi/streams.py"):
+    for name in ("scripts/study.py", "alibi/options.py", "alibi/streams.py", "alibi/faults.py"):
         (tmp_path / name).write_text((ROOT / name).read_text())
 
     def start(content, *more):
@@ -131,41 +129,26 @@ def test_what_is_no_study_is_refused(tmp_path, change, told):
         study.read_study(tmp_path / "study.yaml")
 
 
+@pytest.mark.parametrize(
+    ("path", "told"), [("/nope.yaml", "there is no such file or folder"), (".", "a file is needed")]
+)
+def test_a_study_that_cannot_be_opened_is_one_message(path, told):
+    command = [sys.executable, ROOT / "scripts" / "study.py", path]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"error: {path}: ")
+    assert told in done.stderr
+    assert "scripts/studies" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
 def test_the_report_may_be_in_the_home_folder(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     (tmp_path / "study.yaml").write_text(yaml.safe_dump(GOOD | {"report": {"runs": ["~/runs/*"], "out": "~/report"}}))
     assert study.read_study(tmp_path / "study.yaml").out == tmp_path / "report"
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "configs" / "study").glob("*.yaml")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", sorted((ROOT / "scripts" / "studies").glob("*.yaml")), ids=lambda path: path.stem)
 def test_the_studies_read_and_begin_with_their_command(path):
     assert study.read_study(path).train
-    assert path.read_text().startswith(f"# python scripts/study.py configs/study/{path.name}")
-
-
-def test_killed_twice_a_study_ends_with_the_report_of_one_left_alone(tmp_path, monkeypatch):
-    """SIGKILL for all its processes, at the first checkpoint and the first result; the one left alone is no sweep."""
-    file, alone, killed = tmp_path / "study.yaml", tmp_path / "alone", tmp_path / "killed"
-    torture_study.write_study(file, ["rotary"], 2)
-    for sign in ("runs/*/checkpoints/step-*", "runs/*/evaluation/*.json"):
-        process = torture_study.start(file, killed, [])
-        while not any(killed.glob(sign)):
-            assert process.poll() is None
-            time.sleep(0.01)
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-    torture_study.finish(file, killed, [])
-
-    alone.mkdir()
-    monkeypatch.chdir(alone)
-    sweep = ["model=rotary", "seed=0,1"]
-    commands = study.read_study(file).commands([], [])
-    assert commands[0][-2:] == sweep
-    train = [[name, *more[:-2], sweep[0], f"seed={seed}"] for name, _, *more in commands[:1] for seed in (0, 1)]
-    for name, *more in (*train, *commands[1:]):
-        monkeypatch.setattr(sys, "argv", [name, *more])
-        runpy.run_path(name, run_name="__main__")
-    assert torture_study.differences(alone, killed) == []
-    path = next(killed.glob("runs/*-tiny-*/evaluation/*.json"))
-    path.write_text(path.read_text().replace('"length": 32', '"length": 33', 1))
-    assert torture_study.differences(alone, killed) == [f"{path.name} of {path.parents[1].name} differs"]
+    assert path.read_text().startswith(f"# python scripts/study.py scripts/studies/{path.name}")

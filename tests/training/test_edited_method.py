@@ -5,7 +5,7 @@ import shutil
 import pytest
 import torch
 from torch import nn
-from torture import content
+from torture import run_content
 
 from alibi.model.transformer import FeedForward
 from alibi.positions.alibi import ALiBi
@@ -63,7 +63,7 @@ def run(small_run, tmp_path):
 @pytest.mark.parametrize("how", EDITS)
 def test_an_edited_method_is_refused_and_trained_beside(how, run, monkeypatch):
     config, folder = run
-    before = content(folder)
+    before = run_content(folder)
     with monkeypatch.context() as patch:
         EDITS[how](patch)
         for use in (lambda: train(config, folder), lambda: load_model(folder)):
@@ -71,7 +71,7 @@ def test_an_edited_method_is_refused_and_trained_beside(how, run, monkeypatch):
                 ChangedModel, match=rf"with run_dir={folder}-2; to use these weights, put the code back"
             ):
                 use()
-        assert content(folder) == before
+        assert run_content(folder) == before
         assert train(config, folder.with_name("run-2")) == "ran"
         assert train(config, folder.with_name("run-2")) == "skipped"
     assert train(config, folder) == "skipped"
@@ -88,7 +88,7 @@ def test_a_method_with_a_longest_position_is_told_before_the_first_step(small_ru
 
 def test_half_way_nothing_is_lost(run, monkeypatch):
     config, folder = run
-    before = content(folder)
+    before = run_content(folder)
     shutil.rmtree(folder / "checkpoints" / "step-00000006")
     with monkeypatch.context() as patch:
         EDITS["slopes 1 % steeper"](patch)
@@ -96,7 +96,7 @@ def test_half_way_nothing_is_lost(run, monkeypatch):
             train(config, folder)
         assert RunFolder(folder).saved_steps()[-1] == 4
     assert train(config, folder) == "ran"
-    assert content(folder) == before
+    assert run_content(folder) == before
 
 
 def test_what_computes_the_same_goes_on_and_initial_values_are_hinted_at(run, tmp_path, monkeypatch, capsys):

@@ -4,7 +4,7 @@ import errno
 import time
 
 import pytest
-from torture import content
+from torture import run_content
 
 from alibi.data import TrainingOrder
 from alibi.runs import Checkpoint, RunFolder, step_name
@@ -73,7 +73,7 @@ def test_a_run_that_branches_off_has_all_lines_and_a_best_checkpoint_of_its_own(
     train(small_run(), tmp_path / "run")
     start = tmp_path / "run" / "checkpoints" / "step-00000002"
     train(small_run(resume=str(start)), tmp_path / "other")
-    lines = content(tmp_path / "run")["metrics.jsonl"], content(tmp_path / "other")["metrics.jsonl"]
+    lines = run_content(tmp_path / "run")["metrics.jsonl"], run_content(tmp_path / "other")["metrics.jsonl"]
     assert lines[0] == lines[1]
     assert (tmp_path / "other" / "checkpoints" / "best" / "model.safetensors").is_file()
 
@@ -113,7 +113,7 @@ def test_sequences_that_cannot_be_read_end_the_run_by_their_reason(small_run, tm
             train(small_run(), tmp_path / "run")
     assert 0 < RunFolder(tmp_path / "run").saved_steps()[-1] < 6
     train(small_run(), tmp_path / "run")
-    assert content(tmp_path / "run") == content(tmp_path / "whole")
+    assert run_content(tmp_path / "run") == run_content(tmp_path / "whole")
 
 
 def test_a_clock_that_goes_back_changes_nothing(small_run, tmp_path, monkeypatch):
@@ -121,7 +121,7 @@ def test_a_clock_that_goes_back_changes_nothing(small_run, tmp_path, monkeypatch
     day = iter(range(10**9, 0, -1000))
     monkeypatch.setattr(time, "time", lambda: float(next(day)))
     train(small_run(max_hours=1.0), tmp_path / "run")
-    assert content(tmp_path / "run") == content(tmp_path / "whole")
+    assert run_content(tmp_path / "run") == run_content(tmp_path / "whole")
 
 
 def test_what_a_kill_left_beside_its_place_is_no_run_and_is_cleared_away(small_run, tmp_path):

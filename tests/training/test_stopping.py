@@ -6,7 +6,7 @@ import threading
 import time
 
 import pytest
-from torture import content
+from torture import run_content
 
 from alibi.runs import RunFolder
 from alibi.training import train
@@ -16,7 +16,7 @@ from alibi.training.update import Updater
 
 def same_end(one, other) -> bool:
     """Bit for bit; but a run that stopped has checkpoints of other steps as well."""
-    first, second = content(one), content(other)
+    first, second = run_content(one), run_content(other)
     assert first.pop("the list of checkpoints") != second.pop("the list of checkpoints"), "nothing was stopped"
     return first == second
 
