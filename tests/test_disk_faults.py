@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from alibi.evaluation import evaluate_checkpoint, open_evaluation_text
-from alibi.evaluation.settings import EvaluationSettings
+from alibi.evaluation.evaluation_settings import EvaluationSettings
 from alibi.faults import explained
 from alibi.metrics import MetricsFile, read_metrics
 from alibi.runs import Checkpoint, RunFolder, checkpoint_of

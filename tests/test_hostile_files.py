@@ -12,11 +12,11 @@ import torch
 from alibi.data import DataConfig, open_text, prepare_tokens, tokenizer_from_json
 from alibi.data.token_file import TokenFileWriter, open_token_file
 from alibi.data.tokenizers import BytePairTokenizer, ByteTokenizer
-from alibi.evaluation.open_result import OpenResult
-from alibi.evaluation.results import content_sha256, read_result, write_result
 from alibi.files import file_sha256
 from alibi.metrics import read_metrics
 from alibi.reporting import load_results
+from alibi.results.open_result import OpenResult
+from alibi.results.result_json import content_sha256, read_result, write_result
 from alibi.runs.layout import FILES, manifest_sha256
 
 LINES = ["a b\n", "c\n", "é d\n"]

@@ -1,19 +1,19 @@
 """Evaluation: windows scored into sums, statistics on sums, result files. Imports data, model and runs."""
 
-from alibi.evaluation.comparison import compare as compare_results
+from alibi.analysis.comparison import compare as compare_results
 from alibi.evaluation.evaluate import evaluate_checkpoint, score_checkpoint
-from alibi.evaluation.open_result import OpenResult
-from alibi.evaluation.results import find_results
-from alibi.evaluation.score import Scorer, fast_batch_tokens, model_scorer, score
-from alibi.evaluation.settings import EvaluationSettings, in_order
-from alibi.evaluation.sums import Accumulator, NatsSum, bits_per_byte, perplexity
-from alibi.evaluation.text import (
+from alibi.evaluation.evaluation_settings import EvaluationSettings, in_order
+from alibi.evaluation.evaluation_text import (
     EvaluationText,
     count_uncovered,
     is_covered,
     open_evaluation_text,
     said_of_uncovered,
 )
+from alibi.evaluation.score import Scorer, fast_batch_tokens, model_scorer, score
+from alibi.evaluation.sums import Accumulator, NatsSum, bits_per_byte, perplexity
+from alibi.results.open_result import OpenResult
+from alibi.results.result_json import find_results
 
 __all__ = [
     "Accumulator",

@@ -8,18 +8,18 @@ from pathlib import Path
 
 import torch
 
+from alibi.analysis.statistics import ABOUT_INTERVALS
 from alibi.environment import environment
 from alibi.evaluation.cached import cached_scorer
-from alibi.evaluation.groups import Groups, text_groups
-from alibi.evaluation.open_result import OpenResult, explain_changes
-from alibi.evaluation.results import SCHEMA, protocol_name
+from alibi.evaluation.evaluation_settings import EvaluationSettings, in_order
+from alibi.evaluation.evaluation_text import EvaluationText, said_of_uncovered
 from alibi.evaluation.row import score_length, warm_up, without_text_units
 from alibi.evaluation.score import fast_batch_tokens, model_scorer
-from alibi.evaluation.settings import EvaluationSettings, in_order
-from alibi.evaluation.statistics import ABOUT_INTERVALS
-from alibi.evaluation.text import EvaluationText, said_of_uncovered
+from alibi.evaluation.text_groups import Groups, text_groups
 from alibi.model import LanguageModel
 from alibi.processes import ALONE, Processes
+from alibi.results.open_result import OpenResult, explain_changes
+from alibi.results.result_json import SCHEMA, protocol_name
 from alibi.runs import Checkpoint, Guest, OpenModel, weight_settings
 
 

@@ -6,13 +6,13 @@ from contextlib import suppress
 
 import torch
 
+from alibi.analysis.statistics import row_intervals
 from alibi.data import TokenFile, window_batches
 from alibi.environment import peak_memory_mib, reset_peak_memory
 from alibi.evaluation.context import ContextSums
-from alibi.evaluation.groups import Groups, GroupSums
 from alibi.evaluation.score import Scorer, score, score_batch
-from alibi.evaluation.statistics import row_intervals
 from alibi.evaluation.sums import NatsSum, bits_per_byte, merged, perplexity
+from alibi.evaluation.text_groups import Groups, GroupSums
 from alibi.processes import ALONE, Processes
 from alibi.tracking import progress_bar
 

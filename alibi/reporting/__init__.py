@@ -1,11 +1,11 @@
 """Result files into tables, figures and a page. Imports nothing of the project: result files are the interface."""
 
+from alibi.reporting.comparison_text import comparison_text, findings_text, refusals_text
+from alibi.reporting.evaluation_table import results_table
 from alibi.reporting.figure import draw_perplexity
 from alibi.reporting.report import write_report
-from alibi.reporting.results import Result, load_results
 from alibi.reporting.study import join
-from alibi.reporting.table import results_table
-from alibi.reporting.terminal import comparison_text, findings_text, refusals_text
+from alibi.results.result import Result, load_results
 
 __all__ = [
     "Result",

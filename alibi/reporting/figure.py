@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from alibi.reporting import canvas, words
+from alibi.reporting.evaluation_table import second_metric
 from alibi.reporting.lines import Line
-from alibi.reporting.results import Result
 from alibi.reporting.study import ResultSet
-from alibi.reporting.table import second_metric
 from alibi.reporting.words import METRICS
+from alibi.results.result import Result
 
 
 def draw_perplexity(part: ResultSet, folder: Path) -> list[Path]:

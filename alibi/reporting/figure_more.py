@@ -7,8 +7,8 @@ from matplotlib.ticker import EngFormatter
 
 from alibi.reporting import canvas
 from alibi.reporting.lines import PARTS, Line
-from alibi.reporting.results import Result
 from alibi.reporting.training_log import read_training
+from alibi.results.result import Result
 
 # A bin with fewer targets is noise: in sliding evaluation short contexts occur at the text's beginning alone.
 FEWEST_TARGETS = 100

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from alibi.reporting.results import Result
+from alibi.results.result import Result
 
 # Okabe and Ito's colours, which the colour-blind tell apart; beside each a lighter one for dark pages.
 COLOURS = {

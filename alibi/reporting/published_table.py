@@ -18,9 +18,9 @@ from alibi.reporting.published import (
     WORDS,
     published_points,
 )
-from alibi.reporting.results import Result
+from alibi.reporting.report_tables import Cell, Table
 from alibi.reporting.study import ResultSet, Run
-from alibi.reporting.tables import Cell, Table
+from alibi.results.result import Result
 
 
 def beside_rows(part: ResultSet) -> Table:

@@ -6,9 +6,9 @@ from pathlib import Path
 from alibi.reporting.figure import draw_metric
 from alibi.reporting.figure_more import context_lengths, draw_context, draw_cost, draw_split, draw_training
 from alibi.reporting.page import render_page
-from alibi.reporting.results import Result
 from alibi.reporting.study import Study, join
-from alibi.reporting.write import write_tables
+from alibi.reporting.table_files import write_tables
+from alibi.results.result import Result
 
 
 def write_report(results: Sequence[Result], comparison: Mapping, folder: Path) -> list[Path]:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from alibi.reporting import words
 from alibi.reporting.lines import Line, Look, looks
-from alibi.reporting.results import Result
 from alibi.reporting.words import METRICS
+from alibi.results.result import Result
 
 SCHEMA = 2
 

@@ -6,7 +6,7 @@ import torch
 from alibi.data import DataConfig
 from alibi.evaluation import EvaluationSettings, evaluate_checkpoint, open_evaluation_text
 from alibi.evaluation import evaluate as evaluate_module
-from alibi.evaluation.settings import in_order
+from alibi.evaluation.evaluation_settings import in_order
 from alibi.runs import Checkpoint
 from alibi.tracking import read_metrics
 from alibi.training import train

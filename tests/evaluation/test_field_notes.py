@@ -9,7 +9,7 @@ import torch
 from alibi.data import windows
 from alibi.evaluation import NatsSum, model_scorer, score
 from alibi.evaluation.cached import cached_scorer
-from alibi.evaluation.groups import Groups, GroupSums
+from alibi.evaluation.text_groups import Groups, GroupSums
 from alibi.model import LanguageModel, ModelConfig
 from alibi.positions import Position
 

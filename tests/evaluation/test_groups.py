@@ -5,8 +5,8 @@ import torch
 from alibi.data import TokenizerConfig, open_text, prepare_tokens, window_batches
 from alibi.data.corpora import DataConfig
 from alibi.data.prepare import prepare_tokenizer
-from alibi.evaluation import groups as groups_module
-from alibi.evaluation.groups import Groups, GroupSums, text_groups
+from alibi.evaluation import text_groups as groups_module
+from alibi.evaluation.text_groups import Groups, GroupSums, text_groups
 
 
 @pytest.fixture

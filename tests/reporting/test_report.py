@@ -14,10 +14,10 @@ from alibi.reporting import page as page_module
 from alibi.reporting.figure_more import draw_cost
 from alibi.reporting.page import render_page, script_json
 from alibi.reporting.page_data import Detail, page_data
-from alibi.reporting.settings import made_with as made_with_of
-from alibi.reporting.settings import setting_rows
+from alibi.reporting.provenance import made_with as made_with_of
+from alibi.reporting.provenance import setting_rows
+from alibi.reporting.report_tables import all_tables, is_apart, order_rows
 from alibi.reporting.study import join
-from alibi.reporting.tables import all_tables, is_apart, order_rows
 
 
 def rendered(study, results=None):

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from studies import make_file, with_checksum
 
 from alibi.reporting import load_results, results_table
-from alibi.reporting import results as results_module
+from alibi.results import result as results_module
 
 GROUPS = {"tokens": [1, 2], "words": [1, 2], "bytes": [1, 2]}
 

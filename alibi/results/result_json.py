@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
-from alibi.evaluation.reach import how_far, measured_perplexities
+from alibi.analysis.curves import how_far, measured_perplexities
 from alibi.files import write_atomically
 from alibi.foreign import parse_json, read_text
 from alibi.pointers import expand

@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from alibi.evaluation.reach import crossings, how_far, measured_perplexities
+from alibi.analysis.curves import crossings, how_far, measured_perplexities
 
 
 def test_how_far_is_the_longest_length_within_the_margin():

@@ -5,13 +5,13 @@ from collections.abc import Mapping, Sequence
 
 from tabulate import tabulate
 
-from alibi.reporting.fields import SAME
+from alibi.reporting.provenance import what_lacks
 from alibi.reporting.published_table import beside_rows
-from alibi.reporting.results import Result
-from alibi.reporting.settings import what_lacks
+from alibi.reporting.report_tables import Table, change_rows, difference, far_rows, result_rows, run_rows
 from alibi.reporting.study import ResultSet, join
-from alibi.reporting.tables import Table, change_rows, difference, far_rows, result_rows, run_rows
 from alibi.reporting.words import METRICS
+from alibi.results.result import Result
+from alibi.results.schema import SAME
 
 
 def comparison_text(results: Sequence[Result], comparison: Mapping) -> str:

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from alibi.evaluation.open_result import OpenResult
-from alibi.evaluation.results import read_result
 from alibi.faults import explained
+from alibi.results.open_result import OpenResult
+from alibi.results.result_json import read_result
 
 NAME = "step-00000003-stdlib-test-nonoverlapping.json"
 ONE, OTHER = {"git_commit": "a", "threads": 1}, {"git_commit": "a", "threads": 2}

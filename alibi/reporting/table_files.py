@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from alibi.reporting.published_table import beside_rows
+from alibi.reporting.report_tables import Table, all_tables
 from alibi.reporting.study import Study
-from alibi.reporting.tables import Table, all_tables
 
 LATEX = {
     "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "#": r"\#", "%": r"\%", "_": r"\_",

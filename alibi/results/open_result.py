@@ -9,8 +9,10 @@ from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from alibi.evaluation.change import split_change
-from alibi.evaluation.results import (
+from alibi.analysis.change import split_change
+from alibi.faults import hold
+from alibi.files import free_name
+from alibi.results.result_json import (
     protocol_name,
     read_result,
     result_path,
@@ -20,8 +22,6 @@ from alibi.evaluation.results import (
     same_targets,
     write_result,
 )
-from alibi.faults import hold
-from alibi.files import free_name
 
 CODE = ("git_commit", "git_dirty", "python", "packages")  # of made_with
 

@@ -17,7 +17,7 @@ Source: Press et al., arXiv 2108.12409, Appendix B, on the early token curse; th
 
 import numpy as np
 
-from alibi.evaluation.statistics import interval, resampled_sums
+from alibi.analysis.statistics import interval, resampled_sums
 
 LARGEST_STRIDE = 8  # as a part of the training length
 

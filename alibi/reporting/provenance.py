@@ -3,8 +3,8 @@
 import json
 from collections.abc import Sequence
 
+from alibi.reporting.report_tables import Table
 from alibi.reporting.study import Run, Study
-from alibi.reporting.tables import Table
 
 MISSING = "–"
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from alibi.evaluation.names import Names
+from alibi.analysis.labels import Names
 
 
 def run(seed=0, step=9, weights=None, text="t" * 64, tokenizer="k" * 64, protocol="nonoverlapping", **settings):

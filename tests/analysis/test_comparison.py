@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from alibi.evaluation import compare_results
-from alibi.evaluation.results import find_results
+from alibi.results.result_json import find_results
 
 GROUPS = 40
 TOKENS = np.random.default_rng(0).integers(50, 500, GROUPS)

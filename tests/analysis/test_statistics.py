@@ -3,9 +3,9 @@ import math
 import numpy as np
 import pytest
 
-from alibi.evaluation import statistics
-from alibi.evaluation.groups import Groups
-from alibi.evaluation.statistics import interval, over_seeds, resampled_sums, row_intervals
+from alibi.analysis import statistics
+from alibi.analysis.statistics import interval, over_seeds, resampled_sums, row_intervals
+from alibi.evaluation.text_groups import Groups
 
 NUM_ARTICLES = 60
 

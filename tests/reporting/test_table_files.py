@@ -2,10 +2,10 @@ import pytest
 from comparisons import make_study
 
 from alibi.reporting import load_results
+from alibi.reporting.report_tables import Table
 from alibi.reporting.study import join
-from alibi.reporting.tables import Table
+from alibi.reporting.table_files import escape_latex, latex, markdown, write_tables
 from alibi.reporting.words import change, change_interval, interval, number, signed
-from alibi.reporting.write import escape_latex, latex, markdown, write_tables
 
 NASTY = r"<b>50 % & #1_{x} ~ ^ $ | \ [a]*"
 

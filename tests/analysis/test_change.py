@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 import torch
 
+from alibi.analysis.change import split_change
 from alibi.data import windows
 from alibi.evaluation import score
-from alibi.evaluation.change import split_change
 from alibi.evaluation.context import ContextSums
-from alibi.evaluation.groups import Groups, GroupSums
+from alibi.evaluation.text_groups import Groups, GroupSums
 
 CPU = torch.device("cpu")
 V, NOISE, TOKENS = 8, 0.1, 12_000

@@ -17,7 +17,7 @@ def sets_of(paths):
 
 
 def compare(paths, labels=None):
-    """A comparison of result files on one text, in the form of alibi/evaluation/comparison.py."""
+    """A comparison of result files on one text, in the form of alibi/analysis/comparison.py."""
     files = {str(path): json.loads(Path(path).read_text()) for path in paths}
     protocols = list(dict.fromkeys(content["protocol"]["name"] for content in files.values()))
     sets = [

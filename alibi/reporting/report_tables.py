@@ -5,10 +5,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from alibi.reporting import words
-from alibi.reporting.fields import SAME
 from alibi.reporting.study import ResultSet, Run, Study
 from alibi.reporting.training_log import read_training
 from alibi.reporting.words import METRICS
+from alibi.results.schema import SAME
 
 # What stands in a cell, and what stands small under it (an interval), or nothing.
 Cell = tuple[str, str]

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from alibi.reporting.fields import check_fields
+from alibi.results.schema import check_fields
 
 SCHEMA = 1
 # A file of ten runs' worth of rows and groups is some MiB; what is larger than this is something else.

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from tabulate import tabulate
 
 from alibi.reporting import words
-from alibi.reporting.results import Result
 from alibi.reporting.study import ResultSet, Run
 from alibi.reporting.words import METRICS
+from alibi.results.result import Result
 
 
 def results_table(part: ResultSet, lengths: Sequence[int], style: str = "simple") -> str:

@@ -17,7 +17,7 @@ from statistics import NormalDist
 import numpy as np
 from scipy import stats
 
-from alibi.evaluation.groups import Groups
+from alibi.evaluation.text_groups import Groups
 
 LEVEL = 0.95
 RESAMPLES = 10_000

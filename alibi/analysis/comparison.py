@@ -12,9 +12,9 @@ from pathlib import Path
 
 import numpy as np
 
-from alibi.evaluation.names import Names, measured, tokenizers_of
-from alibi.evaluation.reach import crossings, how_far, measured_perplexities, rounding_of
-from alibi.evaluation.statistics import ABOUT_INTERVALS, interval, over_seeds, resampled_sums
+from alibi.analysis.curves import crossings, how_far, measured_perplexities, rounding_of
+from alibi.analysis.labels import Names, measured, tokenizers_of
+from alibi.analysis.statistics import ABOUT_INTERVALS, interval, over_seeds, resampled_sums
 
 SCHEMA = 2
 # What two results must share, in the words of a refusal.

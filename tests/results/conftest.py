@@ -1,0 +1,1 @@
+from result_files import make_result  # noqa: F401
