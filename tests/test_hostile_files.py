@@ -72,7 +72,7 @@ def test_a_token_file_behind_a_link_is_none(tmp_path, name):
 
 def test_a_sound_token_file_of_another_text_is_not_taken(corpus, cache):
     """A cache is keyed by content, and anything can lie under a key."""
-    text = open_text(DataConfig("wikitext2", str(corpus)), "validation", False, cache)
+    text = open_text(DataConfig("wikitext2", str(corpus)), "validation", False)
     own = prepare_tokens(text, ByteTokenizer(), cache, quiet=True)
     count, place = len(own), own.path
     for path in place.iterdir():

@@ -69,7 +69,7 @@ def test_the_large_model_is_the_papers():
 
 def test_wikitext2_has_33280_ids(wikitext):
     config = composed("experiment=paper_small").tokenizer
-    text = open_text(DataConfig("wikitext2", str(wikitext)), "train", True, wikitext)
+    text = open_text(DataConfig("wikitext2", str(wikitext)), "train", True)
     tokenizer = config.train(line for line, _ in text.lines())
     assert tokenizer.vocab_size == 33_280
     assert tokenizer.words[-1] != "madeupword0000", "a multiple of 8 as it is"

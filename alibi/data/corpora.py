@@ -42,12 +42,11 @@ class DataConfig:
             raise ValueError("data=text needs data.path, a folder of text files; set data.path=FOLDER.")
 
 
-def open_text(config: DataConfig, split: str, words: bool, cache: Path) -> Text:
+def open_text(config: DataConfig, split: str, words: bool) -> Text:
     """One split of a corpus.
 
     Args:
         words: the text is to be cut at spaces (`tokenizer=word`), which asks for WikiText's `.tokens` form.
-        cache: folder for what a corpus has to unpack; none of these does.
 
     Raises:
         ValueError: unknown split, shards of another text or twice, text that is not UTF-8 (when read).
@@ -57,7 +56,7 @@ def open_text(config: DataConfig, split: str, words: bool, cache: Path) -> Text:
     """
     if split not in (*SPLITS, "all"):
         raise ValueError(f"split ({split}) must be one of: {', '.join(SPLITS)}, all.")
-    return CORPORA[config.name](config, split, words, cache)
+    return CORPORA[config.name](config, split, words)
 
 
 @dataclass(frozen=True)
@@ -140,7 +139,7 @@ def _files(name: str, root: Path, found: Documents, split: str, encoding_of: Cal
     return Files(name, split, "files", size, True, chosen, found.paths, encoding_of, found.left_out)
 
 
-def _open_folder(config: DataConfig, split: str, words: bool, cache: Path) -> Files:
+def _open_folder(config: DataConfig, split: str, words: bool) -> Files:
     root = Path(config.path)
     if root.is_file():
         if config.pattern is not None:
@@ -166,7 +165,7 @@ def _source_encoding(path: Path) -> str:
         return tokenize.detect_encoding(file.readline)[0]
 
 
-def _open_stdlib(config: DataConfig, split: str, words: bool, cache: Path) -> Files:
+def _open_stdlib(config: DataConfig, split: str, words: bool) -> Files:
     """Sources of the running interpreter's standard library, its tests left out."""
     root = Path(sysconfig.get_path("stdlib"))
     paths = (p for p in root.rglob("*.py") if not NOT_LIBRARY & set(p.relative_to(root).parts))

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from alibi.data.hub import check_sound, fetch, remedy
-from alibi.data.shards import check_rows, find_shards, read_rows
+from alibi.data.parquet import check_rows, find_shards, read_rows
 from alibi.data.text import Line, Text, mark_articles, read_lines
 from alibi.data.token_file import TokenFile
 
@@ -52,7 +52,7 @@ class ParquetFiles(WikiText):
         return mark_articles(row or BLANK_LINE for path in self.paths for row in read_rows(path))
 
 
-def open_wikitext(config, split: str, words: bool, cache: Path) -> Text:
+def open_wikitext(config, split: str, words: bool) -> Text:
     """One split, in the form that all splits of a run share: `.tokens` for words, else `.raw` where complete.
 
     Raises:

@@ -62,17 +62,17 @@ def open_evaluation_text(
     tokenizer = checkpoint.load_tokenizer()
     words = tokenizer.name == "word"
     try:
-        text = open_text(data, split, words, cache)
+        text = open_text(data, split, words)
     except TooFewDocuments:
         if split != "validation":
             raise
-        text = open_text(data, "all", words, cache)
+        text = open_text(data, "all", words)
     whole = replace(prepare_tokens(text, tokenizer, cache, quiet), end_of_text=tokenizer.first_input)
     tokens = whole if max_tokens is None else whole.cut(max_tokens)
     is_whole = len(tokens) == len(whole)
     sha256 = text.sha256 if is_whole else text.sha256_of(tokens.num_lines)
     uncovered = count_uncovered(text, tokens, tokenizer)
-    own = _is_own(checkpoint, data, text, words, cache)
+    own = _is_own(checkpoint, data, text, words)
     notes = _notes(text, tokens, split, own)
     return EvaluationText(tokens, sha256, own, is_whole, uncovered, text.documents_in_text, notes)
 
@@ -104,13 +104,13 @@ def _notes(text: Text, tokens: TokenFile, asked: str, own: bool) -> tuple[str, .
     return tuple(notes) if text.left_out is None else (*notes, text.left_out)
 
 
-def _is_own(checkpoint: Checkpoint | Guest, data: DataConfig, text: Text, words: bool, cache: Path) -> bool:
+def _is_own(checkpoint: Checkpoint | Guest, data: DataConfig, text: Text, words: bool) -> bool:
     if isinstance(checkpoint, Guest) or data.name != checkpoint.data_config.name:
         return False
     # A run reads no test split; its text is known by the validation split beside it. All of it is train and test too.
     known = ("train", "validation") if text.split == "all" else ("validation",)
     try:
-        parts = [text if split == text.split else open_text(data, split, words, cache) for split in known]
+        parts = [text if split == text.split else open_text(data, split, words) for split in known]
     except (FileNotFoundError, TooFewDocuments):
         return False
     return all(part.sha256 == checkpoint.texts[part.split] for part in parts)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import tokenizers as hf
 
 from alibi.data import Tokenizer
-from alibi.interop.coverage import Coverage
+from alibi.interop.token_coverage import Coverage
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast

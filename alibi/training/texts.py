@@ -34,13 +34,13 @@ def prepare_texts(config: RunConfig, procs: Processes) -> RunTexts:
         ValueError, FileNotFoundError, ConnectionError: as open_text and prepare_tokens.
     """
     cache, words = Path(config.paths.cache), config.tokenizer.name == "word"
-    train = open_text(config.data, "train", words, cache)
+    train = open_text(config.data, "train", words)
     procs.say(f"data       {train.name}, in the form {train.form}")
     if train.left_out:
         procs.say(f"           {train.left_out}")
     quiet = not procs.is_main
     tokenizer = prepare_tokenizer(config.tokenizer, train, cache, quiet)
-    texts = train, open_text(config.data, "validation", words, cache)
+    texts = train, open_text(config.data, "validation", words)
     tokens = [prepare_tokens(text, tokenizer, cache, quiet) for text in texts]
     for text, encoded in zip(texts, tokens, strict=True):
         if share := text.share(encoded):

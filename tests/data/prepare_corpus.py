@@ -6,12 +6,12 @@ from alibi.data import DataConfig, TokenFile, TokenizerConfig, open_text, prepar
 from alibi.data.text import Text
 
 
-def validation(corpus: Path, cache: Path) -> Text:
-    return open_text(DataConfig("wikitext2", str(corpus)), "validation", False, cache)
+def validation(corpus: Path) -> Text:
+    return open_text(DataConfig("wikitext2", str(corpus)), "validation", False)
 
 
 def prepared(corpus: Path, cache: Path, config: TokenizerConfig | None = None) -> TokenFile:
-    text = validation(corpus, cache)
+    text = validation(corpus)
     tokenizer = prepare_tokenizer(config or TokenizerConfig("byte"), text, cache, quiet=True)
     return prepare_tokens(text, tokenizer, cache, quiet=True)
 

@@ -19,12 +19,12 @@ def files(folder: Path, contents: dict[str, str]) -> Path:
     return folder
 
 
-def paths_of(config: DataConfig, cache: Path) -> dict[str, list[Path]]:
-    return {split: list(open_text(config, split, False, cache).paths) for split in SPLITS}
+def paths_of(config: DataConfig) -> dict[str, list[Path]]:
+    return {split: list(open_text(config, split, False).paths) for split in SPLITS}
 
 
-def test_stdlib_splits_are_apart_and_whole(cache: Path) -> None:
-    paths = paths_of(DataConfig("stdlib"), cache)
+def test_stdlib_splits_are_apart_and_whole() -> None:
+    paths = paths_of(DataConfig("stdlib"))
     found = Counter(path for chosen in paths.values() for path in chosen)
     assert set(found.values()) == {1}
     root = Path(sysconfig.get_path("stdlib"))
@@ -36,14 +36,14 @@ def test_stdlib_splits_are_apart_and_whole(cache: Path) -> None:
         assert len(paths[split]) == round(0.03 * len(sources))
 
 
-def test_stdlib_is_the_same_each_time_and_differs_between_splits(cache: Path) -> None:
-    hashes = [open_text(DataConfig("stdlib"), split, False, cache).sha256 for split in ("validation", "test")]
-    assert hashes[0] == open_text(DataConfig("stdlib"), "validation", True, cache).sha256
+def test_stdlib_is_the_same_each_time_and_differs_between_splits() -> None:
+    hashes = [open_text(DataConfig("stdlib"), split, False).sha256 for split in ("validation", "test")]
+    assert hashes[0] == open_text(DataConfig("stdlib"), "validation", True).sha256
     assert hashes[0] != hashes[1]
 
 
-def test_stdlib_can_be_read_and_begins_one_document_a_file(cache: Path) -> None:
-    text = open_text(DataConfig("stdlib"), "validation", False, cache)
+def test_stdlib_can_be_read_and_begins_one_document_a_file() -> None:
+    text = open_text(DataConfig("stdlib"), "validation", False)
     lines = list(text.lines())
     assert sum(begins for _, begins in lines) == len(text.paths)
     assert text.separate_documents
@@ -58,12 +58,12 @@ def test_sources_are_read_in_their_own_encoding(tmp_path: Path) -> None:
     assert _source_encoding(tmp_path / "plain.py") == "utf-8"
 
 
-def test_each_file_of_a_folder_is_a_document_of_one_split(tmp_path: Path, cache: Path) -> None:
+def test_each_file_of_a_folder_is_a_document_of_one_split(tmp_path: Path) -> None:
     folder = files(tmp_path / "docs", {f"{n}.txt": f"document {n}\nsecond line\n" for n in range(40)})
-    paths = paths_of(DataConfig("text", str(folder)), cache)
+    paths = paths_of(DataConfig("text", str(folder)))
     assert [len(paths[split]) for split in SPLITS] == [36, 2, 2]
     assert sorted(p for chosen in paths.values() for p in chosen) == sorted(folder.glob("*.txt"))
-    lines = list(open_text(DataConfig("text", str(folder)), "test", False, cache).lines())
+    lines = list(open_text(DataConfig("text", str(folder)), "test", False).lines())
     assert [begins for _, begins in lines] == [True, False] * 2
 
 
@@ -82,22 +82,22 @@ def test_a_new_document_moves_few_others(tmp_path: Path) -> None:
     assert len(before - after) <= 2
 
 
-def test_three_documents_are_enough_and_two_are_not(tmp_path: Path, cache: Path) -> None:
+def test_three_documents_are_enough_and_two_are_not(tmp_path: Path) -> None:
     folder = files(tmp_path / "docs", {"a": "a\n", "b": "b\n", "sub/c": "c\n"})
-    paths = paths_of(DataConfig("text", str(folder)), cache)
+    paths = paths_of(DataConfig("text", str(folder)))
     assert [len(paths[split]) for split in SPLITS] == [1, 1, 1]
     (folder / "a").unlink()
     with pytest.raises(ValueError, match=r"has 2 documents that are not empty.*data\.pattern"):
-        open_text(DataConfig("text", str(folder)), "train", False, cache)
+        open_text(DataConfig("text", str(folder)), "train", False)
 
 
-def test_hidden_and_empty_files_are_no_documents(tmp_path: Path, cache: Path) -> None:
+def test_hidden_and_empty_files_are_no_documents(tmp_path: Path) -> None:
     visible = {"a.txt": "a\n", "b.txt": "b\n", "sub/c.txt": "c\n", "sub/d.md": "d\n"}
     hidden = {".hidden.txt": "no\n", ".git/config": "no\n", "sub/.cache/x.txt": "no\n", "empty.txt": ""}
     folder = files(tmp_path / ".docs", visible | hidden)
 
     def found(pattern: str | None) -> set[str]:
-        paths = paths_of(DataConfig("text", str(folder), pattern), cache)
+        paths = paths_of(DataConfig("text", str(folder), pattern))
         return {p.relative_to(folder).as_posix() for chosen in paths.values() for p in chosen}
 
     assert found(None) == set(visible)
@@ -106,16 +106,16 @@ def test_hidden_and_empty_files_are_no_documents(tmp_path: Path, cache: Path) ->
         found("*.txt")
 
 
-def test_the_hash_knows_where_documents_begin(tmp_path: Path, cache: Path) -> None:
+def test_the_hash_knows_where_documents_begin(tmp_path: Path) -> None:
     one = files(tmp_path / "one", dict.fromkeys("xyz", "a\nb\n"))
     other = files(tmp_path / "other", dict.fromkeys("xyz", "a\nb\n"))
 
     def sha256(folder: Path) -> str:
-        return open_text(DataConfig("text", str(folder)), "train", False, cache).sha256
+        return open_text(DataConfig("text", str(folder)), "train", False).sha256
 
     assert sha256(one) == sha256(other)
     # The same characters as two documents: another text, since end-of-text goes between.
-    train = open_text(DataConfig("text", str(one)), "train", False, cache)
+    train = open_text(DataConfig("text", str(one)), "train", False)
     twice = replace(train, paths=train.paths * 2)
     joined = files(tmp_path / "joined", {train.paths[0].name: "a\nb\na\nb\n"}) / train.paths[0].name
     once = replace(train, paths=(joined,))
@@ -143,42 +143,42 @@ def test_every_corpus_has_a_setting_that_is_accepted() -> None:
     assert list(accepted) == ["wikitext103", "wikitext2", "stdlib", "text"]
 
 
-def test_unknown_splits_and_missing_folders_are_named(tmp_path: Path, cache: Path) -> None:
+def test_unknown_splits_and_missing_folders_are_named(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"split \(valid\) must be one of: train, validation, test"):
-        open_text(DataConfig("stdlib"), "valid", False, cache)
+        open_text(DataConfig("stdlib"), "valid", False)
     missing = tmp_path / "missing"
     for name in ("text", "wikitext103"):
         with pytest.raises(FileNotFoundError, match=rf"data.path \({missing}\) is not a folder"):
-            open_text(DataConfig(name, str(missing)), "train", False, cache)
+            open_text(DataConfig(name, str(missing)), "train", False)
 
 
-def test_all_is_every_document_and_one_file_is_a_text(tmp_path: Path, cache: Path) -> None:
+def test_all_is_every_document_and_one_file_is_a_text(tmp_path: Path) -> None:
     folder = files(tmp_path / "docs", {f"{n}.txt": f"document {n}\n" for n in range(20)} | {"empty.txt": ""})
-    whole = open_text(DataConfig("text", str(folder)), "all", False, cache)
-    splits = paths_of(DataConfig("text", str(folder)), cache)
+    whole = open_text(DataConfig("text", str(folder)), "all", False)
+    splits = paths_of(DataConfig("text", str(folder)))
     assert list(whole.paths) == [*splits["validation"], *splits["test"], *splits["train"]]
     assert (whole.split, whole.documents_in_text) == ("all", 20)
-    one = open_text(DataConfig("text", str(folder / "7.txt")), "all", False, cache)
+    one = open_text(DataConfig("text", str(folder / "7.txt")), "all", False)
     assert list(one.lines()) == [("document 7\n", True)]
-    assert len(open_text(DataConfig("stdlib"), "all", False, cache).paths) > 400
+    assert len(open_text(DataConfig("stdlib"), "all", False).paths) > 400
 
 
 @pytest.mark.parametrize("split", SPLITS)
-def test_one_file_has_no_splits_and_an_empty_one_no_document(tmp_path: Path, cache: Path, split: str) -> None:
+def test_one_file_has_no_splits_and_an_empty_one_no_document(tmp_path: Path, split: str) -> None:
     folder = files(tmp_path, {"one.txt": "a\n", "empty.txt": ""})
     with pytest.raises(TooFewDocuments, match=r"one\.txt has 1 document that is not empty, and each of train"):
-        open_text(DataConfig("text", str(folder / "one.txt")), split, False, cache)
+        open_text(DataConfig("text", str(folder / "one.txt")), split, False)
     with pytest.raises(TooFewDocuments, match=r"empty\.txt has 0 documents that are not empty, and eval\.split=all"):
-        open_text(DataConfig("text", str(folder / "empty.txt")), "all", False, cache)
+        open_text(DataConfig("text", str(folder / "empty.txt")), "all", False)
     with pytest.raises(ValueError, match=r"data\.pattern \(\*\.md\) would be ignored"):
-        open_text(DataConfig("text", str(folder / "one.txt"), "*.md"), "all", False, cache)
+        open_text(DataConfig("text", str(folder / "one.txt"), "*.md"), "all", False)
 
 
 def test_the_share_is_told_by_documents_and_bytes(tmp_path: Path, cache: Path) -> None:
     folder = files(tmp_path / "docs", {f"{n:02}.txt": "0123456789\n" * 2 for n in range(40)})
 
     def share(split: str, most: int = 10**6) -> str:
-        text = open_text(DataConfig("text", str(folder)), split, False, cache)
+        text = open_text(DataConfig("text", str(folder)), split, False)
         return text.share(prepare_tokens(text, ByteTokenizer(), cache, quiet=True).cut(most))
 
     assert share("validation") == "validation: 2 of 40 documents, 5 % of the bytes"

@@ -23,11 +23,11 @@ def names(folder: Path, pattern: str = "**/*") -> set[str]:
     return {path.relative_to(folder).as_posix() for path in find_documents(folder, pattern).paths}
 
 
-def test_a_folder_of_links_is_a_text(folder: Path, tmp_path: Path, cache: Path) -> None:
+def test_a_folder_of_links_is_a_text(folder: Path, tmp_path: Path) -> None:
     for name in "abcdef":
         (folder / f"{name}.txt").symlink_to(f"../store/{name}")
     assert names(folder) == names(folder, "*.txt") == {f"{name}.txt" for name in "abcdef"}
-    text = open_text(DataConfig("text", str(folder)), "all", False, cache)
+    text = open_text(DataConfig("text", str(folder)), "all", False)
     assert sorted(line for line, _ in text.lines()) == [f"document {name}\n" for name in "abcdef"]
 
 
@@ -54,25 +54,25 @@ def test_links_to_folders_are_followed_once_and_loops_end(folder: Path, tmp_path
     assert "1 (self) that are links to nothing" in find_documents(folder, "**/*").left_out
 
 
-def test_links_to_nothing_are_said_and_explain_an_empty_text(folder: Path, cache: Path) -> None:
+def test_links_to_nothing_are_said_and_explain_an_empty_text(folder: Path) -> None:
     for name in "abcde":
         (folder / name).symlink_to(f"../gone/{name}")
     with pytest.raises(TooFewDocuments, match=r"has 0 documents.*5 \(a, b, c, \.\.\.\) that are links to nothing"):
-        open_text(DataConfig("text", str(folder)), "train", False, cache)
+        open_text(DataConfig("text", str(folder)), "train", False)
 
 
-def test_what_is_no_text_is_left_out_and_said(folder: Path, cache: Path) -> None:
+def test_what_is_no_text_is_left_out_and_said(folder: Path) -> None:
     for name in "abcd":
         (folder / f"{name}.txt").write_text(f"document {name}\n")
     (folder / "picture.png").write_bytes(b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR")
     (folder / "packed.gz").write_bytes(b"\x1f\x8b\x08" + bytes(range(1, 256)))
-    text = open_text(DataConfig("text", str(folder)), "train", False, cache)
+    text = open_text(DataConfig("text", str(folder)), "train", False)
     assert {path.suffix for path in text.all_paths} == {".txt"}
     assert text.left_out.startswith("left out: 2 (packed.gz, picture.png) that are not text")
     assert "data.pattern" in text.left_out
-    assert open_text(DataConfig("text", str(folder), "*.txt"), "train", False, cache).left_out is None
+    assert open_text(DataConfig("text", str(folder), "*.txt"), "train", False).left_out is None
     with pytest.raises(ValueError, match=r"picture\.png\) is a file that is not text"):
-        open_text(DataConfig("text", str(folder / "picture.png")), "all", False, cache)
+        open_text(DataConfig("text", str(folder / "picture.png")), "all", False)
 
 
 @pytest.mark.parametrize(
@@ -94,7 +94,7 @@ def test_what_begins_as_text(tmp_path: Path, content: bytes, text: bool) -> None
     assert is_text(tmp_path / "file") is text
 
 
-def test_a_name_of_any_bytes_is_a_name(folder: Path, cache: Path) -> None:
+def test_a_name_of_any_bytes_is_a_name(folder: Path) -> None:
     for name in (b"a\xff.txt", b"b\xfe.txt", b"c.txt"):
         Path(os.fsdecode(os.fsencode(folder) + b"/" + name)).write_text("x\n")
-    assert len(open_text(DataConfig("text", str(folder)), "all", False, cache).paths) == 3
+    assert len(open_text(DataConfig("text", str(folder)), "all", False).paths) == 3

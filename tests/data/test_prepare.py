@@ -84,7 +84,7 @@ def test_a_tokenizer_learns_from_its_own_text_alone(corpus: Path, cache: Path) -
     config = TokenizerConfig("bpe", 300)
     made = {}
     for split in ("train", "validation"):
-        text = open_text(DataConfig("wikitext2", str(corpus)), split, False, cache)
+        text = open_text(DataConfig("wikitext2", str(corpus)), split, False)
         made[split] = prepare_tokenizer(config, text, cache, quiet=True)
         assert prepare_tokenizer(config, text, cache, quiet=True).sha256 == made[split].sha256
     assert made["train"].sha256 != made["validation"].sha256
@@ -118,7 +118,7 @@ def test_a_damaged_token_file_is_made_again(corpus, cache, encoded, name: str, d
 @pytest.mark.parametrize("damage", [cut_short, alter, Path.unlink])
 @pytest.mark.parametrize("name", ["tokenizer.json", "sha256"])
 def test_a_damaged_tokenizer_is_made_again(corpus: Path, cache: Path, name: str, damage) -> None:
-    config, text = TokenizerConfig("bpe", 300), validation(corpus, cache)
+    config, text = TokenizerConfig("bpe", 300), validation(corpus)
     sha256 = prepare_tokenizer(config, text, cache, quiet=True).sha256
     (folder,) = entries(cache, "tokenizers")
     sound = (folder / "tokenizer.json").read_bytes()
@@ -180,7 +180,7 @@ def test_documents_are_apart_by_end_of_text(tmp_path: Path, cache: Path) -> None
     contents = {f"{n}.txt": f"document {n}\nsecond line" + "\n" * (n % 2) for n in range(20)}
     for name, content in contents.items():
         (folder / name).write_text(content)
-    text = open_text(DataConfig("text", str(folder)), "train", False, cache)
+    text = open_text(DataConfig("text", str(folder)), "train", False)
     tokens = prepare_tokens(text, ByteTokenizer(), cache, quiet=True)
     stream = tokens.tokens.tolist()
     assert stream[-1] == tokens.end_of_text
@@ -209,7 +209,7 @@ def test_words_bytes_and_tokens_are_those_that_stand_in_the_text(tmp_path: Path,
     folder.mkdir()
     for path, content in CONTENTS.items():
         (folder / path).write_bytes(content.encode())
-    text = open_text(DataConfig("text", str(folder)), "all", False, cache)
+    text = open_text(DataConfig("text", str(folder)), "all", False)
     tokenizer = prepare_tokenizer(TokenizerConfig(name, 300 if name == "bpe" else None), text, cache, quiet=True)
     tokens = prepare_tokens(text, tokenizer, cache, quiet=True)
     contents = [CONTENTS[path.name] for path in text.paths]
@@ -233,7 +233,7 @@ def test_words_bytes_and_tokens_are_those_that_stand_in_the_text(tmp_path: Path,
 def test_spaces_without_a_line_end_are_no_text(tmp_path: Path, cache: Path) -> None:
     for n in range(3):
         (tmp_path / f"{n}.txt").write_text("   ")
-    text = open_text(DataConfig("text", str(tmp_path)), "all", False, cache)
+    text = open_text(DataConfig("text", str(tmp_path)), "all", False)
     with pytest.raises(ValueError, match="the all split of text is empty"):
         prepare_tokens(text, ByteTokenizer(), cache, quiet=True)
 
@@ -256,7 +256,7 @@ def test_wikitext_has_no_end_of_text_inside(corpus: Path, cache: Path) -> None:
 
 
 def test_progress_is_shown_or_not(corpus: Path, tmp_path: Path, capsys) -> None:
-    text = validation(corpus, tmp_path)
+    text = validation(corpus)
     prepare_tokens(text, ByteTokenizer(), tmp_path / "quiet", quiet=True)
     assert capsys.readouterr() == ("", "")
     prepare_tokens(text, ByteTokenizer(), tmp_path / "loud")

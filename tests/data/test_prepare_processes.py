@@ -31,7 +31,7 @@ class SlowTokenizer(ByteTokenizer):
             time.sleep(seconds)
         return super().encode(lines)
 
-text = open_text(DataConfig("wikitext2", str(corpus)), "validation", False, cache)
+text = open_text(DataConfig("wikitext2", str(corpus)), "validation", False)
 text.sha256
 (notes / f"ready-{os.getpid()}").touch()
 while not (notes / "go").exists():
@@ -103,7 +103,7 @@ def peak():
 kind, *folders = sys.argv[1:]
 for folder in folders:
     cache = Path(folder) / "cache"
-    text = open_text(DataConfig("wikitext2", folder), "train", kind == "word", cache)
+    text = open_text(DataConfig("wikitext2", folder), "train", kind == "word")
     tokenizer = prepare_tokenizer(TokenizerConfig(kind), text, cache, quiet=True)
     print(len(prepare_tokens(text, tokenizer, cache, quiet=True)), peak())
 held = "".join(line for line, _ in text.lines())

@@ -53,8 +53,8 @@ def test_batches_keep_every_item_in_order() -> None:
     assert list(in_batches([], 3)) == []
 
 
-def test_hash_is_that_of_the_file(corpus: Path, cache: Path) -> None:
-    text = open_text(DataConfig("wikitext2", str(corpus)), "validation", False, cache)
+def test_hash_is_that_of_the_file(corpus: Path) -> None:
+    text = open_text(DataConfig("wikitext2", str(corpus)), "validation", False)
     assert text.sha256 == hashlib.sha256((corpus / "wiki.valid.raw").read_bytes()).hexdigest()
 
 
@@ -92,8 +92,8 @@ def test_no_line_is_lost_or_added() -> None:
         assert [line for line, _ in mark_articles(lines)] == lines
 
 
-def test_hash_of_the_first_lines(corpus: Path, cache: Path) -> None:
-    text = open_text(DataConfig("wikitext2", str(corpus)), "validation", False, cache)
+def test_hash_of_the_first_lines(corpus: Path) -> None:
+    text = open_text(DataConfig("wikitext2", str(corpus)), "validation", False)
     lines = [line for line, _ in text.lines()]
     for count in (0, 1, 7, len(lines), len(lines) + 1):
         assert text.sha256_of(count) == hashlib.sha256("".join(lines[:count]).encode()).hexdigest()

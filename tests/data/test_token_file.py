@@ -127,7 +127,7 @@ def test_less_than_the_first_line_is_refused(tmp_path: Path, max_tokens: int) ->
 
 
 def test_cut_counts_are_those_of_the_real_files_head(wikitext: Path, tmp_path: Path) -> None:
-    text = open_text(DataConfig("wikitext2", str(wikitext)), "validation", True, tmp_path)
+    text = open_text(DataConfig("wikitext2", str(wikitext)), "validation", True)
     tokenizer = prepare_tokenizer(TokenizerConfig("word"), text, tmp_path, quiet=True)
     cut = prepare_tokens(text, tokenizer, tmp_path, quiet=True).cut(50_000)
     head = (wikitext / "wiki.valid.tokens").read_bytes().decode().split("\n")[: cut.num_lines + 1]

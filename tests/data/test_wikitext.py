@@ -12,39 +12,39 @@ from alibi.data.tokenizers import TOKENIZERS
 from alibi.data.wikitext import FILE_SPLIT
 
 
-def test_a_folder_with_neither_layout_is_told_both(tmp_path: Path, cache: Path) -> None:
+def test_a_folder_with_neither_layout_is_told_both(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError) as caught:
-        open_text(DataConfig("wikitext2", str(tmp_path)), "validation", False, cache)
+        open_text(DataConfig("wikitext2", str(tmp_path)), "validation", False)
     for name in (str(tmp_path), "wiki.valid.raw", "wikitext-2-raw-v1/validation-*.parquet", "wikitext-2-v1/"):
         assert name in str(caught.value)
 
 
-def test_words_take_the_tokens_form_and_others_the_raw_one(corpus: Path, cache: Path) -> None:
+def test_words_take_the_tokens_form_and_others_the_raw_one(corpus: Path) -> None:
     for split in FILE_SPLIT:
         for words, form in ((True, "tokens"), (False, "raw")):
-            text = open_text(DataConfig("wikitext2", str(corpus)), split, words, cache)
+            text = open_text(DataConfig("wikitext2", str(corpus)), split, words)
             assert text.form == form
             assert text.path == corpus / f"wiki.{FILE_SPLIT[split]}.{form}"
 
 
 @pytest.mark.parametrize("lacking", FILE_SPLIT.values())
-def test_raw_is_taken_only_where_every_split_has_it(corpus: Path, cache: Path, lacking: str) -> None:
+def test_raw_is_taken_only_where_every_split_has_it(corpus: Path, lacking: str) -> None:
     (corpus / f"wiki.{lacking}.raw").unlink()
-    forms = {open_text(DataConfig("wikitext2", str(corpus)), split, False, cache).form for split in FILE_SPLIT}
+    forms = {open_text(DataConfig("wikitext2", str(corpus)), split, False).form for split in FILE_SPLIT}
     assert forms == {"tokens"}
 
 
-def test_a_missing_file_is_named_with_what_is_there(corpus: Path, cache: Path) -> None:
+def test_a_missing_file_is_named_with_what_is_there(corpus: Path) -> None:
     (corpus / "wiki.valid.tokens").unlink()
     with pytest.raises(FileNotFoundError) as caught:
-        open_text(DataConfig("wikitext2", str(corpus)), "validation", True, cache)
+        open_text(DataConfig("wikitext2", str(corpus)), "validation", True)
     assert f"{corpus / 'wiki.valid.tokens'} does not exist" in str(caught.value)
     assert "wiki.test.raw, wiki.test.tokens, wiki.train.raw, wiki.train.tokens, wiki.valid.raw." in str(caught.value)
     # The other form is complete, and not touched by it.
-    assert open_text(DataConfig("wikitext2", str(corpus)), "validation", False, cache).form == "raw"
+    assert open_text(DataConfig("wikitext2", str(corpus)), "validation", False).form == "raw"
     (corpus / "wiki.test.raw").unlink()
     with pytest.raises(FileNotFoundError, match=r"wiki\.valid\.tokens does not exist.*where train, valid and test all"):
-        open_text(DataConfig("wikitext2", str(corpus)), "validation", False, cache)
+        open_text(DataConfig("wikitext2", str(corpus)), "validation", False)
 
 
 @pytest.mark.parametrize(("split", "words", "documents"), [("validation", 217_646, 60), ("test", 245_569, 60)])
@@ -63,7 +63,7 @@ def test_official_counts(wikitext, tmp_path, raw_lines, split, words, documents,
 
 def check_counts(folder: Path, name: str, split: str, tokenizer: Tokenizer, words: int, documents: int) -> None:
     kind, cache = tokenizer.name, folder / "cache"
-    text = open_text(DataConfig(name, str(folder)), split, kind == "word", cache)
+    text = open_text(DataConfig(name, str(folder)), split, kind == "word")
     tokens = prepare_tokens(text, tokenizer, cache, quiet=True)
     assert tokens.num_words == words
     assert tokens.num_bytes == sum(len(line.encode()) for line, _ in text.lines())
@@ -83,7 +83,7 @@ def test_official_counts_of_wikitext_103s_word_form(wikitext, tmp_path, raw_line
 
 
 def test_official_counts_of_wikitext_2_train(wikitext: Path, cache: Path) -> None:
-    text = open_text(DataConfig("wikitext2", str(wikitext)), "train", True, cache)
+    text = open_text(DataConfig("wikitext2", str(wikitext)), "train", True)
     tokenizer = prepare_tokenizer(TokenizerConfig("word"), text, cache, quiet=True)
     assert tokenizer.vocab_size == 33_280
     tokens = prepare_tokens(text, tokenizer, cache, quiet=True)
@@ -92,7 +92,7 @@ def test_official_counts_of_wikitext_2_train(wikitext: Path, cache: Path) -> Non
     assert replace(text, name="wikitext103").share(tokens).endswith("wikitext103 as published has 1,801,350")
     assert len(np.fromfile(tokens.path / "documents.bin", np.uint32)) == 600
     for split, words in (("validation", 217_646), ("test", 245_569)):
-        held_out = open_text(DataConfig("wikitext2", str(wikitext)), split, True, cache)
+        held_out = open_text(DataConfig("wikitext2", str(wikitext)), split, True)
         encoded = prepare_tokens(held_out, tokenizer, cache, quiet=True)
         assert len(encoded) == encoded.num_words == words
         assert held_out.share(encoded) is None
@@ -102,13 +102,13 @@ def test_official_counts_of_wikitext_2_train(wikitext: Path, cache: Path) -> Non
 
 
 def test_another_number_of_lines_than_the_published_one_is_told(corpus: Path, cache: Path) -> None:
-    text = open_text(DataConfig("wikitext2", str(corpus)), "validation", True, cache)
+    text = open_text(DataConfig("wikitext2", str(corpus)), "validation", True)
     tokens = prepare_tokens(text, TOKENIZERS["word"]([]), cache, quiet=True)
     assert text.share(tokens) == f"validation: {tokens.num_lines} lines; wikitext2 as published has 3,760"
     cut = tokens.cut(100)
     assert text.share(cut) == f"validation: {cut.num_lines} lines; wikitext2 as published has 3,760"
 
 
-def test_published_splits_are_not_put_together(corpus: Path, cache: Path) -> None:
+def test_published_splits_are_not_put_together(corpus: Path) -> None:
     with pytest.raises(ValueError, match="wikitext2 is scored in its published splits, validation and test"):
-        open_text(DataConfig("wikitext2", str(corpus)), "all", False, cache)
+        open_text(DataConfig("wikitext2", str(corpus)), "all", False)

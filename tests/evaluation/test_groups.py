@@ -15,9 +15,9 @@ def prepared(corpus, cache):
 
     def prepare(tokenizer="byte", split="validation", max_tokens=None):
         data = DataConfig("wikitext2", str(corpus))
-        train = open_text(data, "train", tokenizer == "word", cache)
+        train = open_text(data, "train", tokenizer == "word")
         trained = prepare_tokenizer(TokenizerConfig(tokenizer, 300 if tokenizer == "bpe" else None), train, cache)
-        tokens = prepare_tokens(open_text(data, split, tokenizer == "word", cache), trained, cache)
+        tokens = prepare_tokens(open_text(data, split, tokenizer == "word"), trained, cache)
         return tokens if max_tokens is None else tokens.cut(max_tokens)
 
     return prepare

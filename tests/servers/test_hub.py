@@ -77,27 +77,27 @@ def impatient(monkeypatch):
 
 
 def lines_of(name="wikitext2", split="train", words=False) -> list[str]:
-    return [line for line, _ in open_text(DataConfig(name), split, words, Path("unused")).lines()]
+    return [line for line, _ in open_text(DataConfig(name), split, words).lines()]
 
 
 @pytest.mark.parametrize(("name", "config", "words"), CONFIGS)
 def test_text_is_that_of_the_classic_files_and_there_again_without_a_network(
     name, config, words, hub, use, corpus, cache, raw_lines, token_lines
 ):
-    texts = {split: open_text(DataConfig(name), split, words, cache) for split in FILE_SPLIT}
+    texts = {split: open_text(DataConfig(name), split, words) for split in FILE_SPLIT}
     for split, text in texts.items():
-        classic = open_text(DataConfig(name, str(corpus)), split, words, cache)
+        classic = open_text(DataConfig(name, str(corpus)), split, words)
         assert (text.sha256, text.form) == (classic.sha256, classic.form)
     assert all(f"/{config}/" in line for line in hub.asked if "/resolve/" in line), "no more than is needed"
     tokenizer = prepare_tokenizer(TokenizerConfig("word" if words else "byte"), texts["train"], cache, quiet=True)
     before = prepare_tokens(texts["test"], tokenizer, cache, quiet=True)
     use(NOWHERE)
     assert lines_of(name, "validation", words) == (token_lines if words else raw_lines)["valid"]
-    again = prepare_tokens(open_text(DataConfig(name), "test", words, cache), tokenizer, cache, quiet=True)
+    again = prepare_tokens(open_text(DataConfig(name), "test", words), tokenizer, cache, quiet=True)
     assert again.text == before.text
 
 
-def test_the_real_text_has_the_published_counts(wikitext, tmp_path, use, cache):
+def test_the_real_text_has_the_published_counts(wikitext, tmp_path, use):
     root = tmp_path / "real"
     (root / "wikitext-2-raw-v1").mkdir(parents=True)
     for split in FILE_SPLIT:
@@ -107,7 +107,7 @@ def test_the_real_text_has_the_published_counts(wikitext, tmp_path, use, cache):
         pq.write_table(pa.table({"text": rows}), path)
     with HubServer({"datasets/Salesforce/wikitext": root}) as server:
         use(server.url)
-        text = open_text(DataConfig("wikitext2"), "validation", False, cache)
+        text = open_text(DataConfig("wikitext2"), "validation", False)
         lines = list(text.lines())
     huggingface_hub.close_session()
     assert (len(lines), sum(begins for _, begins in lines)) == (3760, 60)

@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
 from alibi.environment import autocast
-from alibi.interop.model_state import ModelState
+from alibi.interop.guest_state import GuestState
 from alibi.model.output import LOGITS_PER_CHUNK
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ PROBE = 12
 SAME = 1e-4
 
 
-class GuestModel:
+class GuestScorer:
     """
     Args:
         model: in evaluation mode, on its device.
@@ -106,13 +106,13 @@ class GuestModel:
         return self.model.base_model(input_ids).last_hidden_state
 
     @torch.inference_mode()
-    def _first_state(self) -> ModelState:
+    def _first_state(self) -> GuestState:
         """The state that every pass begins from: after one token, since some models finish their weights only then.
 
         RWKV divides its weights in its first pass, and BigBird gives up an attention that sees later tokens.
         """
         self.model(torch.zeros(1, 1, dtype=torch.long, device=self.model.device))
-        return ModelState(self.model)
+        return GuestState(self.model)
 
     def _begin(self, input_ids: Tensor) -> None:
         """Make the model what it is for these inputs alone."""

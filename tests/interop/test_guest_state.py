@@ -16,8 +16,8 @@ from transformers import (
     RwkvConfig,
 )
 
-from alibi.interop.guest_model import GuestModel
-from alibi.interop.model_state import ModelState
+from alibi.interop.guest_scorer import GuestScorer
+from alibi.interop.guest_state import GuestState
 
 SHAPE = {
     "vocab_size": 60,
@@ -64,15 +64,15 @@ def scored(guest, length, rows=slice(None)) -> torch.Tensor:
 
 def worst_of_an_order(config) -> float:
     """The largest difference in nats between a text scored among others and by a fresh model."""
-    alone = {length: scored(GuestModel(model_of(config), "fp32"), length) for length in LENGTHS}
-    guest = GuestModel(model_of(config), "fp32")
+    alone = {length: scored(GuestScorer(model_of(config), "fp32"), length) for length in LENGTHS}
+    guest = GuestScorer(model_of(config), "fp32")
     return max((scored(guest, n) - alone[n]).abs().max().item() for n in (48, 24, 8, 24, 48))
 
 
 @pytest.mark.parametrize("name", CONFIGS)
 def test_the_order_of_lengths_changes_nothing(name):
     assert worst_of_an_order(CONFIGS[name]) == 0
-    guest = GuestModel(model_of(CONFIGS[name]), "fp32")
+    guest = GuestScorer(model_of(CONFIGS[name]), "fp32")
     assert torch.allclose(scored(guest, 48, slice(1)), scored(guest, 48)[:1], atol=1e-5), "nor do others in a batch"
     ids = torch.arange(48)[None] % 60
     direct = F.cross_entropy(model_of(CONFIGS[name])(ids[:, :-1]).logits[0], ids[0, 1:], reduction="none")
@@ -82,7 +82,7 @@ def test_the_order_of_lengths_changes_nothing(name):
 @pytest.mark.parametrize("name", KEEP_THE_LONGEST)
 def test_without_the_reset_it_does(name, monkeypatch):
     """The control of the test above."""
-    monkeypatch.setattr(ModelState, "restore", lambda self: None)
+    monkeypatch.setattr(GuestState, "restore", lambda self: None)
     assert worst_of_an_order(CONFIGS[name]) > 1e-2
 
 
@@ -91,7 +91,7 @@ def test_a_model_that_changes_its_attention_with_the_length_keeps_the_causal_one
     config = BigBirdConfig(
         **SHAPE, intermediate_size=64, is_decoder=True, block_size=4, num_random_blocks=1, max_position_embeddings=64
     )
-    guest = GuestModel(model_of(config), "fp32")
+    guest = GuestScorer(model_of(config), "fp32")
     ids = torch.arange(49)[None]
     nats = guest.nats(ids[:, :-1], ids[:, 1:], 0)
     ids[0, 40:] = 0
@@ -126,7 +126,7 @@ class Forgetful(nn.Module):
 
 def test_whatever_a_module_keeps_is_taken_back():
     model = nn.Sequential(Forgetful())
-    state, inner, weight = ModelState(model), model[0].inner, model[0].weight
+    state, inner, weight = GuestState(model), model[0].inner, model[0].weight
     for length in (5, 3):
         model(torch.ones(length))
         state.restore()

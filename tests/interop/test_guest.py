@@ -24,8 +24,8 @@ from transformers import (
 
 from alibi.commands import OtherText
 from alibi.evaluation import compare_results
-from alibi.interop import guest_model
-from alibi.interop.guest_model import GuestModel
+from alibi.interop import guest_scorer
+from alibi.interop.guest_scorer import GuestScorer
 from alibi.interop.guest_tokenizer import GuestTokenizer
 from alibi.reporting import comparison_text
 from alibi.reporting.page import render_page
@@ -95,10 +95,10 @@ def test_sliding_scores_the_same_targets_and_only_scored_positions_reach_the_out
     [plain, sliding] = score(f"hf:{folder}", lengths=[32], stride=[None, 8], max_tokens=300)
     assert plain.content["data"]["tokens"] == sliding.rows[32]["scored_tokens"]
     assert sliding.rows[32]["nll_nats"] != pytest.approx(plain.rows[32]["nll_nats"], rel=1e-4)
-    monkeypatch.setitem(guest_model.LOGITS_PER_CHUNK, "cpu", 5 * 300)  # five targets at once
+    monkeypatch.setitem(guest_scorer.LOGITS_PER_CHUNK, "cpu", 5 * 300)  # five targets at once
     [_, chunked] = score(f"hf:{folder}", lengths=[32], stride=[None, 8], max_tokens=300)
     assert chunked.rows[32]["nll_nats"] == pytest.approx(sliding.rows[32]["nll_nats"], rel=1e-6)
-    monkeypatch.setattr(GuestModel, "_probe", lambda self: False)  # all logits, as where more stands behind the layer
+    monkeypatch.setattr(GuestScorer, "_probe", lambda self: False)  # all logits, as where more stands behind the layer
     [_, whole] = score(f"hf:{folder}", lengths=[32], stride=[None, 8], max_tokens=300)
     assert whole.rows[32]["nll_nats"] == pytest.approx(sliding.rows[32]["nll_nats"], rel=1e-6)
 
@@ -131,7 +131,7 @@ def test_a_table_that_counts_otherwise_ends_where_the_model_fails(
 ):
     """All take 32 tokens; tables and configurations say 32, 33 or 34."""
     if unnamed:
-        monkeypatch.setattr(guest_model, "POSITION_TABLES", ())
+        monkeypatch.setattr(guest_scorer, "POSITION_TABLES", ())
     folder = save_guest(tmp_path / name, LONGEST[name], tokenizer)
     [result] = score(f"hf:{folder}", lengths=[16, 32, 33, 34, 64], max_tokens=200)
     assert list(result.numbers) == [16, 32]

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
-from alibi.interop.guest_model import GuestModel, position_table, stated_length
+from alibi.interop.guest_folder import model_folder, model_sha256, weight_files
+from alibi.interop.guest_scorer import GuestScorer, position_table, stated_length
+from alibi.interop.guest_settings import ignored_files, ignored_settings, ignored_weights
 from alibi.interop.guest_tokenizer import GuestTokenizer, load_tokenizer
-from alibi.interop.ignored import ignored_files, ignored_settings, ignored_weights
-from alibi.interop.model_folder import model_folder, model_sha256, weight_files
 from alibi.runs import Guest, OpenModel
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ class HuggingFaceModel(Guest):
                 "not belong together."
             )
         try:
-            scorer = GuestModel(model, precision)
+            scorer = GuestScorer(model, precision)
         except ValueError as error:
             raise ValueError(f"hf:{self.source}: {error}") from error
         first = self.tokenizer.tokenizer.id_to_token(self.tokenizer.first_input)

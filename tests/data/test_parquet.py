@@ -24,7 +24,7 @@ def written(root: Path, train: tuple[str, ...]) -> Path:
 
 
 def opened(root: Path, split: str = "train"):
-    return open_text(DataConfig("wikitext2", str(root)), split, False, root / "cache")
+    return open_text(DataConfig("wikitext2", str(root)), split, False)
 
 
 @pytest.mark.parametrize(

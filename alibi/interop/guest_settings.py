@@ -16,7 +16,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from alibi.interop.model_folder import OTHER_COPIES, weight_files
+from alibi.interop.guest_folder import OTHER_COPIES, weight_files
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

@@ -11,7 +11,7 @@ from typing import Any
 from torch import Tensor, nn
 
 
-class ModelState:
+class GuestState:
     """The state of a model at the time of construction."""
 
     def __init__(self, model: nn.Module) -> None:
