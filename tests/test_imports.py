@@ -30,7 +30,7 @@ ALLOWED = {
     "training": BELOW | {"data", "evaluation"} | LEAVES,
     "generation": BELOW | LEAVES,
     "interop": BELOW | {"data"} | LEAVES,
-    "reporting": {"results"},
+    "reporting": {"results", "analysis"},
     # What an entry calls, where rooms meet that do not know each other.
     "commands": BELOW
     | {"data", "evaluation", "training", "generation", "interop", "results", "analysis", "reporting"}

@@ -8,10 +8,10 @@ from jinja2 import Environment, FileSystemLoader
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
+from alibi.analysis.published import PUBLISHED, WARNING
 from alibi.reporting import words
 from alibi.reporting.page_data import Detail, page_data
 from alibi.reporting.provenance import made_with, setting_rows, what_lacks
-from alibi.reporting.published import PUBLISHED, WARNING
 from alibi.reporting.published_table import beside_rows
 from alibi.reporting.report_tables import far_rows, order_rows, result_rows, run_rows
 from alibi.reporting.study import ResultSet, Study

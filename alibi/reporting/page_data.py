@@ -4,9 +4,9 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from alibi.analysis.published import PUBLISHED, UNIT, WARNING
 from alibi.reporting.figure_more import FEWEST_TARGETS, context_curve
 from alibi.reporting.lines import COLOURS, PARTS, Look, looks
-from alibi.reporting.published import PUBLISHED, UNIT, WARNING
 from alibi.reporting.study import ResultSet, Run, Study
 from alibi.reporting.training_log import read_training
 from alibi.reporting.words import METRICS

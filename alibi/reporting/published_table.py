@@ -4,8 +4,7 @@ What must be alike is in `published`: the text and what it is cut into, the budg
 nothing is left, the levels may be compared; else the shape of the curve alone.
 """
 
-from alibi.reporting import words
-from alibi.reporting.published import (
+from alibi.analysis.published import (
     DATA,
     FORM,
     PAPER,
@@ -18,6 +17,7 @@ from alibi.reporting.published import (
     WORDS,
     published_points,
 )
+from alibi.reporting import words
 from alibi.reporting.report_tables import Cell, Table
 from alibi.reporting.study import ResultSet, Run
 from alibi.results.result import Result

@@ -2,9 +2,9 @@
 
 import pytest
 
+from alibi.analysis.published import PUBLISHED, SETUP, published_points
 from alibi.evaluation import compare_results
 from alibi.reporting import load_results
-from alibi.reporting.published import PUBLISHED, SETUP, published_points
 from alibi.reporting.published_table import beside_rows, differences_in_setup
 from alibi.reporting.study import join
 

@@ -1,6 +1,6 @@
 """The paper's figures, as typed: tables that share a number must agree, and the order must be the paper's."""
 
-from alibi.reporting.published import PUBLISHED, TABLE_5, TABLE_5_LENGTHS
+from alibi.analysis.published import PUBLISHED, TABLE_5, TABLE_5_LENGTHS
 
 
 def curve(group, method, seq_len):
