@@ -5,18 +5,15 @@ A leaf: imports nothing of this project but other leaves.
 
 import json
 import math
-import sys
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from tqdm import tqdm
-
 from alibi.faults import hold
-from alibi.metrics import MetricsFile as MetricsFile
-from alibi.metrics import read_metrics as read_metrics
+from alibi.metrics_file import MetricsFile as MetricsFile
+from alibi.metrics_file import read_metrics as read_metrics
 from alibi.wandb_run import Notes, first_line, mark_sent, open_run
 
 MODES = ("offline", "online", "disabled")
@@ -43,16 +40,6 @@ class TrackingConfig:
     def __post_init__(self) -> None:
         if self.wandb not in MODES:
             raise ValueError(f"tracking.wandb ({self.wandb}) must be one of: {', '.join(MODES)}.")
-
-
-def progress_bar(total: int, unit: str, done: int = 0, title: str | None = None, leave=True, show=True) -> tqdm:
-    """A bar on a terminal; elsewhere, a line every half minute, so that a log stays a log."""
-    seconds = 0.1 if sys.stderr.isatty() else 30.0
-    scale = total >= 10_000
-    return tqdm(
-        total=total, initial=done, unit=unit, unit_scale=scale, desc=title, leave=leave, disable=not show,
-        mininterval=seconds, maxinterval=2 * seconds,
-    )  # fmt: skip
 
 
 class Wandb:

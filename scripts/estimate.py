@@ -18,7 +18,7 @@ from alibi.model.output import LOGITS_PER_CHUNK
 from alibi.options import Options
 from alibi.script import script
 from alibi.training import RunConfig
-from alibi.training.estimate import FLOAT32, Costs, estimate
+from alibi.training.costs import FLOAT32, Costs, estimate
 from alibi.training.summary import duration
 
 # Ids of tokenizer=word where it takes every word: published sizes, so that no text need be read.

@@ -25,7 +25,7 @@ from alibi.runs import CONFIG, RunFolder, settings_text
 from alibi.script import script
 from alibi.training import RunConfig
 from alibi.training.optimizer import OptimizerConfig
-from alibi.training.settings import TrainSettings
+from alibi.training.training_settings import TrainSettings
 
 BATCH_TOKENS = 73728
 RECIPE = {"lr": 1.0, "min_lr": 1e-4, "warmup_steps": 16000, "warmup_init_lr": 1e-7, "cosine_steps": 270000, "clip": 0.1}

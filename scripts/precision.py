@@ -19,7 +19,7 @@ from alibi.options import Options
 from alibi.paths import expanded, user_path
 from alibi.runs import Checkpoint, resolve_runs
 from alibi.script import script
-from alibi.training.settings import PathsConfig
+from alibi.training.training_settings import PathsConfig
 
 
 def parse() -> argparse.Namespace:

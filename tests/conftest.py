@@ -16,7 +16,7 @@ from alibi.model import LanguageModel, ModelConfig
 from alibi.tracking import TrackingConfig
 from alibi.training import RunConfig
 from alibi.training.optimizer import OptimizerConfig
-from alibi.training.settings import PathsConfig, TrainSettings
+from alibi.training.training_settings import PathsConfig, TrainSettings
 
 # Drawn alike on every machine and kept nowhere: a failure is seen again by whoever runs the test.
 settings.register_profile("laboratory", deadline=None, derandomize=True, database=None)

@@ -21,7 +21,7 @@ from alibi.reporting import comparison_text
 from alibi.runs import Checkpoint, checkpoint_of
 from alibi.tracking import TrackingConfig
 from alibi.training import train
-from alibi.training.settings import PathsConfig
+from alibi.training.training_settings import PathsConfig
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),

@@ -14,7 +14,7 @@ from alibi.positions import Position
 from alibi.runs import read_settings, settings_text
 from alibi.training import RunConfig
 from alibi.training.optimizer import OptimizerConfig
-from alibi.training.settings import TrainSettings
+from alibi.training.training_settings import TrainSettings
 
 FOLDER = Path(CONFIGS)
 

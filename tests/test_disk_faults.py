@@ -13,7 +13,7 @@ import torch
 from alibi.evaluation import evaluate_checkpoint, open_evaluation_text
 from alibi.evaluation.evaluation_settings import EvaluationSettings
 from alibi.faults import explained
-from alibi.metrics import MetricsFile, read_metrics
+from alibi.metrics_file import MetricsFile, read_metrics
 from alibi.runs import Checkpoint, RunFolder, checkpoint_of
 from alibi.training import train
 

@@ -13,7 +13,7 @@ from alibi.data import DataConfig, open_text, prepare_tokens, tokenizer_from_jso
 from alibi.data.token_file import TokenFileWriter, open_token_file
 from alibi.data.tokenizers import BytePairTokenizer, ByteTokenizer
 from alibi.files import file_sha256
-from alibi.metrics import read_metrics
+from alibi.metrics_file import read_metrics
 from alibi.reporting import load_results
 from alibi.results.open_result import OpenResult
 from alibi.results.result_json import content_sha256, read_result, write_result

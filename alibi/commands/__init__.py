@@ -27,7 +27,7 @@ from alibi.processes import FailedElsewhere, Processes, interruptible, processes
 from alibi.reporting import Result, draw_perplexity, findings_text, join, load_results, refusals_text, results_table
 from alibi.runs import Checkpoint, Guest, resolve_runs
 from alibi.tracking import TrackingConfig
-from alibi.training.settings import PathsConfig
+from alibi.training.training_settings import PathsConfig
 
 
 @dataclass

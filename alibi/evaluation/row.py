@@ -14,7 +14,7 @@ from alibi.evaluation.score import Scorer, score, score_batch
 from alibi.evaluation.sums import NatsSum, bits_per_byte, merged, perplexity
 from alibi.evaluation.text_groups import Groups, GroupSums
 from alibi.processes import ALONE, Processes
-from alibi.tracking import progress_bar
+from alibi.progress import progress_bar
 
 TEXT_UNITS = ("word_perplexity", "bits_per_byte")
 OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "cannot allocate memory")

@@ -2,8 +2,8 @@
 
 from alibi.model.alibi_transformer import ALiBiConfig, ALiBiTransformer
 from alibi.model.cache import KeyValueCache
-from alibi.model.config import LARGEST, ModelConfig, check_kinds
 from alibi.model.language_model import LanguageModel, ParameterCount
+from alibi.model.model_config import LARGEST, ModelConfig, check_kinds
 
 __all__ = [
     "LARGEST",

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from alibi.model.config import ModelConfig, check_kinds
 from alibi.model.initialise import draw_seed, initialise
+from alibi.model.model_config import ModelConfig, check_kinds
 from alibi.model.transformer import Transformer
 
 

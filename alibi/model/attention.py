@@ -15,10 +15,10 @@ from torch.nn.functional import scaled_dot_product_attention
 from torch.utils.checkpoint import checkpoint
 
 from alibi.model.cache import KeyValueCache
-from alibi.model.config import ModelConfig
 from alibi.model.content import KeySizes
 from alibi.model.fused import FusedAttention
-from alibi.model.scores import ScoreBias
+from alibi.model.model_config import ModelConfig
+from alibi.model.score_bias import ScoreBias
 from alibi.positions import Turn
 
 

@@ -6,7 +6,7 @@ By Cauchy and Schwarz, with mu any vector (here the mean key) and u = 1 / sqrt(h
 
 Subtracting the mean tightens the bound: a part that all keys share moves a query's scores alike. Two things
 follow from it, both exact to rounding for the queries and keys that are there: which keys need no visit
-(`reach`), and how low a bias needs to go (`bias_depth`).
+(`far_keys`), and how low a bias needs to go (`bias_depth`).
 
 Legend: B batch, H heads, L queries, M keys, K head_dim.
 """

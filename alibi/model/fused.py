@@ -5,7 +5,7 @@ block was given before its backward pass unless the whole bias is kept, which is
 Here a block asks for its bias again. What is kept for the backward pass is what plain attention
 keeps: q, k, v, the output and one number a query.
 
-Keys so far away that their weight is below rounding are left out, see `reach`.
+Keys so far away that their weight is below rounding are left out, see `far_keys`.
 
 Legend: B batch, L queries, M keys, H heads, K head_dim, C queries in a block, N keys of a block, W the line.
 """
@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from alibi.model.content import KeySizes
-from alibi.model.reach import NEAR_KEYS, FarKeys
-from alibi.model.scores import ScoreBias
+from alibi.model.far_keys import NEAR_KEYS, FarKeys
+from alibi.model.score_bias import ScoreBias
 
 # The kernel behind scaled_dot_product_attention on a CPU, asked directly: it gives the log-sum-exp too.
 _forward = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
@@ -32,7 +32,7 @@ class FusedAttention(torch.autograd.Function):
     Args (of apply): q_BHLK, k_BHMK, v_BHMK; scores; `scores.line(...)` where it has a gradient, else
     None.
 
-    Autocast is off inside: what is computed in float32 here, the bound of `reach` before all, would be rounded to bf16.
+    Autocast is off inside: it would round what is computed in float32 here, such as the bound of `far_keys`, to bf16.
     """
 
     @staticmethod

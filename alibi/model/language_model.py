@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 from alibi.model.adaptive import AdaptiveEmbedding, AdaptiveSoftmax
 from alibi.model.cache import KeyValueCache
-from alibi.model.config import ModelConfig
 from alibi.model.embeddings import TokenEmbedding
 from alibi.model.initialise import draw_seed, initialise
+from alibi.model.model_config import ModelConfig
 from alibi.model.output import SoftmaxOutput
 from alibi.model.transformer import Transformer
 

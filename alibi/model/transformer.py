@@ -11,8 +11,8 @@ from torch.nn import functional as F
 
 from alibi.model.attention import Attention, Turns
 from alibi.model.cache import KeyValueCache
-from alibi.model.config import ModelConfig
-from alibi.model.scores import ScoreBias
+from alibi.model.model_config import ModelConfig
+from alibi.model.score_bias import ScoreBias
 from alibi.positions import Position, build_position
 
 

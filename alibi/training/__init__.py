@@ -1,6 +1,6 @@
 """Training: the loop, the optimizer, processes. Imports data, model, runs and evaluation."""
 
 from alibi.training.loop import train
-from alibi.training.settings import RunConfig, default_cache
+from alibi.training.training_settings import RunConfig, default_cache
 
 __all__ = ["RunConfig", "default_cache", "train"]

@@ -6,8 +6,8 @@ from alibi.data import TrainingOrder
 from alibi.model import LanguageModel
 from alibi.processes import Processes
 from alibi.training.parallel import is_sharded
-from alibi.training.settings import RunConfig
 from alibi.training.state import TrainState
+from alibi.training.training_settings import RunConfig
 from alibi.training.update import Updater, micro_batch_sizes
 
 

@@ -17,19 +17,19 @@ from alibi.environment import has_fast_bf16, peak_memory_mib, pick_device, reset
 from alibi.evaluation import in_order, perplexity
 from alibi.model import LanguageModel
 from alibi.processes import Processes, processes
+from alibi.progress import progress_bar
 from alibi.runs import Checkpoint, RunFolder, fingerprint, load_weights, source_sha256, step_name, weight_settings
-from alibi.tracking import progress_bar
 from alibi.training.fitting import fitting_updater
 from alibi.training.optimizer import build_optimizer, check_warmup
 from alibi.training.parallel import check_same_everywhere, full_state, full_weights, place, spread_state
 from alibi.training.record import Record
 from alibi.training.resume import check_same_model, check_same_text, find_checkpoint, only_process
+from alibi.training.run_texts import RunTexts, prepare_texts
 from alibi.training.saved_state import check_saved
-from alibi.training.settings import RunConfig
 from alibi.training.state import TrainState
 from alibi.training.stopping import stop_requests
 from alibi.training.summary import describe_run, run_facts
-from alibi.training.texts import RunTexts, prepare_texts
+from alibi.training.training_settings import RunConfig
 from alibi.training.update import NotFinite, Updater
 from alibi.training.validation import validate
 

@@ -12,9 +12,9 @@ from alibi.files import write_atomically
 from alibi.model import LanguageModel
 from alibi.runs import CONFIG, RunFolder, group_name, settings_text
 from alibi.tracking import MetricsFile, Wandb
-from alibi.training.settings import RunConfig
+from alibi.training.run_texts import RunTexts
 from alibi.training.state import TrainState
-from alibi.training.texts import RunTexts
+from alibi.training.training_settings import RunConfig
 
 METRICS = "metrics.jsonl"
 

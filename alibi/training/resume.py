@@ -19,7 +19,7 @@ from alibi.runs import (
     read_settings,
     step_name,
 )
-from alibi.training.settings import RunConfig
+from alibi.training.training_settings import RunConfig
 
 LOCK = ".lock"
 

@@ -4,9 +4,9 @@ from dataclasses import asdict
 
 from alibi.model import LanguageModel
 from alibi.processes import Processes
-from alibi.training.settings import RunConfig
+from alibi.training.run_texts import RunTexts
 from alibi.training.state import TrainState
-from alibi.training.texts import RunTexts
+from alibi.training.training_settings import RunConfig
 
 
 def duration(seconds: float) -> str:

@@ -17,7 +17,7 @@ from alibi.runs import fixed_nats
 from alibi.training.optimizer import learning_rate, set_learning_rate
 from alibi.training.parallel import average_gradients, clip_gradients, is_sharded, own_part, replicate
 from alibi.training.read_ahead import ReadAhead
-from alibi.training.settings import RunConfig
+from alibi.training.training_settings import RunConfig
 
 # Memory for the activations of a micro-batch that nobody chose: of this much on a CPU, of this
 # share of a GPU.

@@ -6,7 +6,7 @@ from alibi.data import window_batches
 from alibi.evaluation import NatsSum, Scorer, bits_per_byte, fast_batch_tokens, model_scorer, perplexity, score
 from alibi.model import LanguageModel
 from alibi.processes import Processes
-from alibi.training.texts import RunTexts
+from alibi.training.run_texts import RunTexts
 
 
 def validate(

@@ -15,11 +15,11 @@ from alibi.environment import autocast
 from alibi.evaluation import open_evaluation_text
 from alibi.model import LanguageModel, ModelConfig
 from alibi.model.attention import attend
-from alibi.model.scores import ScoreBias
+from alibi.model.score_bias import ScoreBias
 from alibi.positions import Position, build_position
 from alibi.runs import Checkpoint, load_model, resolve_runs
 from alibi.training.optimizer import OptimizerConfig, build_optimizer
-from alibi.training.settings import PathsConfig
+from alibi.training.training_settings import PathsConfig
 from benchmarking.peers import PEERS
 
 CPU = torch.device("cpu")

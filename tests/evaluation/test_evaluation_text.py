@@ -13,7 +13,7 @@ from alibi.evaluation import EvaluationSettings, compare_results, evaluate_check
 from alibi.runs import Checkpoint
 from alibi.tracking import TrackingConfig
 from alibi.training import train
-from alibi.training.settings import PathsConfig
+from alibi.training.training_settings import PathsConfig
 
 NUM_FILES = 20
 

@@ -15,7 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from alibi.evaluation import model_scorer
 from alibi.evaluation.precision import compare_precisions, precision_table, precisions_of, sample_of
 from alibi.model import KeyValueCache, LanguageModel, ModelConfig
-from alibi.model.scores import ScoreBias
+from alibi.model.score_bias import ScoreBias
 from alibi.positions import Position, build_position
 from alibi.training import train
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from alibi.evaluation import EvaluationSettings, evaluate_checkpoint, open_evaluation_text
-from alibi.model import reach
+from alibi.model import far_keys
 from alibi.runs import Checkpoint, checkpoint_of
 from alibi.training import train
 
@@ -18,15 +18,15 @@ def test_results_are_the_same_with_far_keys_and_without(small_run, tmp_path, cac
     train(small_run(max_steps=2), tmp_path / "run")
     checkpoint = Checkpoint(checkpoint_of(tmp_path / "run"))
     text = open_evaluation_text(checkpoint, checkpoint.data_config, "validation", None, cache)
-    visited, spans = [], reach.FarKeys.spans
+    visited, spans = [], far_keys.FarKeys.spans
 
     def watch(self, q, lse, start, stop, near):
         found = spans(self, q, lse, start, stop, near)
         visited.extend(first for first, _ in found)
         return found
 
-    monkeypatch.setattr(reach.FarKeys, "spans", watch)
-    monkeypatch.setattr(reach, "QUERIES_PER_BLOCK", 64)  # a stride of 64 is worth it then
+    monkeypatch.setattr(far_keys.FarKeys, "spans", watch)
+    monkeypatch.setattr(far_keys, "QUERIES_PER_BLOCK", 64)  # a stride of 64 is worth it then
     rows = {}
     for skip in (True, False):
         visited.clear()

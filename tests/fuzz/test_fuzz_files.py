@@ -11,7 +11,7 @@ from mutations import changed_bytes, changed_json, fuzz, refusal
 
 from alibi.data.token_file import open_token_file
 from alibi.evaluation import compare_results
-from alibi.metrics import read_metrics
+from alibi.metrics_file import read_metrics
 from alibi.reporting import comparison_text, join, load_results, results_table
 from alibi.reporting.training_log import read_training
 from alibi.results.open_result import OpenResult

@@ -23,7 +23,7 @@ from alibi.commands import EvaluateCommand, OtherText, wanted_models, wanted_tex
 from alibi.evaluation import EvaluationSettings, evaluate_checkpoint, open_evaluation_text
 from alibi.reporting import Result, load_results
 from alibi.tracking import TrackingConfig
-from alibi.training.settings import PathsConfig
+from alibi.training.training_settings import PathsConfig
 
 VOCAB = 300
 END = "<|endoftext|>"

@@ -5,7 +5,7 @@ import torch
 from dense_reference import PAPER_METHODS, in_float64, random_model, reference_hidden, stack_of
 
 from alibi.model import LanguageModel, ModelConfig
-from alibi.model.scores import QUERIES_PER_BLOCK
+from alibi.model.score_bias import QUERIES_PER_BLOCK
 from alibi.positions import LinearBias, Position
 
 LENGTHS = (1, 2, 255, 256, 257, 513)  # around the size of a block of queries, and two blocks and one
@@ -125,7 +125,7 @@ def test_result_does_not_depend_on_the_size_of_query_blocks(method, causal, monk
     for padding in (None, padded_rows(50)):
         whole = stack(x, padding_mask=padding)
         for size in (1, 7, 50, 64):
-            monkeypatch.setattr("alibi.model.scores.QUERIES_PER_BLOCK", size)
+            monkeypatch.setattr("alibi.model.score_bias.QUERIES_PER_BLOCK", size)
             assert (stack(x, padding_mask=padding) - whole).abs().max() < 1e-12
         monkeypatch.undo()
 

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from alibi.model import LanguageModel, ModelConfig
-from alibi.model.config import nearest_divisor
+from alibi.model.model_config import nearest_divisor
 
 
 def test_feed_forward_is_four_times_the_width_unless_given():

@@ -12,7 +12,7 @@ from test_model_fused import dense, errors, method, ours, outcome, tensors
 from alibi.model import LanguageModel, ModelConfig, fused
 from alibi.model.attention import attend
 from alibi.model.content import KeySizes
-from alibi.model.scores import ScoreBias
+from alibi.model.score_bias import ScoreBias
 
 TINY = torch.finfo(torch.float32).tiny
 

@@ -9,7 +9,7 @@ from torch.nn.functional import scaled_dot_product_attention
 
 from alibi.model import attention, fused
 from alibi.model.attention import attend
-from alibi.model.scores import ScoreBias
+from alibi.model.score_bias import ScoreBias
 from alibi.positions import Position, build_position
 from alibi.positions.base import DistanceBias
 

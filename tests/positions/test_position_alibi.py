@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from transformers.models.bloom.modeling_bloom import build_alibi_tensor
 from transformers.models.mpt.modeling_mpt import build_mpt_alibi_tensor
 
-from alibi.model.scores import ScoreBias
+from alibi.model.score_bias import ScoreBias
 from alibi.positions import LinearBias
 from alibi.positions.alibi import ALiBi, alibi_slopes
 

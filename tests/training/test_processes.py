@@ -17,7 +17,7 @@ from alibi.tracking import TrackingConfig, read_metrics
 from alibi.training import RunConfig, train
 from alibi.training.optimizer import OptimizerConfig
 from alibi.training.resume import only_process
-from alibi.training.settings import PathsConfig, TrainSettings
+from alibi.training.training_settings import PathsConfig, TrainSettings
 
 ROOT = Path(__file__).parents[2]
 STEPS, HALF = 20, 10

@@ -4,7 +4,7 @@ import torch
 from alibi.model import LanguageModel
 from alibi.processes import Processes
 from alibi.training.optimizer import build_optimizer
-from alibi.training.settings import TrainSettings
+from alibi.training.training_settings import TrainSettings
 from alibi.training.update import Updater, micro_batch_sizes
 
 

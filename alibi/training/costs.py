@@ -17,7 +17,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from alibi.environment import autocast
 from alibi.model import LanguageModel, ParameterCount
-from alibi.training.settings import RunConfig
+from alibi.training.training_settings import RunConfig
 
 FLOAT32 = 4
 # State of the optimizer, in numbers a parameter.

@@ -10,7 +10,7 @@ import torch
 
 from alibi.config import run_of
 from alibi.model import LanguageModel
-from alibi.training.estimate import OPTIMIZER_NUMBERS, at, drawn_ids, estimate, saved_bytes
+from alibi.training.costs import OPTIMIZER_NUMBERS, at, drawn_ids, estimate, saved_bytes
 from alibi.training.optimizer import OptimizerConfig, build_optimizer
 
 ROOT = Path(__file__).parents[2]

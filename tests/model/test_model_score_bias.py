@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from largest_result import LargestResult
 
-from alibi.model.scores import ScoreBias
+from alibi.model.score_bias import ScoreBias
 from alibi.positions import Position, build_position
 
 WITH_BIAS = ["alibi", "t5"]
@@ -62,7 +62,7 @@ def test_blocks_are_the_full_bias(name, num_keys, causal, padded, block_size, da
     if padded:
         padding = torch.rand(2, num_keys, generator=torch.Generator().manual_seed(num_keys)) < 0.4
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("alibi.model.scores.QUERIES_PER_BLOCK", block_size)
+        patch.setattr("alibi.model.score_bias.QUERIES_PER_BLOCK", block_size)
         scores = score_bias(position, first_query, num_keys, causal, padding)
         if scores.plain and not causal:
             assert scores.block(*scores.blocks()[0], torch.float64) is None
@@ -123,7 +123,7 @@ del Position.registry["toy for scores"]
 
 @pytest.mark.parametrize("causal", [True, False])
 def test_a_method_may_give_its_bias_in_full(causal, monkeypatch):
-    monkeypatch.setattr("alibi.model.scores.QUERIES_PER_BLOCK", 8)
+    monkeypatch.setattr("alibi.model.score_bias.QUERIES_PER_BLOCK", 8)
     position = ToyBias(32, 4, causal)
     for rows in (torch.arange(20), torch.arange(20).expand(2, -1)):
         scores = ScoreBias(position, rows[..., 3:], rows, 3, causal, rows.dim() == 1)

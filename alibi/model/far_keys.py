@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from alibi.model.content import KeySizes
-from alibi.model.scores import QUERIES_PER_BLOCK, ScoreBias
+from alibi.model.score_bias import QUERIES_PER_BLOCK, ScoreBias
 
 # Keys nearer than this are always visited; their log-sum-exp is what the rest is held against.
 NEAR_KEYS = 256

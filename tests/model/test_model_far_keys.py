@@ -8,9 +8,9 @@ from dense_reference import random_model
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from alibi.model import LanguageModel, ModelConfig, fused, reach
+from alibi.model import LanguageModel, ModelConfig, far_keys, fused
 from alibi.model.attention import attend
-from alibi.model.scores import ScoreBias
+from alibi.model.score_bias import ScoreBias
 from alibi.positions import build_position
 
 
@@ -18,7 +18,7 @@ from alibi.positions import build_position
 def visited(monkeypatch):
     """Keys that each block and head saw, in the order of the calls."""
     seen = []
-    spans = reach.FarKeys.spans
+    spans = far_keys.FarKeys.spans
 
     def watch(self, q, lse, start, stop, near):
         found = spans(self, q, lse, start, stop, near)
@@ -28,7 +28,7 @@ def visited(monkeypatch):
         seen.append(keys)
         return found
 
-    monkeypatch.setattr(reach.FarKeys, "spans", watch)
+    monkeypatch.setattr(far_keys.FarKeys, "spans", watch)
     return seen
 
 
@@ -51,9 +51,9 @@ def test_the_result_is_the_dense_one(length, num_heads, size, shared, seed):
     if shared:
         k = k + 10 * torch.randn(8, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
     with pytest.MonkeyPatch.context() as patch:
-        for module in (reach, fused):
+        for module in (far_keys, fused):
             patch.setattr(module, "NEAR_KEYS", 64)
-        patch.setattr(reach, "KEYS_PER_BLOCK", 32)
+        patch.setattr(far_keys, "KEYS_PER_BLOCK", 32)
         skipped, full = (attend(q, k, v, scores(num_heads, length, skip)) for skip in (True, False))
     assert (skipped - full).abs().max() < 1e-12
 
@@ -63,7 +63,7 @@ def test_steep_heads_visit_few_keys(visited, dtype):
     q, k, v = content(8192, 8, 1.0, dtype)
     skipped, full = (attend(q, k, v, scores(8, 8192, skip)) for skip in (True, False))
     last = visited[-1]
-    assert (last[:3] <= 256 + reach.NEAR_KEYS + reach.KEYS_PER_BLOCK).all(), last
+    assert (last[:3] <= 256 + far_keys.NEAR_KEYS + far_keys.KEYS_PER_BLOCK).all(), last
     assert last.float().mean() < 8192 / 2
     assert (skipped.double() - full.double()).abs().max() < (1e-5 if dtype == torch.float32 else 2e-2)
 
@@ -109,7 +109,7 @@ def test_nothing_is_left_out_where_a_far_key_matters(visited):
 
 def test_a_window_that_does_not_look_at_content_fails(monkeypatch):
     """Control: the same keys left out by the slope alone."""
-    monkeypatch.setattr(reach.FarKeys, "spans", lambda self, q, lse, start, stop, near: [(near, slice(None))])
+    monkeypatch.setattr(far_keys.FarKeys, "spans", lambda self, q, lse, start, stop, near: [(near, slice(None))])
     q, k, v = adversarial(4096)
     skipped, full = (attend(q, k, v, scores(2, 4096, skip)) for skip in (True, False))
     assert (skipped - full).abs().max() > 0.1

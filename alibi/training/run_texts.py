@@ -6,7 +6,7 @@ from pathlib import Path
 from alibi.data import TokenFile, Tokenizer, open_text, prepare_tokenizer, prepare_tokens
 from alibi.evaluation import count_uncovered, is_covered, said_of_uncovered
 from alibi.processes import Processes
-from alibi.training.settings import RunConfig
+from alibi.training.training_settings import RunConfig
 
 
 @dataclass(frozen=True)
