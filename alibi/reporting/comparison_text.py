@@ -2,12 +2,13 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from tabulate import tabulate
 
 from alibi.reporting.provenance import what_lacks
 from alibi.reporting.published_table import beside_rows
-from alibi.reporting.report_tables import Table, change_rows, difference, far_rows, result_rows, run_rows
+from alibi.reporting.report_tables import Table, against_rows, change_rows, far_rows, result_rows, run_rows
 from alibi.reporting.study import ResultSet, join
 from alibi.reporting.words import METRICS
 from alibi.results.result import Result
@@ -76,29 +77,13 @@ def against_best(part: ResultSet, metric: str) -> Table:
     values = [run.result.numbers.get(at, {}).get(metric, math.inf) for run in part.runs]
     # The first of those that only rounding tells apart.
     best = next(run for run, v in zip(part.runs, values, strict=True) if math.isclose(v, min(values), rel_tol=SAME))
-    others = {run.key: {} for run in part.runs if run is not best}
-    for pair in part.content["pairs"]:
-        if best.key in (pair["a"], pair["b"]):
-            key = pair["b"] if pair["a"] == best.key else pair["a"]
-            others[key] = {e["length"]: _turned(e.get(metric, {}), pair["a"] == best.key) for e in pair["lengths"]}
-    names = {run.key: run.label for run in part.runs}
-    rows = [
-        [(names[key], ""), *(difference(cells.get(length)) for length in part.lengths)] for key, cells in others.items()
-    ]
-    title = f"Against {best.label}, the best at {at}: {METRICS[metric]}, {part.title}"
+    table = against_rows(part, best, metric)
     note = "Paired, on the same text. Above zero: worse than the best run"
-    note += "; an interval that holds zero says nothing." if any(small for row in rows for _, small in row) else "."
-    return Table("against-best", title, ["run", *map(str, part.lengths)], rows, note)
-
-
-def _turned(entry: Mapping, turn: bool) -> Mapping:
-    """A pair's entry seen from its second run."""
-    if not turn or not entry:
-        return entry
-    pair = entry["interval"]
-    if "ratio" in entry:
-        return {"ratio": 1 / entry["ratio"], "interval": pair and [1 / pair[1], 1 / pair[0]]}
-    return {"difference": -entry["difference"], "interval": pair and [-pair[1], -pair[0]]}
+    note += (
+        "; an interval that holds zero says nothing." if any(small for row in table.rows for _, small in row) else "."
+    )
+    title = f"Against {best.label}, the best at {at}: {METRICS[metric]}, {part.title}"
+    return replace(table, title=title, note=note)
 
 
 def crossings_text(part: ResultSet) -> str:

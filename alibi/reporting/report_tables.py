@@ -141,6 +141,33 @@ def difference(entry: Mapping | None) -> Cell:
     return words.signed(entry["difference"]), words.interval(*pair, signed=True) if pair else ""
 
 
+def against_rows(part: ResultSet, reference: Run, metric: str) -> Table:
+    """Every other run against one of them, on equal text."""
+    others: dict[str, dict[int, Mapping]] = {run.key: {} for run in part.runs if run is not reference}
+    for pair in part.content["pairs"]:
+        if reference.key in (pair["a"], pair["b"]):
+            swap = pair["a"] == reference.key
+            entries = {entry["length"]: entry.get(metric) or {} for entry in pair["lengths"]}
+            others[pair["b"] if swap else pair["a"]] = {n: _swapped(e) if swap else e for n, e in entries.items()}
+    names = {run.key: run.label for run in part.runs}
+    rows = [
+        [(names[key], ""), *(difference(cells.get(length)) for length in part.lengths)] for key, cells in others.items()
+    ]
+    title = f"Against {reference.label}: {METRICS[metric]}, {part.title}"
+    note = f"Paired on the same text. Below zero: better than {reference.label}."
+    return Table("against", title, ["run", *map(str, part.lengths)], rows, note)
+
+
+def _swapped(entry: Mapping) -> Mapping:
+    """A pair's difference with the second run in place of the first."""
+    if not entry:
+        return entry
+    pair = entry["interval"]
+    if "ratio" in entry:
+        return {"ratio": 1 / entry["ratio"], "interval": pair and [1 / pair[1], 1 / pair[0]]}
+    return {"difference": -entry["difference"], "interval": pair and [-pair[1], -pair[0]]}
+
+
 def far_rows(part: ResultSet) -> Table:
     """How far each run holds."""
     names = {run.key: run.label for run in part.runs}
