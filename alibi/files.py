@@ -1,65 +1,73 @@
-"""Files that are whole or not there: written beside their place, brought to the disk, renamed."""
+"""Files and folders that are complete or absent: written beside their place, synced to disk, then renamed.
 
-import ctypes
+A leaf beside `faults`.
+"""
+
+import errno
 import hashlib
 import os
+import shutil
+from contextlib import suppress
 from pathlib import Path
 
 from alibi.faults import naming
 
-RENAME_EXCHANGE, AT_FDCWD = 2, -100  # of Linux
+OCCUPIED = (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR)
 
 
 def write_atomically(path: Path, text: str) -> None:
-    """Write a file beside its name, bring it to the disk, and rename it."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    beside.unlink(missing_ok=True)
+    """Write a text file under a temporary name, sync it to disk, and rename it."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        # "x" makes the file: a link that a stranger left under this name is not followed.
-        with naming(path), open(beside, "x", encoding="utf-8") as file:
+        with naming(path), open(temporary, "w", encoding="utf-8") as file:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(beside, path)
+        os.replace(temporary, path)
     finally:
-        beside.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
     sync(path.parent)
 
 
+def replace_folder(new: Path, place: Path) -> None:
+    """Rename the folder `new` to `place`, in the stead of whatever is there.
+
+    No rename replaces a folder that has content. The old one is therefore set aside under a hidden name first, and
+    removed last; if the process is killed in between, `put_back` restores it.
+    """
+    aside = _aside(place)
+    try:
+        while True:
+            try:
+                os.replace(new, place)
+                break
+            except OSError as error:
+                if error.errno not in OCCUPIED:
+                    raise
+            shutil.rmtree(aside, ignore_errors=True)
+            os.replace(place, aside)  # a reader may put it back before the new one arrives: hence the loop
+    finally:
+        put_back(place)
+    shutil.rmtree(aside, ignore_errors=True)
+
+
+def put_back(place: Path) -> None:
+    """Restore the folder that a killed `replace_folder` had set aside, where nothing has its place."""
+    if not os.path.lexists(place):
+        with suppress(OSError):  # nothing was set aside, or another process was faster
+            os.replace(_aside(place), place)
+
+
+def _aside(place: Path) -> Path:
+    return place.with_name(f".{place.name}.before")
+
+
 def free_name(path: Path) -> Path:
-    """`path`, with a number behind its stem where something has that name."""
+    """`path`, or the first of `path-2`, `path-3`, ... that does not exist."""
     free, number = path, 2
     while os.path.lexists(free):
         free, number = path.with_stem(f"{path.stem}-{number}"), number + 1
     return free
-
-
-def exchange(one: Path, other: Path) -> bool:
-    """Let two paths change places in one step; False where the system has no such call."""
-    try:
-        rename = ctypes.CDLL(None, use_errno=True).renameat2
-    except (AttributeError, OSError):
-        return False
-    return rename(AT_FDCWD, os.fsencode(one), AT_FDCWD, os.fsencode(other), RENAME_EXCHANGE) == 0
-
-
-def refuse_links_out(folder: Path, patterns: tuple[str, ...]) -> None:
-    """A folder from a stranger may hold a link in place of what will be written to.
-
-    Args:
-        patterns: of what is written to, as globs in `folder`.
-
-    Raises:
-        ValueError: one of these is a link that leads out of `folder`.
-    """
-    inside = os.path.realpath(folder)
-    for place in (place for pattern in patterns for place in folder.glob(pattern)):
-        # Not Path.resolve(), which fails on links that lead to each other.
-        if place.is_symlink() and not Path(os.path.realpath(place)).is_relative_to(inside):
-            raise ValueError(
-                f"{place} is a link out of the run folder, where nothing may be written; remove it, or put what it "
-                "points to in its place."
-            )
 
 
 def file_sha256(path: Path) -> str:
@@ -68,7 +76,7 @@ def file_sha256(path: Path) -> str:
 
 
 def sync(path: Path) -> None:
-    """Bring a file's or folder's content to the disk."""
+    """Flush a file or folder to disk."""
     handle = os.open(path, os.O_RDONLY)
     try:
         with naming(path):

@@ -12,13 +12,11 @@ from contextlib import suppress
 from pathlib import Path
 
 from alibi.files import free_name, sync, write_atomically
-from alibi.foreign import read_text
 
 CONFIG, MANIFEST = "config.yaml", "manifest.json"  # what a run folder and a checkpoint folder are known by
 LATEST, LAST, BEST = "latest", "last", "best"
 POINTERS = (LATEST, LAST, BEST)
 NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS)
-LONGEST_NAME = 4096
 
 
 def point(pointer: Path, target: str) -> None:
@@ -50,8 +48,8 @@ def follow(path: Path) -> Path:
     if path.is_symlink():
         return Path(os.path.realpath(path))
     if path.name in POINTERS and path.is_file():
-        with suppress(ValueError):  # some other file
-            if name := read_text(path, LONGEST_NAME).strip():
+        with suppress(UnicodeDecodeError):  # some other file
+            if name := path.read_text(encoding="utf-8").strip():
                 return Path(os.path.realpath(path.parent / name))
     if path.name in POINTERS and path.is_dir():
         beside = (p for p in sorted(path.parent.iterdir()) if p.name not in POINTERS and p.name[0] != ".")

@@ -261,7 +261,7 @@ def damage(path, how):
 
 @pytest.mark.parametrize("how", ["missing", "cut", "altered"])
 @pytest.mark.parametrize(
-    "name", ["model.safetensors", "tokenizer.json", "config.yaml", "training_state.pt", "manifest.json"]
+    "name", ["model.safetensors", "tokenizer.json", "config.yaml", "training_state.json", "manifest.json"]
 )
 def test_a_damaged_checkpoint_is_never_replaced_by_another(command, run, name, how):
     damage(run / "checkpoints" / "step-00000002" / name, how)

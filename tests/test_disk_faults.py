@@ -85,7 +85,7 @@ def test_a_checkpoint_that_does_not_fit_leaves_the_ones_before(command, corpus, 
     run = tmp_path / "run"
     assert command("train", *overrides(run, corpus, "train.max_hours=1e-9"))[0] > 128
     before = everything(run / "checkpoints")
-    for limit, name in ((10_000, "model.safetensors"), (35_000, "training_state.pt")):
+    for limit, name in ((10_000, "model.safetensors"), (35_000, "training_state.safetensors")):
         with files_of_at_most(limit):
             code, printed = command("train", *overrides(run, corpus))
         assert (code, "Traceback" in printed) == (1, False)

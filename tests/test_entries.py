@@ -47,7 +47,8 @@ def test_train_then_evaluate(entry, corpus, tmp_path):
     assert re.fullmatch(r"alibi-tiny-wikitext2-L32-seed0-[0-9a-f]{8}", run.name)
     assert (tmp_path / "outputs" / "latest").readlink().as_posix() == run.name
     checkpoint = run / "checkpoints" / "step-00000003"
-    files = {"model.safetensors", "training_state.pt", "config.yaml", "tokenizer.json", "manifest.json"}
+    files = {"model.safetensors", "training_state.safetensors", "training_state.json"}
+    files |= {"config.yaml", "tokenizer.json", "manifest.json"}
     assert {p.name for p in checkpoint.iterdir()} == files
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines] == [1, 2, 3]

@@ -17,7 +17,7 @@ ENTRIES = [
 # Which rooms of alibi a room may import; its own files always. `alibi` is the package's __init__.
 MODEL_SIDE = {"positions", "model"}
 BELOW = MODEL_SIDE | {"runs"}
-LEAVES = {"environment", "faults", "files", "foreign", "metrics_file", "paths", "pointers", "processes"}
+LEAVES = {"environment", "faults", "files", "metrics_file", "paths", "pointers", "processes"}
 LEAVES |= {"progress", "streams", "tracking", "wandb_run"}
 ALLOWED = {
     "positions": set(),
@@ -40,11 +40,10 @@ ALLOWED = {
     "environment": set(),
     "faults": set(),
     "files": {"faults"},
-    "foreign": set(),
     "metrics_file": set(),
     "options": set(),
     "paths": set(),
-    "pointers": {"files", "foreign"},
+    "pointers": {"files"},
     "processes": set(),
     "progress": set(),
     "script": {"faults", "streams"},

@@ -12,7 +12,7 @@ def wandb_id(tracking: TrackingConfig, model: Checkpoint | Guest) -> str | None:
     """The id that a run has at wandb; read early, for a run in training may remove its checkpoint meanwhile."""
     if tracking.wandb == "disabled" or isinstance(model, Guest):
         return None
-    return model.load_state().get("wandb_id")
+    return model.wandb_id
 
 
 def track(

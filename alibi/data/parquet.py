@@ -5,13 +5,15 @@ The hub names them `train-00000-of-00002.parquet`, in older data sets with a has
 (`... (1).parquet`) or two versions side by side would otherwise be read as one text.
 """
 
+import json
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import yaml
+
 from alibi.data.hub import remedy
-from alibi.foreign import parse_json, parse_settings
 
 SHARD = re.compile(r"(?P<split>[a-z]+)-(?P<index>\d{5})-of-(?P<total>\d{5})(-[0-9a-f]{16})?\.parquet")
 
@@ -73,13 +75,13 @@ def _stated_rows(card: Path, config: str, split: str) -> int | None:
     try:
         text = card.read_text(encoding="utf-8")
         if card.suffix == ".json":
-            stated = parse_json(text)[config]["splits"][split]["num_examples"]
+            stated = json.loads(text)[config]["splits"][split]["num_examples"]
         else:
-            told = parse_settings(text.split("---\n")[1])["dataset_info"]
+            told = yaml.safe_load(text.split("---\n")[1])["dataset_info"]
             [about] = [one for one in (told if isinstance(told, list) else [told]) if one["config_name"] == config]
             [stated] = [one["num_examples"] for one in about["splits"] if one["name"] == split]
         return stated if type(stated) is int else None
-    except (OSError, ValueError, LookupError, TypeError):
+    except (OSError, ValueError, LookupError, TypeError, yaml.YAMLError):
         return None
 
 

@@ -20,11 +20,9 @@ from alibi.data.text import Line, Text, in_batches
 from alibi.data.token_file import FORMAT, TokenFile, TokenFileWriter, open_token_file
 from alibi.data.tokenizers import Tokenizer, TokenizerConfig, tokenizer_from_json
 from alibi.faults import hold, naming
-from alibi.foreign import read_text
 
 # Lines handed to the tokenizer at once: enough to keep its threads busy, few enough to stay small.
 LINES_PER_BATCH = 16384
-MOST_TOKENIZER_BYTES = 2**26
 TOKENIZER_FORMAT = 1  # of an entry in the cache
 
 
@@ -39,8 +37,8 @@ def prepare_tokenizer(config: TokenizerConfig, text: Text, cache: Path, quiet: b
 
     def read() -> Tokenizer | None:
         try:
-            content = read_text(folder / "tokenizer.json", MOST_TOKENIZER_BYTES)
-            stated = read_text(folder / "sha256", 1000).strip()
+            content = (folder / "tokenizer.json").read_text(encoding="utf-8")
+            stated = (folder / "sha256").read_text(encoding="utf-8").strip()
             return tokenizer_from_json(content) if hashlib.sha256(content.encode()).hexdigest() == stated else None
         except (OSError, ValueError):
             return None

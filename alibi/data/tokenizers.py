@@ -17,7 +17,6 @@ import tokenizers as hf
 from tokenizers import decoders, models, pre_tokenizers, trainers
 
 from alibi.data.text import beyond_one_space
-from alibi.foreign import parse_json
 
 BYTES = 256
 MOST_IDS = 2**24  # the trainer of bpe makes room for all of them before it begins
@@ -246,7 +245,7 @@ def tokenizer_from_json(text: str) -> Tokenizer:
         ValueError: not a tokenizer of ours.
     """
     try:
-        content = parse_json(text)
+        content = json.loads(text)
         kind = content.get("kind") or content["model"]["type"].lower()
         if kind == "bpe":
             _check_byte_pairs(content)

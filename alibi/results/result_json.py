@@ -16,11 +16,9 @@ from pathlib import Path
 
 from alibi.analysis.curves import how_far, measured_perplexities
 from alibi.files import write_atomically
-from alibi.foreign import parse_json, read_text
 from alibi.pointers import expand
 
 SCHEMA = 1
-LARGEST_BYTES = 2**26
 # Texts that become part of file names, and so must be no way out of the folder.
 NAMES = {
     "checkpoint": ("sha256",),
@@ -42,7 +40,7 @@ def read_result(path: Path) -> dict | None:
     if not path.exists():
         return None
     try:
-        result = parse_json(read_text(path, LARGEST_BYTES))
+        result = json.loads(path.read_text(encoding="utf-8"))
         if result["schema"] == SCHEMA and ("sha256" not in result or _has_own_sha256(result)):
             _check_parts(result)
             return result

@@ -8,12 +8,12 @@ folder may be moved.
 """
 
 from alibi.runs.checkpoint import Checkpoint, typed
+from alibi.runs.config_yaml import read_settings, settings_text
 from alibi.runs.fingerprint import fingerprint, fixed_nats, source_sha256
 from alibi.runs.folder import RunFolder, checkpoint_of, load_model, resolve_runs, step_name
 from alibi.runs.guest import Guest, OpenModel
 from alibi.runs.identity import all_settings, differences, group_name, run_name, weight_settings
 from alibi.runs.layout import CONFIG, ChangedModel, DamagedCheckpoint
-from alibi.runs.settings import read_settings, settings_text
 from alibi.runs.weights import load_weights
 
 __all__ = [

@@ -1,13 +1,12 @@
-"""A checkpoint: written by a run, verified and read by everything after it.
+"""A checkpoint folder, read: everything that is needed to rebuild model, tokenizer and data, and to resume training.
 
-    step-00001000/model.safetensors, training_state.pt, config.yaml, tokenizer.json, manifest.json
+    step-00001000/model.safetensors, training_state.safetensors, training_state.json, config.yaml, tokenizer.json,
+        manifest.json
 
-It holds all that is needed to rebuild model, tokenizer and data, and all that a restart needs. It
-is read only after its checksums were compared, and with a stranger's hand in mind, who can make
-checksums fit: loading runs no code, leads nowhere out of the folder, and takes memory by what the
-files hold and not by what they state.
+Nothing is read before its checksum was compared with the manifest's.
 """
 
+import json
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,12 +14,13 @@ from pathlib import Path
 import torch
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from torch import Tensor
 
 from alibi.data import DataConfig, Tokenizer, TokenizerConfig, tokenizer_from_json
-from alibi.files import file_sha256, refuse_links_out
-from alibi.foreign import check_file, parse_json, read_text
+from alibi.files import file_sha256
 from alibi.model import LanguageModel, ModelConfig
-from alibi.runs.fingerprint import check_fingerprint, difference, fixed_nats, source_sha256
+from alibi.runs.config_yaml import read_settings
+from alibi.runs.fingerprint import difference, fixed_nats, known_fingerprint, source_sha256
 from alibi.runs.layout import (
     CHOOSE,
     CONFIG,
@@ -28,46 +28,33 @@ from alibi.runs.layout import (
     FORMAT,
     MANIFEST,
     MODEL,
-    MOST_BYTES,
+    MOMENTS,
     STATE,
     TOKENIZER,
     ChangedModel,
     DamagedCheckpoint,
     manifest_sha256,
 )
-from alibi.runs.settings import LARGEST, read_settings
-from alibi.runs.state_file import read_state
-from alibi.runs.weights import check_fit, check_sizes, expected_shapes, load_weights, misfit, read_shapes
-
-# Of a run folder: what is written to, after a checkpoint in it was read.
-WRITTEN = (
-    *("checkpoints", "checkpoints/*", "evaluation", "evaluation/*", "wandb", "wandb/rows-sent.json"),
-    *("metrics.jsonl", "config.yaml", ".lock", ".evaluation.lock"),
-)
+from alibi.runs.weights import load_weights, misfit, open_tensors, read_shapes
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """One checkpoint, verified: every file has the checksum its manifest states.
+    """One checkpoint whose files all have the checksums that its manifest states.
 
     Raises:
-        DamagedCheckpoint: a file is missing, cut short or altered, or the format is unknown.
-        ValueError: the run folder holds a link out of it.
+        DamagedCheckpoint: a file is missing, truncated or altered, or a newer version wrote it.
     """
 
     path: Path
 
     def __post_init__(self) -> None:
-        if self.path.parent.name == "checkpoints":
-            refuse_links_out(self.run, WRITTEN)
         for name, stated in self.manifest["sha256"].items():
             try:
-                check_file(self.path / name)
-            except OSError as error:
+                actual = file_sha256(self.path / name)
+            except FileNotFoundError as error:
                 raise DamagedCheckpoint(f"{self.path} lacks {name}; {CHOOSE}.") from error
-            except ValueError as error:
-                raise DamagedCheckpoint(f"{self.path / name} is not read: {error}; {CHOOSE}.") from error
-            if (actual := file_sha256(self.path / name)) != stated:
+            if actual != stated:
                 raise DamagedCheckpoint(
                     f"{self.path / name} is cut short or altered: its sha256 is {actual[:12]}..., the manifest says "
                     f"{stated[:12]}...; {CHOOSE}."
@@ -76,21 +63,20 @@ class Checkpoint:
     @cached_property
     def manifest(self) -> dict:
         try:
-            manifest = parse_json(read_text(self.path / MANIFEST, MOST_BYTES[MANIFEST]))
-            if (found := manifest["format"]) != FORMAT or type(found) is not int:
-                raise DamagedCheckpoint(_of_another_format(self.path, found))
+            manifest = json.loads((self.path / MANIFEST).read_text(encoding="utf-8"))
+            if (found := manifest["format"]) not in FILES:
+                raise DamagedCheckpoint(
+                    f"{self.path} has checkpoint format {found}, and this version reads {', '.join(map(str, FILES))}. "
+                    f"If a newer version wrote it, update the code; else {CHOOSE}."
+                )
             if manifest["manifest_sha256"] != manifest_sha256(manifest):
                 raise ValueError("its own checksum differs")
-            manifest["sha256"] = {name: str(manifest["sha256"][name]) for name in FILES}
-            for name in ("step", "parameters"):
-                if type(manifest[name]) is not int or not 0 <= manifest[name] < LARGEST:
-                    raise ValueError(f"{name} is {str(manifest[name])[:40]}, and must be a whole number")
-            manifest["texts"] = {split: str(manifest["texts"][split]) for split in ("train", "validation")}
-            manifest["fingerprint"] = check_fingerprint(manifest.get("fingerprint"))
+            manifest["sha256"] = {name: manifest["sha256"][name] for name in FILES[found]}
+            manifest["fingerprint"] = known_fingerprint(manifest.get("fingerprint"))
             return manifest
         except DamagedCheckpoint:
             raise
-        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        except (OSError, ValueError, TypeError, KeyError) as error:
             raise DamagedCheckpoint(
                 f"{self.path} is no sound checkpoint: {MANIFEST} cannot be trusted ({error}); choose another."
             ) from error
@@ -110,24 +96,18 @@ class Checkpoint:
 
     @property
     def texts(self) -> dict[str, str]:
-        """sha256 of the text of each split that the run read."""
+        """sha256 of the text of each split that the run was trained and validated on."""
         return self.manifest["texts"]
 
     @cached_property
     def config(self) -> dict:
         try:
             return read_settings(self.path / CONFIG)
-        except (ValueError, OSError) as error:
-            raise self._foreign(CONFIG, error) from error
-
-    @cached_property
-    def model_config(self) -> ModelConfig:
-        try:
-            check_sizes(self.config["model"], read_shapes(self.path))
-        except DamagedCheckpoint:
-            raise
         except ValueError as error:
-            raise self._foreign(CONFIG, error) from error
+            raise self._unusable(CONFIG, error) from error
+
+    @property
+    def model_config(self) -> ModelConfig:
         return self._typed(ModelConfig, "model")
 
     @property
@@ -142,35 +122,29 @@ class Checkpoint:
         try:
             return typed(schema, self.config[part], part)
         except ValueError as error:
-            raise self._foreign(CONFIG, error) from error
+            raise self._unusable(CONFIG, error) from error
 
     def load_tokenizer(self) -> Tokenizer:
         """
         Raises:
-            DamagedCheckpoint: it is none of this project's.
+            DamagedCheckpoint: another version wrote it, and this one cannot read it.
         """
         try:
-            return tokenizer_from_json(read_text(self.path / TOKENIZER, MOST_BYTES[TOKENIZER]))
+            return tokenizer_from_json((self.path / TOKENIZER).read_text(encoding="utf-8"))
         except ValueError as error:
-            raise self._foreign(TOKENIZER, error) from error
+            raise self._unusable(TOKENIZER, error) from error
 
     def load_model(self, device: str | torch.device = "cpu") -> LanguageModel:
-        """The model in evaluation mode.
+        """The model, in evaluation mode.
 
         Raises:
-            DamagedCheckpoint: the weights do not fit the configuration; nothing was made of its size then.
-            ChangedModel: the code was edited, and these weights were not trained for what it computes now.
+            DamagedCheckpoint: the weights do not fit the configuration.
+            ChangedModel: the code was edited, and no longer computes what these weights were trained for.
         """
-        config, vocab_size = self.model_config, self.load_tokenizer().vocab_size
-        try:
-            wanted = expected_shapes(config, vocab_size)
-        except ValueError as error:
-            raise self._foreign(CONFIG, error) from error
-        stored, shapes = self.manifest["fingerprint"], read_shapes(self.path)
-        if stored and (how := misfit(shapes, wanted)):
+        model = LanguageModel(self.model_config, self.load_tokenizer().vocab_size, seed=0)
+        stored = self.manifest["fingerprint"]
+        if stored and (how := misfit(read_shapes(self.path), model)):
             raise self._changed(how)
-        check_fit(self.path, shapes, wanted)
-        model = LanguageModel(config, vocab_size, seed=0)
         load_weights(model, self.path)
         model = model.to(device).eval()
         if stored and (how := difference(stored, fixed_nats(model, self.config["train"]["seq_len"]))):
@@ -179,13 +153,13 @@ class Checkpoint:
         return model
 
     def source_changed(self, model: LanguageModel) -> bool:
-        """Whether the position method was edited since, as far as that is known."""
+        """Whether the position method's source differs from what the run was trained with, as far as both are known."""
         then, now = (self.manifest["fingerprint"] or {}).get("source_sha256"), source_sha256(model)
         return None not in (then, now) and then != now
 
     @property
     def beside(self) -> str:
-        """The setting that trains the same command anew, beside this run."""
+        """The setting with which the same command trains a new run beside this one."""
         return f"run_dir={self.run}-2"
 
     def _changed(self, how: str) -> ChangedModel:
@@ -195,34 +169,39 @@ class Checkpoint:
             "back as it was."
         )
 
-    def load_state(self) -> dict:
-        """What the run needs to go on.
+    @cached_property
+    def state(self) -> dict:
+        """The training state without its tensors: step, cursor, wandb's run id and the like; empty in format 1."""
+        if not self.resumable:
+            return {}
+        return json.loads((self.path / STATE).read_text(encoding="utf-8"))
 
-        Raises:
-            DamagedCheckpoint: it holds more than numbers, strings, tensors and containers of them.
-        """
-        try:
-            return read_state(self.path / STATE)
-        except (ValueError, OSError) as error:
-            raise self._foreign(STATE, error) from error
+    @property
+    def wandb_id(self) -> str | None:
+        """Of the run's wandb run; in format 1, by the folders that wandb made for it."""
+        if self.resumable:
+            return self.state.get("wandb_id")
+        parts = sorted((self.run / "wandb").glob("*run-*/run-*.wandb"))
+        return parts[-1].stem.removeprefix("run-") if parts else None
 
-    def _foreign(self, name: str, error: Exception) -> DamagedCheckpoint:
+    @property
+    def resumable(self) -> bool:
+        """False in format 1, whose training state is a pickle, which this version does not read."""
+        return self.manifest["format"] == FORMAT
+
+    def load_moments(self) -> dict[str, Tensor]:
+        """The optimizer's tensors, by `<parameter>.<moment>`."""
+        with open_tensors(self.path / MOMENTS) as tensors:
+            return {name: tensors.get_tensor(name) for name in tensors.keys()}  # noqa: SIM118
+
+    def _unusable(self, name: str, error: Exception) -> DamagedCheckpoint:
         return DamagedCheckpoint(
-            f"{self.path / name} cannot be used: {error}. This version of the project did not write it so; {CHOOSE}."
+            f"{self.path / name} cannot be used: {error}. Another version of the project wrote it; {CHOOSE}."
         )
 
 
-def _of_another_format(path: Path, found: object) -> str:
-    told = f"{path} has checkpoint format {str(found)[:40]}; this version reads format {FORMAT}"
-    if type(found) is int and found > FORMAT:
-        return f"{told}. A newer version wrote it: update the code, or {CHOOSE}."
-    if type(found) is int:
-        return f"{told}. An older version wrote it: evaluate it with the code of its time, or train it anew."
-    return f"{told}. No version wrote that; {CHOOSE}."
-
-
 def typed(schema: type, values: dict, where: str):
-    """Values from YAML as a dataclass, unknown and mistyped ones refused.
+    """Values from YAML as a dataclass; unknown names and wrong types are refused.
 
     Raises:
         ValueError: naming `where` the value stands.

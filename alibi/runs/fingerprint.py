@@ -1,11 +1,11 @@
-"""What a model computes, as numbers, so that an edit of the code is noticed where its weights are used again.
+"""A fingerprint of what a model computes, so that an edit of the code is noticed when its weights are used again.
 
-A checkpoint stores the nats of fixed ids under its weights, and whoever opens it computes them again. Code that was
-rewritten but computes the same passes; a method that was edited does not. Other initial values cannot be seen under
-trained weights: for them, the hash of the method's source is stored too.
+A checkpoint stores the nats of fixed ids under its weights, and they are computed again whenever it is opened. Code
+that was rewritten but computes the same passes; an edited method does not. Changed initial values do not show under
+trained weights; for them, the hash of the method's source is stored too.
 
-Two windows are scored, in float32 and without dropout. In one, tokens follow each other. In the other, they stand ever
-further apart, up to FARTHEST or twice the training length, so that far distances cost few tokens.
+Two windows are scored, in float32 and without dropout. In one, positions are consecutive. In the other, they are
+spread ever further apart, up to FARTHEST or twice the training length, so that few tokens cover far distances.
 """
 
 import hashlib
@@ -21,18 +21,18 @@ from alibi.environment import autocast
 from alibi.model import LanguageModel
 from alibi.positions import Position
 
-VERSION = 1  # of ids and positions; nats of another version are not compared
+VERSION = 1  # of ids and positions; fingerprints of different versions are not compared
 NEAR_TOKENS, FAR_TOKENS, SCORED_TOKENS = 256, 128, 64
 FARTHEST = 4096
-# Largest difference of one target's nats over the mean of all. Measured on 1 to 16 layers: float64, other kernels and
-# threads make it 7e-7 at most, and rotary frequencies that are a float32 rounding off 4e-5; ALiBi slopes that are 1 %
-# off make it 5e-4 at least.
+# Largest allowed difference of one target's nats, relative to the mean of all. Measured on 1 to 16 layers: float64,
+# other kernels and other threads change it by 7e-7 at most, rotary frequencies off by one float32 rounding by 4e-5;
+# ALiBi slopes off by 1 % change it by 5e-4 at least.
 TOLERANCE = 1e-4
 
 
 @torch.no_grad()
 def fixed_nats(model: LanguageModel, seq_len: int) -> list[float]:
-    """Nats of fixed ids under a model in evaluation mode. Where it is sharded, all processes take part.
+    """Nats of fixed ids under a model in evaluation mode; if it is sharded, all processes must call this.
 
     Args:
         seq_len: training length.
@@ -49,15 +49,15 @@ def fixed_nats(model: LanguageModel, seq_len: int) -> list[float]:
 
 
 def _last_nats(model: LanguageModel, num_tokens: int, positions: Tensor | None = None) -> list[float]:
-    """Nats of the last targets of one window."""
+    """Nats of the last SCORED_TOKENS targets of one window."""
     k, first = torch.arange(num_tokens + 1), num_tokens - SCORED_TOKENS
-    # Without a pattern, and the same with every version of torch, which a generator's draws need not be.
+    # A hash, not a generator: its draws may differ between versions of torch.
     ids = ((k * k * 2654435761 >> 8) % model.vocab_size)[None].to(model.device)
     return model.nll(ids[:, :-1], ids[:, first + 1 :], first, positions)[0].tolist()
 
 
 def source_sha256(model: LanguageModel) -> str | None:
-    """Of the files that define the model's position methods; None where one has no file, as in a notebook."""
+    """Of the source files of the model's position methods; None if one has no file, as in a notebook."""
     methods = {type(module) for module in model.modules() if isinstance(module, Position)}
     classes = {parent for method in methods for parent in method.__mro__ if issubclass(parent, Position)}
     with suppress(OSError, TypeError):
@@ -67,30 +67,20 @@ def source_sha256(model: LanguageModel) -> str | None:
 
 
 def fingerprint(nats: Sequence[float], source: str | None) -> dict:
-    """What a manifest stores: `fixed_nats`, to seven digits, and `source_sha256`."""
+    """The manifest's entry: `fixed_nats` to seven digits, and `source_sha256`."""
     return {"version": VERSION, "nats": [float(f"{value:.7g}") for value in nats], "source_sha256": source}
 
 
-def check_fingerprint(stored: object) -> dict | None:
-    """A manifest's fingerprint; None of a checkpoint that has none that this version can compare.
-
-    Raises:
-        ValueError: it is no fingerprint.
-    """
-    if stored is None or (isinstance(stored, dict) and stored.get("version") != VERSION):
-        return None
-    nats = stored.get("nats") if isinstance(stored, dict) else None
-    count = 2 * SCORED_TOKENS
-    if not isinstance(nats, list) or len(nats) != count or not all(type(value) is float for value in nats):
-        raise ValueError(f"its fingerprint must be {count} numbers")
-    return stored
+def known_fingerprint(stored: dict | None) -> dict | None:
+    """A manifest's fingerprint; None where it has none, or one of another version, which cannot be compared."""
+    return stored if stored and stored["version"] == VERSION else None
 
 
 def difference(stored: dict, nats: Sequence[float]) -> str | None:
-    """In words, how nats differ from a fingerprint's; None where they differ by rounding only."""
+    """How nats differ from a fingerprint's, in words; None if only by rounding."""
     mean = sum(stored["nats"]) / len(nats)
     apart = [abs(now - then) for now, then in zip(nats, stored["nats"], strict=True)]
-    # Not "above": nats may be NaN now.
+    # Written so that NaN counts as changed.
     changed = [value for value in apart if not value <= TOLERANCE * mean]
     if not changed:
         return None

@@ -1,4 +1,4 @@
-"""The run folder: its checkpoints, the pointers to them, and what `runs=` means."""
+"""The run folder: its checkpoints, the pointers to them, and what `runs=` resolves to."""
 
 import glob
 import os
@@ -10,13 +10,12 @@ from pathlib import Path
 
 import torch
 
-from alibi.data import Tokenizer
-from alibi.files import refuse_links_out
+from alibi.files import put_back
 from alibi.model import LanguageModel
 from alibi.pointers import BEST, LAST, LATEST, expand, follow, point
-from alibi.runs.checkpoint import WRITTEN, Checkpoint
+from alibi.runs.checkpoint import Checkpoint
+from alibi.runs.checkpoint_writer import write_checkpoint
 from alibi.runs.layout import CONFIG, MANIFEST
-from alibi.runs.writing import write_checkpoint
 
 
 def step_name(step: int) -> str:
@@ -32,44 +31,24 @@ class RunFolder:
         return self.path / "checkpoints"
 
     def saved_steps(self) -> list[int]:
-        """Steps with a checkpoint, in order."""
+        """Steps that have a checkpoint, in order."""
         found = (p.name for p in self.checkpoints.glob("step-*") if not p.is_symlink())
         steps = (int(digits) for name in found if (digits := name.removeprefix("step-")).isdecimal())
         return sorted(step for step in steps if (self.checkpoints / step_name(step)).exists())
 
     def last(self) -> Path | None:
-        """The last checkpoint by its pointer; where that is gone (a copy without links), the highest whole one.
-
-        Raises:
-            ValueError: a pointer that leads out of its folder: what is made of that checkpoint would be written there.
-        """
+        """The last checkpoint by its pointer; without one (a copy without links), the highest complete one."""
         pointer = self.checkpoints / LAST
         if pointer.is_symlink() or follow(pointer) != pointer:
-            return _pointed_to(pointer)
+            return _step_folder(pointer)
         steps = [self.checkpoints / step_name(step) for step in self.saved_steps()]
-        # The manifest is written last. What has one and is damaged all the same is refused, not passed over.
-        whole = [step.resolve() for step in (*steps, pointer) if (step / MANIFEST).is_file()]
-        return whole[-1] if whole else None
+        # One with a manifest was complete once: if it is damaged now, that is an error and no reason to skip it.
+        complete = [step.resolve() for step in (*steps, pointer) if (step / MANIFEST).is_file()]
+        return complete[-1] if complete else None
 
-    def save_checkpoint(
-        self,
-        step: int,
-        model: LanguageModel,
-        state: dict,
-        config: str,
-        tokenizer: Tokenizer,
-        texts: dict[str, str],
-        weights: dict[str, torch.Tensor] | None = None,
-        fingerprint: dict | None = None,
-    ) -> None:
-        """Write checkpoints/step-<step> and point `last` to it; see write_checkpoint.
-
-        Raises:
-            ValueError: the folder holds a link that leads out of it.
-        """
-        refuse_links_out(self.path, WRITTEN)
-        target = self.checkpoints / step_name(step)
-        write_checkpoint(target, step, model, state, config, tokenizer, texts, weights, fingerprint)
+    def save_checkpoint(self, step: int, *args, **kwargs) -> None:
+        """Write checkpoints/step-<step>, with the arguments of `write_checkpoint`, and point `last` to it."""
+        write_checkpoint(self.checkpoints / step_name(step), step, *args, **kwargs)
         point(self.checkpoints / LAST, step_name(step))
 
     def point_best(self, step: int) -> None:
@@ -79,22 +58,17 @@ class RunFolder:
         """Point outputs/latest to this run."""
         outputs.mkdir(parents=True, exist_ok=True)
         place = self.path.absolute()
-        # `..` in a link counts from where the link really is, and either folder may itself be behind a link.
+        # `..` in a link counts from the link's real folder, and either folder may itself be reached by a link.
         real = Path(os.path.realpath(place.parent), place.name)
         point(outputs / LATEST, os.path.relpath(real, os.path.realpath(outputs)))
 
     def put_back(self) -> None:
-        """What was set aside for a newer checkpoint of its step, which a kill kept from its place (write_checkpoint).
-
-        The caller holds the run's lock.
-        """
-        for path in self.checkpoints.glob(".step-*.before.*"):
-            place = self.checkpoints / path.name.split(".")[1]
-            if not os.path.lexists(place):
-                os.replace(path, place)
+        """Restore checkpoints that a kill left set aside (`replace_folder`). The caller holds the run's lock."""
+        for aside in self.checkpoints.glob(".step-*.before"):
+            put_back(self.checkpoints / aside.name.split(".")[1])
 
     def remove_leftovers(self) -> None:
-        """What a killed process had begun, beside its place: .<name>.<process>. The caller holds the run's lock."""
+        """Remove temporary files of killed processes, `.<name>.<pid>`. The caller holds the run's lock."""
         for path in (*self.path.glob(".*"), *self.checkpoints.glob(".*")):
             if re.fullmatch(r"\..+\.\d+", path.name):
                 if path.is_dir() and not path.is_symlink():
@@ -103,7 +77,7 @@ class RunFolder:
                     path.unlink()
 
     def keep(self, last: int) -> None:
-        """Delete all but the newest `last` checkpoints and the best."""
+        """Delete all checkpoints but the newest `last` ones and the best."""
         pointed = {follow(self.checkpoints / name).name for name in (BEST, LAST)}
         for step in self.saved_steps()[:-last]:
             if step_name(step) not in pointed:
@@ -111,14 +85,13 @@ class RunFolder:
 
 
 def checkpoint_of(path: Path) -> Path:
-    """The checkpoint a path means: itself, or the last one of a run folder.
+    """The checkpoint folder that a path means: itself, or the last one of a run folder.
 
     Raises:
-        FileNotFoundError: neither.
-        ValueError: a pointer that leads out of its folder.
+        FileNotFoundError: it is neither.
     """
     if path.parent.name == "checkpoints":
-        return _pointed_to(path)
+        return _step_folder(path)
     path = follow(path)
     if (path / MANIFEST).is_file():
         return path.resolve()
@@ -129,18 +102,18 @@ def checkpoint_of(path: Path) -> Path:
     raise FileNotFoundError(f"{path} is neither a run folder nor a checkpoint folder; give one of them in runs=.")
 
 
-def _pointed_to(path: Path) -> Path:
-    checkpoint = Path(os.path.realpath(follow(path)))
-    if checkpoint.parent != Path(os.path.realpath(path.parent)):
-        raise ValueError(f"{path} points to {checkpoint}, out of its folder; give the checkpoint folder itself.")
-    return checkpoint
+def _step_folder(path: Path) -> Path:
+    """The folder of a step or of a pointer to it, restored first if a kill left it set aside."""
+    folder = Path(os.path.realpath(follow(path)))
+    put_back(folder)
+    return folder
 
 
 def latest_run(outputs: Path) -> Path:
-    """The run that `latest` in the outputs leads to; where that is gone (a copy without links), the newest.
+    """The run that outputs/latest points to; without the pointer (a copy without links), the newest run.
 
     Raises:
-        FileNotFoundError: no run, or one that is gone.
+        FileNotFoundError: there is no run, or it is gone.
     """
     pointer = outputs / LATEST
     run = follow(pointer)
@@ -153,16 +126,16 @@ def latest_run(outputs: Path) -> Path:
     runs = [path.parent for path in outputs.glob(f"*/{CONFIG}") if RunFolder(path.parent).last()]
     if not runs:
         raise FileNotFoundError(f"there is no run yet ({pointer} does not exist); python train.py makes one.")
-    newest = max(runs, key=lambda run: (run / CONFIG).stat().st_mtime)  # written when training begins or goes on
+    newest = max(runs, key=lambda run: (run / CONFIG).stat().st_mtime)  # written whenever training starts or resumes
     print(f"note       {pointer} is no pointer to a run; {newest} is the newest")
     return newest
 
 
 def resolve_runs(runs: str | Iterable[str], outputs: Path) -> list[Path]:
-    """Checkpoint folders that `runs=` means: latest, a run or checkpoint folder, a glob, or a list of these.
+    """The checkpoint folders that `runs=` means: latest, a run or checkpoint folder, a glob, or a list of these.
 
     Raises:
-        FileNotFoundError: no run yet, nothing there, or a glob that matches no run.
+        FileNotFoundError: there is no run yet, a path does not exist, or a glob matches no run.
         ValueError: an empty list.
     """
     if not isinstance(runs, str | Iterable):
@@ -177,6 +150,7 @@ def resolve_runs(runs: str | Iterable[str], outputs: Path) -> list[Path]:
     if runs == LATEST:
         return [checkpoint_of(latest_run(outputs))]
     if not glob.has_magic(runs) or Path(runs).exists():
+        put_back(follow(Path(runs)))  # `last` may point to a step that a kill left set aside
         if not Path(runs).exists():
             raise FileNotFoundError(f"runs={runs} does not exist; give a run folder, a checkpoint folder or a glob.")
         return [checkpoint_of(Path(runs))]
@@ -185,7 +159,7 @@ def resolve_runs(runs: str | Iterable[str], outputs: Path) -> list[Path]:
         raise FileNotFoundError(f"runs={runs} matches no run and no checkpoint; python train.py makes one.")
     ready = [p for p in folders if (p / MANIFEST).is_file() or RunFolder(p).last()]
     for path in folders:
-        if ready and path not in ready:  # of a sweep, a job that failed early
+        if ready and path not in ready:  # a job of a sweep that failed early
             print(f"note       {path} has no checkpoint yet, and is passed over")
     return list(dict.fromkeys(checkpoint_of(p) for p in ready or folders))
 
@@ -195,7 +169,7 @@ def load_model(path: str | Path, device: str | torch.device = "cpu") -> Language
 
     Raises:
         FileNotFoundError: no such folder, or no checkpoint in it.
-        DamagedCheckpoint: the checkpoint is cut short or altered.
+        DamagedCheckpoint: the checkpoint is damaged.
         ChangedModel: the code was edited since.
     """
     path = Path(path)

@@ -1,27 +1,29 @@
-"""What a checkpoint folder holds, and the errors of one that cannot be used."""
+"""The files of a checkpoint folder, and the errors of one that cannot be used."""
 
 import hashlib
 import json
 
 from alibi.pointers import CONFIG, MANIFEST
 
-FORMAT = 1
-MODEL, STATE, TOKENIZER = "model.safetensors", "training_state.pt", "tokenizer.json"
-FILES = (MODEL, STATE, CONFIG, TOKENIZER)
-# Of the files that are read whole before their content is known. Ours have some KiB; a tokenizer of words a few MiB.
-MOST_BYTES = {CONFIG: 2**18, TOKENIZER: 2**26, MANIFEST: 2**20}
+FORMAT = 2
+MODEL, TOKENIZER = "model.safetensors", "tokenizer.json"
+STATE, MOMENTS = "training_state.json", "training_state.safetensors"
+# The files that a manifest has checksums of, by its format. Format 1 kept the training state as a pickle.
+FILES = {1: (MODEL, "training_state.pt", CONFIG, TOKENIZER), FORMAT: (MODEL, MOMENTS, STATE, CONFIG, TOKENIZER)}
 CHOOSE = "choose another checkpoint, by runs= or train.resume="
+
+__all__ = ["CHOOSE", "CONFIG", "FILES", "FORMAT", "MANIFEST", "MODEL", "MOMENTS", "STATE", "TOKENIZER"]
 
 
 class DamagedCheckpoint(ValueError):
-    """A checkpoint that is missing, cut short, altered, or not of this project's making."""
+    """A checkpoint that is incomplete, altered, or not readable by this version."""
 
 
 class ChangedModel(ValueError):
-    """The code was edited: with a checkpoint's weights it computes what they were not trained for."""
+    """The code was edited: with a checkpoint's weights it no longer computes what they were trained for."""
 
 
 def manifest_sha256(manifest: dict) -> str:
-    """Of all that a manifest says but its own hash."""
+    """sha256 of a manifest's content, its own hash left out."""
     content = {name: value for name, value in manifest.items() if name != "manifest_sha256"}
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

@@ -6,7 +6,7 @@ from alibi.data import TrainingOrder
 from alibi.model import LanguageModel
 from alibi.processes import Processes
 from alibi.training.parallel import is_sharded
-from alibi.training.state import TrainState
+from alibi.training.train_state import TrainState
 from alibi.training.training_settings import RunConfig
 from alibi.training.update import Updater, micro_batch_sizes
 

@@ -21,14 +21,13 @@ from alibi.progress import progress_bar
 from alibi.runs import Checkpoint, RunFolder, fingerprint, load_weights, source_sha256, step_name, weight_settings
 from alibi.training.fitting import fitting_updater
 from alibi.training.optimizer import build_optimizer, check_warmup
-from alibi.training.parallel import check_same_everywhere, full_state, full_weights, place, spread_state
+from alibi.training.parallel import check_same_everywhere, full_moments, full_weights, load_moments, place
 from alibi.training.record import Record
 from alibi.training.resume import check_same_model, check_same_text, find_checkpoint, only_process
 from alibi.training.run_texts import RunTexts, prepare_texts
-from alibi.training.saved_state import check_saved
-from alibi.training.state import TrainState
 from alibi.training.stopping import stop_requests
 from alibi.training.summary import describe_run, run_facts
+from alibi.training.train_state import TrainState
 from alibi.training.training_settings import RunConfig
 from alibi.training.update import NotFinite, Updater
 from alibi.training.validation import validate
@@ -102,8 +101,9 @@ class Run:
         place(self.model, config.train.parallel, procs)
         self.optimizer = build_optimizer(config.optimizer, self.model)
         if checkpoint:
-            saved = procs.on_main(self._load_state, checkpoint, share=False)
-            self.state = TrainState.restore(spread_state(saved, self.optimizer, procs), self.optimizer)
+            self.state = procs.on_main(lambda: TrainState.from_json(checkpoint.state, checkpoint.path))
+            moments = procs.on_main(checkpoint.load_moments, share=False)
+            load_moments(moments, self.model, self.optimizer, procs)
             self.source, self.saved_step = RunFolder(checkpoint.run), checkpoint.step
             if self.source.path.resolve() != folder.path.resolve():
                 self.state.branch_off()
@@ -120,11 +120,6 @@ class Run:
                 procs.say(
                     f"note       length {length} is above the {len(texts.validation)} validation tokens: one window"
                 )
-
-    def _load_state(self, checkpoint: Checkpoint) -> dict:
-        saved = checkpoint.load_state()
-        check_saved(saved, TrainState(), self.optimizer, checkpoint.path)
-        return saved
 
     def train(self, begun: float) -> int:
         """To the last step, or to the end of the step in which a stop is asked for.
@@ -242,9 +237,9 @@ class Run:
         if (nats := updater.sound_nats()) is None:
             raise self._not_finite(f"step {self.state.step}: the loss after this update is not finite")
         weights = full_weights(self.model, self.procs)
-        saved = self.state.to_dict(full_state(self.optimizer, self.procs))
+        moments = full_moments(self.model, self.optimizer, self.procs)
         made = fingerprint(nats, self.method_source)
-        self.procs.on_main(lambda: self.record.save(self.model, weights, saved, self.texts, made))
+        self.procs.on_main(lambda: self.record.save(self.model, weights, moments, self.texts, made))
         self.saved_step = self.state.step
 
 

@@ -91,39 +91,37 @@ def full_weights(model: LanguageModel, procs: Processes) -> dict[str, Tensor]:
     return whole if procs.is_main else {}
 
 
-def full_state(optimizer: torch.optim.Optimizer, procs: Processes) -> dict:
-    """The optimizer's state_dict with whole tensors on the CPU, in the main process; all take part."""
-    state = optimizer.state_dict()
-    moments = {index: _map(values, lambda tensor: _whole(tensor, procs)) for index, values in state["state"].items()}
-    return {**state, "state": moments} if procs.is_main else {}
+def full_moments(model: LanguageModel, optimizer: torch.optim.Optimizer, procs: Processes) -> dict[str, Tensor]:
+    """The optimizer's tensors by `<parameter>.<moment>`, whole and on the CPU, in the main process; all take part."""
+    whole = {
+        f"{name}.{moment}": _whole(tensor, procs)
+        for name, parameter in model.named_parameters()
+        for moment, tensor in optimizer.state.get(parameter, {}).items()
+    }
+    return whole if procs.is_main else {}
 
 
-def spread_state(saved: dict | None, optimizer: torch.optim.Optimizer, procs: Processes) -> dict:
-    """A training state that only the main process has, as each process holds it: its own part of every tensor.
+def load_moments(
+    moments: dict[str, Tensor] | None, model: LanguageModel, optimizer: torch.optim.Optimizer, procs: Processes
+) -> None:
+    """Fill the optimizer: inverse of `full_moments`, of which each process keeps its own part.
 
     Args:
-        saved: as TrainState.to_dict; None in the other processes.
-        optimizer: the parameters are its own, by their number in the state.
+        moments: None in all processes but the main one.
     """
-    if procs.number == 1:
-        return saved
-    moments = saved["optimizer"]["state"] if procs.is_main else {}
-    described = {index: _map(values, lambda tensor: tensor.to("meta")) for index, values in moments.items()}
-    outline = {**saved, "optimizer": {**saved["optimizer"], "state": described}} if procs.is_main else None
-    spread = procs.from_main(outline)
-    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-    for index, values in spread["optimizer"]["state"].items():
-        for name, value in values.items():
-            if isinstance(value, Tensor):
-                whole = moments[index][name] if procs.is_main else torch.empty_like(value, device="cpu")
-                whole = whole.to(procs.device).contiguous()
-                dist.broadcast(whole, 0)
-                values[name] = _cut(whole, parameters[index])
-    return spread
-
-
-def _map(values: dict, change) -> dict:
-    return {name: change(value) if isinstance(value, Tensor) else value for name, value in values.items()}
+    outlines = procs.from_main({key: tensor.to("meta") for key, tensor in moments.items()} if procs.is_main else None)
+    parameters = dict(model.named_parameters())
+    ordered = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    state = {parameter: {} for parameter in ordered}
+    for key, outline in outlines.items():
+        name, _, moment = key.rpartition(".")
+        whole = moments[key] if procs.is_main else torch.empty_like(outline, device="cpu")
+        if procs.number > 1:
+            whole = whole.to(procs.device).contiguous()
+            dist.broadcast(whole, 0)
+        state[parameters[name]][moment] = _cut(whole, parameters[name])
+    filled = {number: state[parameter] for number, parameter in enumerate(ordered) if state[parameter]}
+    optimizer.load_state_dict({"state": filled, "param_groups": optimizer.state_dict()["param_groups"]})
 
 
 def _whole(tensor: Tensor, procs: Processes) -> Tensor | None:

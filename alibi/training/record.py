@@ -13,7 +13,7 @@ from alibi.model import LanguageModel
 from alibi.runs import CONFIG, RunFolder, group_name, settings_text
 from alibi.tracking import MetricsFile, Wandb
 from alibi.training.run_texts import RunTexts
-from alibi.training.state import TrainState
+from alibi.training.train_state import TrainState
 from alibi.training.training_settings import RunConfig
 
 METRICS = "metrics.jsonl"
@@ -48,18 +48,24 @@ class Record:
         self.wandb.log_step(line)
 
     def save(
-        self, model: LanguageModel, weights: dict[str, Tensor], saved: dict, texts: RunTexts, fingerprint: dict
+        self,
+        model: LanguageModel,
+        weights: dict[str, Tensor],
+        moments: dict[str, Tensor],
+        texts: RunTexts,
+        fingerprint: dict,
     ) -> None:
         """A checkpoint of the state as it is, the pointers to it, and no more of the older ones than asked for.
 
         Args:
             weights: every parameter, whole.
-            saved: all that a restart needs.
+            moments: the optimizer's tensors, whole.
             fingerprint: of what the model computes.
         """
         self.metrics.sync()  # no checkpoint without the lines before it, even if the machine dies now
-        step, sha256 = self.state.step, texts.sha256
-        self.folder.save_checkpoint(step, model, saved, self.yaml, texts.tokenizer, sha256, weights, fingerprint)
+        about = self.yaml, texts.tokenizer, texts.sha256
+        more = {"moments": moments, "weights": weights, "fingerprint": fingerprint}
+        self.folder.save_checkpoint(self.state.step, model, self.state.to_json(), *about, **more)
         if self.state.best_step == self.state.step:
             self.folder.point_best(self.state.step)
         self.folder.keep(self.config.train.keep_last)

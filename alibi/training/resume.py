@@ -1,4 +1,4 @@
-"""Opening a run folder: a new run, one to go on with, or a refusal."""
+"""Opening a run folder: a new run, a run to resume, or a refusal."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -25,12 +25,12 @@ LOCK = ".lock"
 
 
 def find_checkpoint(config: RunConfig, folder: RunFolder, say: Callable[[str], None]) -> Checkpoint | None:
-    """The checkpoint that a run goes on from, by `train.resume`; None begins anew.
+    """The checkpoint to resume from, by `train.resume`; None starts a new run.
 
     Raises:
-        ValueError: the folder holds another configuration, or a run where resume is false; it is a pointer; or resume
-            is the last step of another run.
-        FileNotFoundError, DamagedCheckpoint: of a checkpoint named by its path.
+        ValueError: the folder holds a run with other settings, or any run where resume is false; it is a pointer;
+            resume is the last step of another run; or the checkpoint's format can only be evaluated.
+        FileNotFoundError, DamagedCheckpoint: train.resume is a path without a sound checkpoint.
     """
     refuse_pointer(folder.path)
     resume = config.train.resume
@@ -43,30 +43,42 @@ def find_checkpoint(config: RunConfig, folder: RunFolder, say: Callable[[str], N
         _same_settings(_stored_settings(folder.path / CONFIG), config, folder.path)
     elif folder.path.exists() and any(p.name != "wandb" and p.name[0] != "." for p in folder.path.iterdir()):
         raise ValueError(f"run_dir {folder.path} is not empty and holds no run; choose an empty or a new folder.")
-    if resume not in ("auto", "false"):
-        if not Path(resume).exists():
-            raise FileNotFoundError(f"train.resume={resume} does not exist; give auto, false or a checkpoint folder.")
-        checkpoint = Checkpoint(checkpoint_of(Path(resume)))
-        _same_settings(checkpoint.config, config, checkpoint.path)
-        if later := [step for step in folder.saved_steps() if step > checkpoint.step]:
-            raise ValueError(
-                f"{folder.path} holds checkpoints later than train.resume={resume}, up to step {later[-1]}, which "
-                "would be lost; choose another run_dir, or train.resume=auto."
-            )
-        if checkpoint.step >= config.train.max_steps and checkpoint.run.resolve() != folder.path.resolve():
-            raise ValueError(
-                f"train.resume={resume} is at step {checkpoint.step} of {config.train.max_steps}: nothing is left to "
-                f"train in {folder.path}; give an earlier checkpoint."
-            )
-        return checkpoint
-    return _newest_sound(folder, say)
+    checkpoint = _newest_sound(folder, say) if resume in ("auto", "false") else _named(resume, config, folder)
+    if checkpoint and checkpoint.step < config.train.max_steps and not checkpoint.resumable:
+        commit = checkpoint.manifest.get("made_with", {}).get("git_commit")
+        by = f"the version that wrote it (commit {commit[:12]})" if commit else "the version that wrote it"
+        raise ValueError(
+            f"{checkpoint.path} has a training state of checkpoint format 1, a pickle, which this version does not "
+            f"read: it can be evaluated, but not trained further. Go on with {by}, or train anew with "
+            f"{checkpoint.beside}."
+        )
+    return checkpoint
+
+
+def _named(resume: str, config: RunConfig, folder: RunFolder) -> Checkpoint:
+    """The checkpoint that `train.resume` names by its path."""
+    if not Path(resume).exists():
+        raise FileNotFoundError(f"train.resume={resume} does not exist; give auto, false or a checkpoint folder.")
+    checkpoint = Checkpoint(checkpoint_of(Path(resume)))
+    _same_settings(checkpoint.config, config, checkpoint.path)
+    if later := [step for step in folder.saved_steps() if step > checkpoint.step]:
+        raise ValueError(
+            f"{folder.path} holds checkpoints later than train.resume={resume}, up to step {later[-1]}, which "
+            "would be lost; choose another run_dir, or train.resume=auto."
+        )
+    if checkpoint.step >= config.train.max_steps and checkpoint.run.resolve() != folder.path.resolve():
+        raise ValueError(
+            f"train.resume={resume} is at step {checkpoint.step} of {config.train.max_steps}: nothing is left to "
+            f"train in {folder.path}; give an earlier checkpoint."
+        )
+    return checkpoint
 
 
 def _newest_sound(folder: RunFolder, say: Callable[[str], None]) -> Checkpoint | None:
-    """The newest checkpoint that is whole; None where there is none at all.
+    """The newest checkpoint that is not damaged; None if there is no checkpoint.
 
     Raises:
-        DamagedCheckpoint: there are checkpoints, and all are damaged: nothing begins anew over them.
+        DamagedCheckpoint: all are damaged. A new run would overwrite them.
     """
     damaged = None
     for step in reversed(folder.saved_steps()):
@@ -92,7 +104,7 @@ def _stored_settings(path: Path) -> dict:
 
 @contextmanager
 def only_process(folder: RunFolder) -> Iterator[None]:
-    """Hold the run folder for the life of a run.
+    """Lock the run folder while a run trains in it.
 
     Raises:
         ValueError: another process trains this run.

@@ -5,7 +5,7 @@ from dataclasses import asdict
 from alibi.model import LanguageModel
 from alibi.processes import Processes
 from alibi.training.run_texts import RunTexts
-from alibi.training.state import TrainState
+from alibi.training.train_state import TrainState
 from alibi.training.training_settings import RunConfig
 
 

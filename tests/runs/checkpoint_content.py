@@ -1,4 +1,4 @@
-"""What a checkpoint of these tests holds: its files, a state to train on from; and how it is forged."""
+"""What a checkpoint of these tests holds, and how its manifest is edited."""
 
 import json
 from pathlib import Path
@@ -8,14 +8,20 @@ import torch
 from alibi.files import file_sha256
 from alibi.runs.layout import manifest_sha256
 
-FILES = ("model.safetensors", "training_state.pt", "config.yaml", "tokenizer.json")
+FILES = (
+    "model.safetensors",
+    "training_state.safetensors",
+    "training_state.json",
+    "config.yaml",
+    "tokenizer.json",
+)
 STATE = {
     "step": 1000,
     "cursor": {"epoch": 3, "index": 17},
-    "optimizer": [{"exp_avg": torch.linspace(-1, 1, 7, dtype=torch.float64)}, {"step": torch.tensor(5)}],
-    "wandb": None,
-    "best": 3.25,
+    "wandb_id": None,
+    "best_val_loss": 0.1 + 0.2,
 }
+MOMENTS = {"a.exp_avg": torch.linspace(-1, 1, 7, dtype=torch.float64), "a.step": torch.tensor(5)}
 
 
 def edit_manifest(path: Path, **changes) -> None:
@@ -27,5 +33,5 @@ def edit_manifest(path: Path, **changes) -> None:
 
 
 def sign_again(path: Path) -> None:
-    """Make the checksums fit what the files now hold, as an attacker would."""
+    """Make the checksums fit what the files now hold."""
     edit_manifest(path, sha256={name: file_sha256(path / name) for name in FILES})

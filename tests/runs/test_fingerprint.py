@@ -11,7 +11,7 @@ from checkpoint_content import edit_manifest
 
 from alibi.model import LanguageModel, ModelConfig
 from alibi.positions import Position
-from alibi.runs import ChangedModel, Checkpoint, DamagedCheckpoint, fingerprint, fixed_nats, source_sha256
+from alibi.runs import ChangedModel, Checkpoint, fingerprint, fixed_nats, source_sha256
 from alibi.runs.fingerprint import TOLERANCE, difference
 
 SEQ_LEN = 64
@@ -82,15 +82,6 @@ def test_checkpoints_that_cannot_be_compared_are_read_as_before(saved, tiny_mode
     assert not Checkpoint(saved).source_changed(Checkpoint(saved).load_model())
     save_fingerprint(saved, other, version=2)
     Checkpoint(saved).load_model()
-
-
-@pytest.mark.parametrize(
-    "forged", [7, [], {"version": 1}, {"version": 1, "nats": [1.0]}, {"version": 1, "nats": ["x"] * 128}]
-)
-def test_a_forged_fingerprint_is_refused(forged, saved):
-    edit_manifest(saved, fingerprint=forged)
-    with pytest.raises(DamagedCheckpoint, match="fingerprint must be 128 numbers"):
-        Checkpoint(saved)
 
 
 def test_the_source_is_that_of_the_method(tmp_path, monkeypatch):

@@ -1,10 +1,14 @@
+import json
 import os
 import shutil
 from pathlib import Path
 
 import pytest
+import torch
 
-from alibi.runs import DamagedCheckpoint, RunFolder
+from alibi.files import file_sha256
+from alibi.runs import Checkpoint, DamagedCheckpoint, RunFolder, load_model
+from alibi.runs.layout import FILES, manifest_sha256
 from alibi.training import train
 from alibi.training.resume import only_process
 
@@ -131,3 +135,39 @@ def test_changed_text_is_noticed(small_run, tmp_path, corpus):
         file.write(" one more line \n")
     with pytest.raises(ValueError, match="the train text has sha256"):
         train(small_run(), tmp_path / "run")
+
+
+def as_format_1(checkpoint: Path) -> None:
+    """Make a checkpoint what earlier versions wrote: its training state is one pickle, here of no content."""
+    for path in checkpoint.glob("training_state.*"):
+        path.unlink()
+    (checkpoint / "training_state.pt").write_bytes(b"a pickle")
+    manifest = json.loads((checkpoint / "manifest.json").read_text())
+    manifest |= {"format": 1, "sha256": {name: file_sha256(checkpoint / name) for name in FILES[1]}}
+    manifest["manifest_sha256"] = manifest_sha256(manifest)
+    (checkpoint / "manifest.json").write_text(json.dumps(manifest))
+
+
+def test_a_checkpoint_of_format_1_is_evaluated_and_not_resumed(small_run, tmp_path):
+    run = tmp_path / "run"
+    train(small_run(), run)
+    before = torch.cat([p.detach().flatten() for p in load_model(run).parameters()])
+    for checkpoint in (run / "checkpoints").glob("step-*"):
+        as_format_1(checkpoint)
+    assert torch.equal(torch.cat([p.detach().flatten() for p in load_model(run).parameters()]), before)
+    assert Checkpoint(run / "checkpoints" / "step-00000006").wandb_id is None
+    assert train(small_run(), run) == "skipped", "it is finished: there is nothing to resume"
+
+    start = run / "checkpoints" / "step-00000002"
+    refusal = r"step-00000002 has a training state of checkpoint format 1.*evaluated, but not trained.*run_dir=.*run-2"
+    with pytest.raises(ValueError, match=refusal):
+        train(small_run(resume=str(start)), tmp_path / "other")
+    for step in (4, 6):
+        shutil.rmtree(run / "checkpoints" / f"step-{step:08d}")
+    metrics = (run / "metrics.jsonl").read_bytes()
+    with pytest.raises(ValueError, match=refusal):
+        train(small_run(), run)
+    assert (run / "metrics.jsonl").read_bytes() == metrics
+    (start / "training_state.pt").write_bytes(b"another")
+    with pytest.raises(DamagedCheckpoint, match=r"training_state\.pt is cut short or altered"):
+        Checkpoint(start)

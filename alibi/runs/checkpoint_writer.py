@@ -1,0 +1,95 @@
+"""Writing a checkpoint: under a temporary name, synced to disk, then renamed."""
+
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from safetensors import SafetensorError
+from safetensors.torch import save_file
+from torch import Tensor
+
+from alibi.data import Tokenizer
+from alibi.environment import environment
+from alibi.faults import naming, os_error_of
+from alibi.files import file_sha256, replace_folder, sync, write_atomically
+from alibi.model import LanguageModel
+from alibi.runs.layout import CONFIG, FILES, FORMAT, MANIFEST, MODEL, MOMENTS, STATE, TOKENIZER, manifest_sha256
+
+
+def write_checkpoint(
+    target: Path,
+    step: int,
+    model: LanguageModel,
+    state: dict,
+    config: str,
+    tokenizer: Tokenizer,
+    texts: dict[str, str],
+    *,
+    moments: dict[str, Tensor] | None = None,
+    weights: dict[str, Tensor] | None = None,
+    fingerprint: dict | None = None,
+) -> None:
+    """Write a checkpoint folder completely or not at all; an older one at `target` stays until the new one is on disk.
+
+    Args:
+        state: what a restart needs beside tensors, as JSON can hold it.
+        config: the run's resolved config.yaml.
+        texts: sha256 of the text of each split that the run read.
+        moments: the optimizer's tensors; None where nothing is to be resumed.
+        weights: all parameters, where the model holds only a part of them.
+        fingerprint: of what the model computes; None where the code did not train it.
+
+    Raises:
+        OSError: the disk is full or not writable; it names the file.
+        ValueError: a number in `state` that JSON cannot hold (NaN, infinity).
+    """
+    contents = {CONFIG: config, TOKENIZER: tokenizer.to_json(), STATE: json.dumps(state, indent=1, allow_nan=False)}
+    temporary = target.with_name(f".{target.name}.{os.getpid()}")
+    for leftover in target.parent.glob(".step-*"):
+        shutil.rmtree(leftover, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    try:
+        for name, text in contents.items():
+            with naming(target / name):
+                (temporary / name).write_text(text, encoding="utf-8")
+        for name, tensors in {MODEL: weights or _own_tensors(model), MOMENTS: moments or {}}.items():
+            with _disk_errors(target / name):
+                save_file(tensors, temporary / name)
+            shutil.copymode(temporary / CONFIG, temporary / name)  # safetensors makes its files private
+        for name in FILES[FORMAT]:
+            sync(temporary / name)
+        manifest = {
+            "format": FORMAT,
+            "step": step,
+            "sha256": {name: file_sha256(temporary / name) for name in FILES[FORMAT]},
+            "texts": texts,
+            "parameters": model.count_parameters().total,
+            "made_with": environment(model.device),
+            **({"fingerprint": fingerprint} if fingerprint else {}),
+        }
+        manifest["manifest_sha256"] = manifest_sha256(manifest)
+        write_atomically(temporary / MANIFEST, json.dumps(manifest, indent=2) + "\n")  # last: marks it as complete
+        sync(temporary)
+        replace_folder(temporary, target)
+        sync(target.parent)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextmanager
+def _disk_errors(path: Path) -> Iterator[None]:
+    """Turn the SafetensorError of a full disk into the OSError that it hides."""
+    try:
+        yield
+    except SafetensorError as error:
+        if told := os_error_of(error, path):
+            raise told from error
+        raise
+
+
+def _own_tensors(model: LanguageModel) -> dict[str, Tensor]:
+    """Each parameter once, under its first name: tied ones are stored once."""
+    return {name: p.detach().cpu().contiguous() for name, p in model.named_parameters()}

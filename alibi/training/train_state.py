@@ -1,0 +1,67 @@
+"""What a restart needs beside weights, settings and the optimizer's tensors."""
+
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+
+from alibi.data import Cursor
+
+
+@dataclass
+class TrainState:
+    """
+    Attributes:
+        step: updates done.
+        tokens: tokens trained on.
+        cursor: the next training sequence.
+        best_val_loss: the lowest so far, nats per token; None before the first validation.
+        best_step: the step it was at; 0 before the first validation.
+        last_val_loss: the newest; None before the first validation.
+        skipped: updates skipped because their loss or gradient was not finite.
+        micro_batch_tokens: what dropout is keyed by; 0 until it is chosen.
+        wandb_id: of the wandb run to resume.
+    """
+
+    step: int = 0
+    tokens: int = 0
+    cursor: Cursor = field(default_factory=Cursor)
+    best_val_loss: float | None = None
+    best_step: int = 0
+    last_val_loss: float | None = None
+    skipped: int = 0
+    micro_batch_tokens: int = 0
+    wandb_id: str | None = None
+
+    def saw_validation(self, loss: float) -> bool:
+        """Record a validation at this step; returns whether it is the best so far."""
+        self.last_val_loss = loss
+        if self.best_val_loss is None or loss < self.best_val_loss:
+            self.best_val_loss, self.best_step = loss, self.step
+            return True
+        return False
+
+    def branch_off(self) -> None:
+        """The run continues in another folder, with a wandb run and a best checkpoint of its own."""
+        self.wandb_id, self.best_val_loss, self.best_step = None, None, 0
+
+    def to_json(self) -> dict:
+        """Its values as JSON holds them. Floats come back bit for bit; NaN and infinity never occur in them."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, values: dict, where: Path) -> "TrainState":
+        """Inverse of `to_json`.
+
+        Args:
+            where: the checkpoint, for the message.
+
+        Raises:
+            ValueError: a field is missing, as in an imported checkpoint, or unknown.
+        """
+        wrong = [f"{name} is missing" for name in ("step", "tokens", "cursor") if name not in values]
+        wrong += [f"{name} is unknown to this version" for name in values.keys() - {f.name for f in fields(cls)}]
+        if wrong:
+            raise ValueError(
+                f"training cannot resume from {where}: in its training state, {wrong[0]}. Choose another checkpoint, "
+                "by train.resume=, or another run_dir."
+            )
+        return cls(**{**values, "cursor": Cursor(**values["cursor"])})
