@@ -1,10 +1,9 @@
-"""What fp32, bf16 and (on CUDA) fp16 cost against float64: perplexity, and nats of single tokens.
+"""Compare fp32, bf16 and (on CUDA) fp16 with float64: perplexity, and nats of single tokens.
 
     python scripts/precision.py outputs/latest --lengths 512 2048 --tokens 4096 [--out FILE.json]
 
-A sample from the beginning of the split is scored in whole windows without overlap, the same
-targets at each length. Precision is as in training and evaluation: products are narrow, weights
-and sums are not.
+Scores the first --tokens tokens of the split (4,096 by default), nonoverlapping, the same targets at each
+length. As in training and evaluation, only matrix products are in the narrow type; weights and sums are not.
 """
 
 import argparse
@@ -70,6 +69,8 @@ if __name__ == "__main__":
     with script():
         options = parse()
         report = compare(options)
+        data = report["data"]
+        print(f"{data['tokens']:,} tokens of {data['name']} {data['split']}, from its beginning\n")
         print(precision_table(report["rows"]))
         if options.out:
             options.out.parent.mkdir(parents=True, exist_ok=True)
