@@ -1,95 +1,126 @@
-"""The files of a folder that are documents: links followed, each real file once, what is no text left out and said."""
+"""Corpora in which every file is a document: the user's own folder (`text`), and Python's standard library."""
 
-import codecs
-import os
-import re
-from collections.abc import Iterator, Sequence
+import hashlib
+import sysconfig
+import tokenize
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from pathlib import Path
 
-# Enough to tell a picture or an archive from a text.
-HEAD_BYTES = 8192
-MOST_NULS = 0.1  # a text may have some; what is mostly ASCII and has more is an archive or a table of numbers
-# Control characters that no text in an older encoding has: not tab, line feed, form feed, escape and their like.
-NO_TEXT = re.compile(rb"[\x00-\x06\x0e-\x1a\x1c-\x1f\x7f]")
+from alibi.data.find_files import find_text_files, is_text
+from alibi.data.text import Line, Text, read_lines
+from alibi.data.token_file import TokenFile
+
+Paths = tuple[Path, ...]
+Encoding = Callable[[Path], str]
+# Share of the documents in validation, and as many again in test.
+HELD_OUT = {"text": 0.05, "stdlib": 0.03}
+NOT_LIBRARY = {"site-packages", "dist-packages", "test", "tests", "idle_test", "__pycache__"}
+
+
+class TooFewDocuments(ValueError):
+    """Fewer than three documents, so train, validation and test cannot each have one."""
 
 
 @dataclass(frozen=True)
-class Documents:
+class Documents(Text):
     """
     Attributes:
-        paths: as they are named in the folder.
-        left_out: what was left out and why, in words; None where nothing was.
+        paths: of this split.
+        all_paths: of the whole text.
     """
 
-    paths: tuple[Path, ...]
-    left_out: str | None
+    paths: Paths
+    all_paths: Paths
+    encoding_of: Encoding
+    left_out: str | None = None
+
+    @property
+    def documents_in_text(self) -> int:
+        return len(self.all_paths)
+
+    def share(self, tokens: TokenFile) -> str:
+        part = tokens.num_bytes / sum(path.stat().st_size for path in self.all_paths)
+        documents = f"{len(tokens.document_lines()):,} of {self.documents_in_text:,} documents"
+        return f"{self.split}: {documents}, {100 * part:.3g} % of the bytes"
+
+    def lines(self) -> Iterator[Line]:
+        for path in self.paths:
+            for number, line in enumerate(read_lines(path, self.encoding_of(path))):
+                yield line, number == 0
 
 
-def find_documents(root: Path, pattern: str) -> Documents:
-    """Files of a folder and its subfolders that are not hidden, not empty, and text.
+def open_folder(root: Path, pattern: str | None, split: str) -> Documents:
+    """The text files of a folder, or a single file.
 
-    A second name of a file is not a second document: it might stand in train and in validation.
-
-    Args:
-        pattern: glob relative to `root`; `**` is any number of folders.
+    Raises:
+        ValueError: a pattern that would be ignored or is absolute, or a single file that is not text.
+        FileNotFoundError: `root` does not exist.
+        TooFewDocuments: the split would be empty.
     """
-    wanted, closed = Path(pattern).parts, []
-    named = [path for path in _files_under(root, closed) if _fits(path.relative_to(root).parts, wanted)]
-    named.sort(key=os.path.islink)  # a file's own name before those that lead to it
-    once: dict[str, Path] = {}
-    for path in named:
-        if path.is_file():
-            once.setdefault(os.path.realpath(path), path)
-    filled = [path for path in once.values() if path.stat().st_size > 0]
-    paths = tuple(path for path in filled if is_text(path))
-    groups = {
-        "that are not text in UTF-8 (data.pattern chooses among the files, '**/*.txt' say)": set(filled) - set(paths),
-        "that are links to nothing (fetch what they stand for)": {path for path in named if not path.exists()},
-        "that are folders you may not read": set(closed),
-    }
-    said = [f"{_some(group, root)} {why}" for why, group in groups.items() if group]
-    return Documents(paths, f"left out: {'; '.join(said)}" if said else None)
+    if root.is_file():
+        if pattern is not None:
+            raise ValueError(f"data.pattern ({pattern}) would be ignored: data.path ({root}) is a file; remove it.")
+        if not is_text(root):
+            raise ValueError(f"data.path ({root}) is a file that is not text in UTF-8; give one that is.")
+        paths, left_out = (root,) if root.stat().st_size else (), None
+    elif root.is_dir():
+        if pattern is not None and Path(pattern).is_absolute():
+            raise ValueError(f"data.pattern ({pattern}) must be relative to data.path ({root}); use '**/*.txt', say.")
+        paths, left_out = find_text_files(root, pattern or "**/*")
+    else:
+        raise FileNotFoundError(
+            f"data.path ({root}) is not a folder or a file; give the folder that holds the text files."
+        )
+    return _open("text", root, paths, split, lambda path: "utf-8", left_out)
 
 
-def is_text(path: Path) -> bool:
-    """Whether a file begins as text: UTF-8, or another encoding, which its reader names with the place."""
+def open_stdlib(split: str) -> Documents:
+    """Sources of the running interpreter's standard library, without its tests."""
+    root = Path(sysconfig.get_path("stdlib"))
+    paths = [p for p in root.rglob("*.py") if p.stat().st_size and not NOT_LIBRARY & set(p.relative_to(root).parts)]
+    return _open("stdlib", root, tuple(paths), split, _source_encoding)
+
+
+def _source_encoding(path: Path) -> str:
     with open(path, "rb") as file:
-        head = file.read(HEAD_BYTES)
-    try:
-        codecs.getincrementaldecoder("utf-8")().decode(head)  # a character may be cut at the end
-    except UnicodeDecodeError:
-        return not NO_TEXT.search(head)
-    return head.count(0) <= MOST_NULS * len(head)
+        return tokenize.detect_encoding(file.readline)[0]
 
 
-def _files_under(root: Path, closed: list[Path]) -> Iterator[Path]:
-    """Every visible name that is no folder, each real folder once; those behind links come last.
+def _open(
+    name: str, root: Path, paths: Paths, split: str, encoding_of: Encoding, left_out: str | None = None
+) -> Documents:
+    chosen = split_documents(root, paths, split, HELD_OUT[name], left_out)
+    num_bytes = sum(path.stat().st_size for path in chosen)
+    return Documents(name, split, "files", num_bytes, True, chosen, paths, encoding_of, left_out)
+
+
+def split_documents(root: Path, paths: Sequence[Path], split: str, share: float, left_out: str | None = None) -> Paths:
+    """The files of one split, chosen by a hash of their names, so that adding a file moves few others.
+
+    They stay in the order of that hash, so that a split that is cut short is still a fair sample.
 
     Args:
-        closed: is given the folders that may not be read.
+        root: names are relative to it.
+        split: `all` takes every document.
+        share: of the documents in validation; test has as many again.
+        left_out: said in the error, since it may be why there are too few.
+
+    Raises:
+        TooFewDocuments: the split would be empty.
     """
-    waiting, seen = [root], set()
-    for start in waiting:  # grows
-        for folder, folders, names in os.walk(start, onerror=lambda error: closed.append(Path(error.filename))):
-            if (real := os.path.realpath(folder)) in seen:
-                folders.clear()
-                continue
-            seen.add(real)
-            folders[:] = sorted(name for name in folders if not name.startswith("."))
-            waiting += [Path(folder, name) for name in folders if os.path.islink(os.path.join(folder, name))]
-            yield from (Path(folder, name) for name in sorted(names) if not name.startswith("."))
 
+    def name_hash(path: Path) -> bytes:
+        # A name may hold bytes that are not UTF-8.
+        return hashlib.sha256(path.relative_to(root).as_posix().encode(errors="surrogateescape")).digest()
 
-def _fits(parts: Sequence[str], pattern: Sequence[str]) -> bool:
-    if not pattern:
-        return not parts
-    if pattern[0] == "**":
-        return _fits(parts, pattern[1:]) or (bool(parts) and _fits(parts[1:], pattern))
-    return bool(parts) and fnmatchcase(parts[0], pattern[0]) and _fits(parts[1:], pattern[1:])
-
-
-def _some(paths: set[Path], root: Path) -> str:
-    names = sorted(path.relative_to(root).as_posix() for path in paths)
-    return f"{len(names):,} ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})"
+    needed = 1 if split == "all" else 3
+    if len(paths) < needed:
+        message = f"{root} has {len(paths)} documents that are not empty, and split={split} needs at least {needed}"
+        raise TooFewDocuments(f"{message}; add files (data.pattern chooses among them). {left_out or ''}".strip())
+    by_hash = sorted(paths, key=name_hash)
+    if split == "all":
+        return tuple(by_hash)
+    held_out = max(1, round(share * len(paths)))
+    start = {"validation": 0, "test": held_out, "train": 2 * held_out}[split]
+    return tuple(by_hash[start:] if split == "train" else by_hash[start : start + held_out])

@@ -8,11 +8,11 @@ import logging
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from hashlib import file_digest
 from pathlib import Path
 from typing import Literal
 
 from alibi.faults import disk_error_of
+from alibi.files import file_sha256
 
 # Seconds in which a connection must open, and a server that was asked must send something.
 CONNECT_SECONDS, SILENT_SECONDS = 4, 5
@@ -67,11 +67,7 @@ def check_sound(paths: Iterable[Path]) -> None:
     """
     for path in paths:
         blob = path.resolve()
-        if not SHA256.fullmatch(blob.name):
-            continue
-        with open(blob, "rb") as file:
-            sound = file_digest(file, "sha256").hexdigest() == blob.name
-        if not sound:
+        if SHA256.fullmatch(blob.name) and file_sha256(blob) != blob.name:
             raise ValueError(f"{path} is damaged: its bytes are not those that the hub has. {remedy(path)}")
 
 

@@ -1,7 +1,7 @@
-"""Training order: the stream in blocks of seq_len, an epoch a seeded permutation of the blocks.
+"""Training order: the stream is cut into blocks of seq_len; an epoch is a seeded permutation of the blocks.
 
-A position in it is two integers, (epoch, index), so resuming is exact. The order is global: it does
-not depend on the number of processes, nor on how a batch is cut into micro-batches.
+A position in it is two integers, (epoch, index), so resuming is exact. The order is global: it does not depend on
+the number of processes, or on how a batch is cut into micro-batches.
 """
 
 from dataclasses import dataclass
@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from alibi.data.token_file import TokenFile
+from alibi.data.windows import Window, read_windows
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ class TrainingOrder:
         seed: of the permutations.
 
     Raises:
-        ValueError: seq_len is above the number of tokens.
+        ValueError: seq_len is larger than the number of tokens.
     """
 
     def __init__(self, tokens: TokenFile, seq_len: int, seed: int) -> None:
@@ -40,16 +41,8 @@ class TrainingOrder:
         self._epoch, self._permutation = -1, np.array([], int)
 
     def blocks(self, cursor: Cursor, count: int) -> tuple[np.ndarray, Cursor]:
-        """The next `count` blocks, and the cursor behind them; an epoch may end in between.
-
-        Raises:
-            ValueError: the cursor is of a longer text, or of shorter blocks.
-        """
-        if cursor.index >= self.num_blocks:
-            raise ValueError(
-                f"the cursor's index ({cursor.index}) is beyond the {self.num_blocks} blocks of an epoch; "
-                "resume with the text and the train.seq_len that it comes from."
-            )
+        """The next `count` blocks, and the cursor after them; an epoch may end in between."""
+        assert cursor.index < self.num_blocks, f"{cursor} is past the {self.num_blocks} blocks of an epoch"
         taken = []
         while count > 0:
             block = self._of_epoch(cursor.epoch)[cursor.index : cursor.index + count]
@@ -61,9 +54,8 @@ class TrainingOrder:
 
     def read(self, blocks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Inputs and targets of blocks, (blocks, seq_len) int64 each."""
-        ranges = [(int(b) * self.seq_len, (int(b) + 1) * self.seq_len) for b in blocks]
-        inputs = np.stack([self.tokens.inputs(start, stop) for start, stop in ranges])
-        return inputs, np.stack([self.tokens.targets(start, stop) for start, stop in ranges])
+        starts = [int(block) * self.seq_len for block in blocks]
+        return read_windows(self.tokens, [Window(start, start, start + self.seq_len) for start in starts])
 
     def _of_epoch(self, epoch: int) -> np.ndarray:
         if epoch != self._epoch:

@@ -1,9 +1,9 @@
-"""From text to tokenizer and token file, each made once and kept in a cache keyed by content.
+"""From text to tokenizer and token file: each is made once and kept in a cache keyed by content.
 
-The key of a tokenizer is its settings and the hash of the text it learns from; that of a token file
-is the hashes of text and tokenizer. So a changed text or tokenizer is another entry, and nothing
-has to be told that it is stale. A lock lets one process make an entry while others wait; an entry
-is made in a folder beside its place and renamed, so a killed process leaves none half made.
+The key of a tokenizer is its settings and the hash of the text it is trained on; that of a token file is the hashes
+of text and tokenizer. A changed text or tokenizer is therefore another entry, and no entry is ever stale. While one
+process makes an entry, others wait for it. An entry is made in a folder beside its place and renamed, so that a
+killed process leaves nothing half made.
 """
 
 import hashlib
@@ -21,9 +21,11 @@ from alibi.data.token_file import FORMAT, TokenFile, TokenFileWriter, open_token
 from alibi.data.tokenizers import Tokenizer, TokenizerConfig, tokenizer_from_json
 from alibi.faults import hold, naming
 
-# Lines handed to the tokenizer at once: enough to keep its threads busy, few enough to stay small.
+# Lines encoded at once: enough to keep the tokenizer's threads busy, few enough to stay small.
 LINES_PER_BATCH = 16384
+LINES_PER_PROGRESS = 4096
 TOKENIZER_FORMAT = 1  # of an entry in the cache
+T = TypeVar("T")
 
 
 def prepare_tokenizer(config: TokenizerConfig, text: Text, cache: Path, quiet: bool = False) -> Tokenizer:
@@ -38,8 +40,8 @@ def prepare_tokenizer(config: TokenizerConfig, text: Text, cache: Path, quiet: b
     def read() -> Tokenizer | None:
         try:
             content = (folder / "tokenizer.json").read_text(encoding="utf-8")
-            stated = (folder / "sha256").read_text(encoding="utf-8").strip()
-            return tokenizer_from_json(content) if hashlib.sha256(content.encode()).hexdigest() == stated else None
+            sha256 = (folder / "sha256").read_text().strip()
+            return tokenizer_from_json(content) if hashlib.sha256(content.encode()).hexdigest() == sha256 else None
         except (OSError, ValueError):
             return None
 
@@ -61,26 +63,20 @@ def prepare_tokens(text: Text, tokenizer: Tokenizer, cache: Path, quiet: bool = 
     """
     key = _key(format=FORMAT, text=text.sha256, form=text.form, tokenizer=tokenizer.sha256)
     folder = cache / "tokens" / f"{text.name}-{text.split}-{tokenizer.name}-{key}"
-    about_text = {"name": text.name, "split": text.split, "form": text.form, "sha256": text.sha256}
-    about_tokenizer = {"name": tokenizer.name, "vocab_size": tokenizer.vocab_size, "sha256": tokenizer.sha256}
-
-    def read() -> TokenFile | None:
-        """What is there, if it is of this text and tokenizer: a name can be given to anything."""
-        found = open_token_file(folder)
-        sound = found and found.text == about_text and found.tokenizer == about_tokenizer
-        return found if sound and found.end_of_text == tokenizer.end_of_text else None
 
     def make(target: Path) -> None:
-        end, apart = tokenizer.end_of_text, text.separate_documents
-        with TokenFileWriter(target, tokenizer.vocab_size, end, apart) as writer:
+        with TokenFileWriter(target, tokenizer.vocab_size, tokenizer.end_of_text, text.separate_documents) as writer:
             for batch in in_batches(_with_progress(text, f"encoding {text.split}", quiet), LINES_PER_BATCH):
                 lines, starts = [line for line, _ in batch], [begins for _, begins in batch]
                 writer.add(lines, starts, tokenizer.encode(lines))
             if not writer.counts["words"]:
                 raise ValueError(f"the {text.split} split of {text.name} is empty; give a text with at least one word.")
-            writer.close(about_text, about_tokenizer)
+            writer.close(
+                {"name": text.name, "split": text.split, "form": text.form, "sha256": text.sha256},
+                {"name": tokenizer.name, "vocab_size": tokenizer.vocab_size, "sha256": tokenizer.sha256},
+            )
 
-    return _cached(folder, read, make)
+    return _cached(folder, lambda: open_token_file(folder), make)
 
 
 def _key(**what: object) -> str:
@@ -90,19 +86,16 @@ def _key(**what: object) -> str:
 def _with_progress(text: Text, title: str, quiet: bool) -> Iterator[Line]:
     title = f"{text.name}: {title}"
     with tqdm(total=text.num_bytes, unit="B", unit_scale=True, desc=title, disable=quiet, mininterval=0.5) as bar:
-        for batch in in_batches(text.lines(), 4096):
+        for batch in in_batches(text.lines(), LINES_PER_PROGRESS):
             yield from batch
             bar.update(sum(len(line) for line, _ in batch))
         bar.update(max(0, text.num_bytes - bar.n))  # characters were counted, the total is bytes
 
 
-T = TypeVar("T")
-
-
 def _cached(folder: Path, read: Callable[[], T | None], make: Callable[[Path], None]) -> T:
-    """What `read` finds in `folder`, made first where it finds nothing sound.
+    """What `read` finds in `folder`; made first if `read` finds nothing sound.
 
-    What is there is taken without the lock, which a cache that may only be read does not give.
+    The first look takes no lock: a cache that this user may only read has none to give.
     """
     if (found := read()) is not None:
         return found

@@ -1,27 +1,18 @@
-"""Text in: one split of a corpus as a stream of lines, each known to begin a document or not.
+"""A text as a stream of lines: one split of a corpus. No more than a line is held in memory.
 
-Nothing here holds more than a line. Lines end where a line feed stands and nowhere else; the line
-feed belongs to the line. Undecodable bytes are an error that names the file and the byte.
+A line ends at a line feed and nowhere else, and the line feed belongs to it.
 """
 
 import hashlib
-import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import chain, islice
+from itertools import islice
 from pathlib import Path
 
 from alibi.data.token_file import TokenFile
 
 Line = tuple[str, bool]
-
-
-def in_batches(items: Iterable, size: int) -> Iterator[list]:
-    """Lists of `size` items, the last one shorter (itertools.batched, which Python 3.11 lacks)."""
-    iterator = iter(items)
-    while batch := list(islice(iterator, size)):
-        yield batch
 
 
 @dataclass(frozen=True)
@@ -30,10 +21,12 @@ class Text:
 
     Attributes:
         name: of the corpus.
-        split: train, validation, test, or all of a text that is documents.
-        form: raw or tokens (WikiText's two forms), files for a folder of documents.
+        split: train, validation or test; or all, for a corpus of documents.
+        form: raw or tokens (the two forms of WikiText), or files.
         num_bytes: size as the source states it, for progress bars.
         separate_documents: an end-of-text token follows each document.
+        left_out: files beside the text that are not part of it, and why; None if there are none.
+        documents_in_text: number of documents in all splits together; None if the splits are published ones.
     """
 
     name: str
@@ -41,24 +34,17 @@ class Text:
     form: str
     num_bytes: int
     separate_documents: bool
+    # Not annotated, so not fields, which would have to stand behind those of subclasses.
+    left_out = None
+    documents_in_text = None
 
     def lines(self) -> Iterator[Line]:
         """Each line, with True where it begins a document."""
         raise NotImplementedError
 
-    @property
-    def left_out(self) -> str | None:
-        """What lies beside the text and is no part of it, in words; None where nothing is to be said."""
-        return None
-
-    @property
-    def documents_in_text(self) -> int | None:
-        """Documents of the whole text, where its splits are a choice of documents."""
-        return None
-
     def share(self, tokens: TokenFile) -> str | None:
-        """How much of what the name promises some tokens of it are, in words; None where nothing is to be said."""
-        return None
+        """How much of the named corpus `tokens` holds, in words; None for all of a published split."""
+        raise NotImplementedError
 
     @cached_property
     def sha256(self) -> str:
@@ -66,7 +52,7 @@ class Text:
         return self.sha256_of(None)
 
     def sha256_of(self, num_lines: int | None) -> str:
-        """Likewise, of the first `num_lines` lines only."""
+        """Hash of the first `num_lines` lines."""
         digest = hashlib.sha256()
         mark = "\0document\0" if self.separate_documents else ""
         for lines in in_batches(islice(self.lines(), num_lines), 4096):
@@ -75,10 +61,10 @@ class Text:
 
 
 def read_lines(path: Path, encoding: str = "utf-8") -> Iterator[str]:
-    """Lines of a file, each decoded by itself.
+    """Lines of a file.
 
     Raises:
-        ValueError: bytes that are not of the encoding, with their place.
+        ValueError: bytes that are not valid in the encoding, with their offset.
     """
     offset = 0
     with open(path, "rb") as file:
@@ -93,25 +79,8 @@ def read_lines(path: Path, encoding: str = "utf-8") -> Iterator[str]:
             offset += len(line)
 
 
-def beyond_one_space(text: str) -> int:
-    """Bytes of white space in a text that is more, or other, than one space between words."""
-    return sum(len(run.encode()) - (" " in run) for run in re.findall(r"\s+", text))
-
-
-def mark_articles(lines: Iterable[str]) -> Iterator[Line]:
-    """WikiText's articles: a heading ` = Title = ` of the first level between blank lines begins one.
-
-    The first article begins with the text. Headings without a blank line on both sides are table
-    legends; with this rule validation and test have 60 articles each and WikiText-2's train 600, as
-    published.
-    """
-    before, line, headed = "", None, False
-    for after in chain(lines, [""]):
-        if line is not None:
-            heading = line.startswith(" = ") and not line.startswith(" = =") and line.rstrip().endswith(" =")
-            heading = heading and not before.strip() and not after.strip()
-            yield line, before == "" or (heading and headed)
-            headed = headed or heading
-            before = line
-        line = after
-    # The last `after` is the end of the text, not a line.
+def in_batches(items: Iterable, size: int) -> Iterator[list]:
+    """Lists of `size` items, the last one shorter (itertools.batched, which Python 3.11 lacks)."""
+    iterator = iter(items)
+    while batch := list(islice(iterator, size)):
+        yield batch

@@ -1,32 +1,46 @@
-"""WikiText, from the hub, from the hub's parquet files in a folder, or from the classic files.
+"""WikiText from the hub, from the hub's parquet files in a folder, or from the classic files.
 
-The classic files are `wiki.{train,valid,test}.raw` and `.tokens`; the hub holds the same text as
-rows, its blank lines as empty strings where the file has a space and a line end. The blank lines
-are restored, so that the same text has the same hash in every layout.
+The classic files are `wiki.{train,valid,test}.raw` and `.tokens`. The hub holds the same text as rows, in which a
+blank line is an empty string; the file has a space and a line feed there. Blank lines are restored, so that the same
+text has the same hash in every layout.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
-from alibi.data.hub import check_sound, fetch, remedy
+from alibi.data.hub import check_sound, fetch
 from alibi.data.parquet import check_rows, find_shards, read_rows
-from alibi.data.text import Line, Text, mark_articles, read_lines
+from alibi.data.text import Line, Text, read_lines
 from alibi.data.token_file import TokenFile
 
+Paths = tuple[Path, ...]
 HUB = "Salesforce/wikitext"
 HUB_CONFIG = {"wikitext103": "wikitext-103", "wikitext2": "wikitext-2"}
 FILE_SPLIT = {"train": "train", "validation": "valid", "test": "test"}
 BLANK_LINE = " \n"
 # As published: lines of the classic files, rows of the hub; the same in both forms.
-HELD_OUT_LINES = {"validation": 3_760, "test": 4_358}
 LINES = {
-    "wikitext103": {"train": 1_801_350, **HELD_OUT_LINES},
-    "wikitext2": {"train": 36_718, **HELD_OUT_LINES},
+    "wikitext103": {"train": 1_801_350, "validation": 3_760, "test": 4_358},
+    "wikitext2": {"train": 36_718, "validation": 3_760, "test": 4_358},
 }
 
 
+@dataclass(frozen=True)
 class WikiText(Text):
+    """
+    Attributes:
+        paths: one classic file, or the parquet files of the split.
+    """
+
+    paths: Paths
+
+    def lines(self) -> Iterator[Line]:
+        if self.paths[0].suffix == ".parquet":
+            return mark_articles(row or BLANK_LINE for path in self.paths for row in read_rows(path))
+        return mark_articles(read_lines(self.paths[0]))
+
     def share(self, tokens: TokenFile) -> str | None:
         published = LINES[self.name][self.split]
         if tokens.num_lines == published:
@@ -34,79 +48,63 @@ class WikiText(Text):
         return f"{self.split}: {tokens.num_lines:,} lines; {self.name} as published has {published:,}"
 
 
-@dataclass(frozen=True)
-class ClassicFile(WikiText):
-    path: Path
-
-    def lines(self) -> Iterator[Line]:
-        return mark_articles(read_lines(self.path))
-
-
-@dataclass(frozen=True)
-class ParquetFiles(WikiText):
-    """The hub's files in a folder, read as they are: no copy, so nothing can be stale."""
-
-    paths: tuple[Path, ...]
-
-    def lines(self) -> Iterator[Line]:
-        return mark_articles(row or BLANK_LINE for path in self.paths for row in read_rows(path))
-
-
-def open_wikitext(config, split: str, words: bool) -> Text:
-    """One split, in the form that all splits of a run share: `.tokens` for words, else `.raw` where complete.
+def open_wikitext(name: str, path: str | None, split: str, words: bool) -> WikiText:
+    """One split, in the form that all splits of a run share: `.tokens` for words, else `.raw` if it is complete.
 
     Raises:
-        ValueError: `all`, or files that do not make up a split.
+        ValueError: split=all, or files that do not make up a split.
         FileNotFoundError: files are missing.
+        ConnectionError: the hub cannot be reached.
     """
     if split not in FILE_SPLIT:
         raise ValueError(
-            f"{config.name} is scored in its published splits, validation and test, and not by split={split}; "
+            f"{name} is scored in its published splits, validation and test, and not by split={split}; "
             "use one of these. All documents are for data=text and data=stdlib."
         )
-    if config.path is None:
-        return _from_hub(config.name, split, "tokens" if words else "raw")
-    root = Path(config.path)
+    if path is None:
+        form = "tokens" if words else "raw"
+        paths = _from_hub(name, split, form)
+    else:
+        form, paths = _from_folder(name, Path(path), split, words)
+    return WikiText(name, split, form, sum(path.stat().st_size for path in paths), False, paths)
+
+
+def _from_folder(name: str, root: Path, split: str, words: bool) -> tuple[str, Paths]:
+    """The form, and the files of the split in it."""
     if not root.is_dir():
         raise FileNotFoundError(f"data.path ({root}) is not a folder; give the folder that holds WikiText's files.")
-    classic = {form: {s: root / f"wiki.{FILE_SPLIT[s]}.{form}" for s in FILE_SPLIT} for form in ("raw", "tokens")}
-    if any(path.exists() for files in classic.values() for path in files.values()):
-        form = "raw" if not words and all(path.exists() for path in classic["raw"].values()) else "tokens"
-        return _from_classic(config.name, split, form, classic[form][split])
-    return _from_parquet(config.name, split, words, root)
+    form = "raw" if not words and all(_files_in(root, name, s, "raw") for s in FILE_SPLIT) else "tokens"
+    if not (paths := _files_in(root, name, split, form)):
+        raise _missing(name, root, split, words)
+    if paths[0].suffix == ".parquet":
+        check_rows(paths, _hub_config(name, form))
+    return form, paths
 
 
-def _from_classic(name: str, split: str, form: str, path: Path) -> ClassicFile:
-    if not path.exists():
-        there = ", ".join(sorted(p.name for p in path.parent.glob("wiki.*")))
-        raise FileNotFoundError(
-            f"{path} does not exist, and {split} of {name} in the form .{form} needs it (.raw is taken only where "
-            f"train, valid and test all have it, and never for tokenizer=word); the folder has: {there}."
-        )
-    return ClassicFile(name, split, form, path.stat().st_size, False, path)
+def _files_in(root: Path, name: str, split: str, form: str) -> Paths:
+    """The classic file of a split, or else its parquet files; empty if there is neither."""
+    classic = root / f"wiki.{FILE_SPLIT[split]}.{form}"
+    if classic.exists():
+        return (classic,)
+    config = _hub_config(name, form)
+    # A folder whose name says nothing is taken for raw, the hub's form without <unk>.
+    is_config = root.name == config or (form == "raw" and not root.name.startswith("wikitext-"))
+    folders = (root / config, root) if is_config else (root / config,)
+    return next((found for folder in folders if (found := find_shards(folder, split))), ())
 
 
-def _from_parquet(name: str, split: str, words: bool, root: Path) -> ParquetFiles:
-    def files_of(form: str, split: str) -> tuple[Path, ...]:
-        config = _hub_config(name, form)
-        # A folder that says nothing of its form is taken for raw, the form of the hub's that has no <unk>.
-        itself = root.name == config or (form == "raw" and not root.name.startswith("wikitext-"))
-        folders = (root / config, root) if itself else (root / config,)
-        return next((found for f in folders if (found := find_shards(f, split))), ())
-
-    form = "raw" if not words and all(files_of("raw", s) for s in FILE_SPLIT) else "tokens"
-    if files := files_of(form, split):
-        check_rows(files, _hub_config(name, form))
-        return ParquetFiles(name, split, form, sum(f.stat().st_size for f in files), False, files)
+def _missing(name: str, root: Path, split: str, words: bool) -> FileNotFoundError:
     forms = ("tokens",) if words else ("raw", "tokens")
-    wanted = " or ".join(f"{_hub_config(name, form)}/{split}-*.parquet" for form in forms)
-    raise FileNotFoundError(
-        f"data.path ({root}) has no file for {split} of {name}: neither wiki.{FILE_SPLIT[split]}.raw or .tokens nor "
-        f"{wanted}; give the folder that holds them (raw is taken only where all three splits have it)."
+    wanted = [f"wiki.{FILE_SPLIT[split]}.{form}" for form in forms]
+    wanted += [f"{_hub_config(name, form)}/{split}-*.parquet" for form in forms]
+    there = ", ".join(sorted(path.name for path in root.glob("wiki*"))) or "nothing of WikiText"
+    return FileNotFoundError(
+        f"data.path ({root}) has no file for {split} of {name}; it needs {' or '.join(wanted)}, and has: {there}. All "
+        "splits come in one form: raw only if train, valid and test all have it, and never for tokenizer=word."
     )
 
 
-def _from_hub(name: str, split: str, form: str) -> ParquetFiles:
+def _from_hub(name: str, split: str, form: str) -> Paths:
     config = _hub_config(name, form)
     try:
         folder = fetch(HUB, (f"{config}/*.parquet",), "dataset") / config
@@ -115,16 +113,28 @@ def _from_hub(name: str, split: str, form: str) -> ParquetFiles:
             f"{error} {name} is {config} there. Set data.path to a folder with the files "
             f"wiki.{{train,valid,test}}.{form}, or use data=stdlib, which needs no network."
         ) from error.__cause__
-    try:
-        files = find_shards(folder, split)
-    except (FileNotFoundError, ValueError) as error:
-        raise type(error)(f"{error} {remedy(folder)}") from error
-    if not files:
+    if not (files := find_shards(folder, split)):
         raise FileNotFoundError(f"{HUB} has no {split}-*.parquet in {config} (it was fetched to {folder}).")
     check_sound(files)
-    check_rows(files, config)
-    return ParquetFiles(name, split, form, sum(f.stat().st_size for f in files), False, files)
+    return files
 
 
 def _hub_config(name: str, form: str) -> str:
     return f"{HUB_CONFIG[name]}{'-raw' if form == 'raw' else ''}-v1"
+
+
+def mark_articles(lines: Iterable[str]) -> Iterator[Line]:
+    """WikiText's articles: a first-level heading ` = Title = ` between blank lines begins one.
+
+    The first article begins with the text. A heading without a blank line on both sides is a table legend. With this
+    rule validation and test have 60 articles each, and the train split of WikiText-2 has 600, as published.
+    """
+    before, line, headed = "", None, False
+    for after in chain(lines, [""]):
+        if line is not None:
+            heading = line.startswith(" = ") and not line.startswith(" = =") and line.rstrip().endswith(" =")
+            heading = heading and not before.strip() and not after.strip()
+            yield line, before == "" or (heading and headed)
+            headed = headed or heading
+            before = line
+        line = after

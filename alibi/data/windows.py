@@ -1,9 +1,8 @@
-"""Evaluation windows: which targets are scored in which pass, behind which inputs. Integers only.
+"""Evaluation windows: which targets are scored in which pass, after which inputs. Integers only.
 
 One rule: pass k scores the targets [k * stride, (k + 1) * stride), with inputs that begin at
-max(0, (k + 1) * stride - length). stride = length is the nonoverlapping evaluation. The input of
-target t is token t - 1, and end-of-text for t = 0, so all N tokens are scored, each exactly once,
-at every length and stride.
+max(0, (k + 1) * stride - length). stride = length is the nonoverlapping evaluation. The input of target t is token
+t - 1, and end-of-text for t = 0, so all N tokens are scored, each exactly once, at every length and stride.
 
 Source: the ALiBi authors' `eval_lm.py` and `token_block_dataset.py`, in its counting.
 """
@@ -31,15 +30,8 @@ class Window:
 
 
 def windows(num_tokens: int, length: int, stride: int) -> Iterator[Window]:
-    """All windows of a stream, in order.
-
-    Raises:
-        ValueError: length or stride below 1, or stride above length.
-    """
-    if length < 1:
-        raise ValueError(f"length ({length}) must be at least 1.")
-    if not 1 <= stride <= length:
-        raise ValueError(f"stride ({stride}) must be at least 1 and at most the length ({length}).")
+    """All windows of a stream, in order."""
+    assert 1 <= stride <= length, f"stride {stride}, length {length}: a larger stride would leave targets out"
     for first in range(0, num_tokens, stride):
         yield Window(max(0, first + stride - length), first, min(first + stride, num_tokens))
 

@@ -18,7 +18,7 @@ from difflib import SequenceMatcher
 import tokenizers as hf
 from tokenizers import decoders
 
-from alibi.data.text import beyond_one_space
+from alibi.data.tokenizers import beyond_one_space
 
 Span = tuple[int, int]
 # Pieces above this are not aligned character by character, which takes the square of their length.

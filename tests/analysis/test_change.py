@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from alibi.analysis.change import split_change
-from alibi.data import windows
+from alibi.data.windows import windows
 from alibi.evaluation import score
 from alibi.evaluation.context import ContextSums
 from alibi.evaluation.text_groups import Groups, GroupSums

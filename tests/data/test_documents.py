@@ -1,100 +1,188 @@
-"""The files of a folder that are documents: links, loops, names twice, and what is no text."""
+"""Corpora that are files: the standard library, the user's folder; and settings that would be ignored."""
 
-import os
+import sysconfig
+from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from alibi.data import DataConfig, TooFewDocuments, open_text
-from alibi.data.documents import find_documents, is_text
+from alibi.data import DataConfig, TooFewDocuments, open_text, prepare_tokens
+from alibi.data.corpora import CORPORA, SPLITS
+from alibi.data.documents import NOT_LIBRARY, _source_encoding, split_documents
+from alibi.data.tokenizers import ByteTokenizer
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """Six documents, and where they really lie."""
-    for name in "abcdef":
-        (tmp_path / "store" / name).parent.mkdir(exist_ok=True)
-        (tmp_path / "store" / name).write_text(f"document {name}\n")
-    (tmp_path / "text").mkdir()
-    return tmp_path / "text"
+def files(folder: Path, contents: dict[str, str]) -> Path:
+    for name, content in contents.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(content.encode())
+    return folder
 
 
-def names(folder: Path, pattern: str = "**/*") -> set[str]:
-    return {path.relative_to(folder).as_posix() for path in find_documents(folder, pattern).paths}
+def paths_of(config: DataConfig) -> dict[str, list[Path]]:
+    return {split: list(open_text(config, split, False).paths) for split in SPLITS}
 
 
-def test_a_folder_of_links_is_a_text(folder: Path, tmp_path: Path) -> None:
-    for name in "abcdef":
-        (folder / f"{name}.txt").symlink_to(f"../store/{name}")
-    assert names(folder) == names(folder, "*.txt") == {f"{name}.txt" for name in "abcdef"}
-    text = open_text(DataConfig("text", str(folder)), "all", False)
-    assert sorted(line for line, _ in text.lines()) == [f"document {name}\n" for name in "abcdef"]
+def test_stdlib_splits_are_apart_and_whole() -> None:
+    paths = paths_of(DataConfig("stdlib"))
+    found = Counter(path for chosen in paths.values() for path in chosen)
+    assert set(found.values()) == {1}
+    root = Path(sysconfig.get_path("stdlib"))
+    sources = {p for p in root.rglob("*.py") if p.stat().st_size and not NOT_LIBRARY & set(p.relative_to(root).parts)}
+    assert set(found) == sources
+    assert len(sources) > 400
+    assert {"argparse.py", "decoder.py"} <= {path.name for path in sources}
+    for split in ("validation", "test"):
+        assert len(paths[split]) == round(0.03 * len(sources))
 
 
-def test_a_file_under_several_names_is_one_document(folder: Path, tmp_path: Path) -> None:
-    (folder / "sub").mkdir()
-    (folder / "sub" / "own.txt").write_text("x\n")
-    (folder / "again.txt").symlink_to("sub/own.txt")
-    (folder / "a").symlink_to(tmp_path / "store" / "a")
-    (folder / "b").symlink_to("a")
-    assert names(folder) == {"sub/own.txt", "a"}
-    assert names(folder, "*.txt") == {"again.txt"}, "the one that was asked for"
+def test_stdlib_is_the_same_each_time_and_differs_between_splits() -> None:
+    hashes = [open_text(DataConfig("stdlib"), split, False).sha256 for split in ("validation", "test")]
+    assert hashes[0] == open_text(DataConfig("stdlib"), "validation", True).sha256
+    assert hashes[0] != hashes[1]
 
 
-def test_links_to_folders_are_followed_once_and_loops_end(folder: Path, tmp_path: Path) -> None:
-    (folder / "one").symlink_to(tmp_path / "store")
-    (folder / "two").symlink_to(tmp_path / "store")
-    (folder / "deep").mkdir()
-    (folder / "deep" / "up").symlink_to(folder)
-    (folder / "deep" / "x.txt").write_text("x\n")
-    (folder / "self").symlink_to("self")
-    (tmp_path / "store" / "back").symlink_to(folder / "deep")
-    assert names(folder) == {"deep/x.txt", *(f"one/{name}" for name in "abcdef")}
-    assert names(folder, "**/deep/*") == {"deep/x.txt"}
-    assert "1 (self) that are links to nothing" in find_documents(folder, "**/*").left_out
+def test_stdlib_can_be_read_and_begins_one_document_a_file() -> None:
+    text = open_text(DataConfig("stdlib"), "validation", False)
+    lines = list(text.lines())
+    assert sum(begins for _, begins in lines) == len(text.paths)
+    assert text.separate_documents
+    assert text.num_bytes == sum(path.stat().st_size for path in text.paths)
+    assert sum(len(line.encode()) for line, _ in lines) > 0.99 * text.num_bytes
 
 
-def test_links_to_nothing_are_said_and_explain_an_empty_text(folder: Path) -> None:
-    for name in "abcde":
-        (folder / name).symlink_to(f"../gone/{name}")
-    with pytest.raises(TooFewDocuments, match=r"has 0 documents.*5 \(a, b, c, \.\.\.\) that are links to nothing"):
+def test_sources_are_read_in_their_own_encoding(tmp_path: Path) -> None:
+    (tmp_path / "latin.py").write_bytes("# -*- coding: latin-1 -*-\ns = 'é'\n".encode("latin-1"))
+    (tmp_path / "plain.py").write_bytes("s = 'é'\n".encode())
+    assert _source_encoding(tmp_path / "latin.py") == "iso-8859-1"
+    assert _source_encoding(tmp_path / "plain.py") == "utf-8"
+
+
+def test_each_file_of_a_folder_is_a_document_of_one_split(tmp_path: Path) -> None:
+    folder = files(tmp_path / "docs", {f"{n}.txt": f"document {n}\nsecond line\n" for n in range(40)})
+    paths = paths_of(DataConfig("text", str(folder)))
+    assert [len(paths[split]) for split in SPLITS] == [36, 2, 2]
+    assert sorted(p for chosen in paths.values() for p in chosen) == sorted(folder.glob("*.txt"))
+    lines = list(open_text(DataConfig("text", str(folder)), "test", False).lines())
+    assert [begins for _, begins in lines] == [True, False] * 2
+
+
+def test_the_split_depends_on_names_in_the_folder_alone(tmp_path: Path) -> None:
+    roots = [tmp_path / "here", tmp_path / "elsewhere" / "deep"]
+    chosen = []
+    for root in roots:
+        paths = [root / f"{n}.txt" for n in range(50)]
+        chosen.append([p.name for p in split_documents(root, paths[::-1], "test", 0.05)])
+    assert chosen[0] == chosen[1]
+
+
+def test_a_new_document_moves_few_others(tmp_path: Path) -> None:
+    paths = [tmp_path / f"{n}.txt" for n in range(101)]
+    before, after = (set(split_documents(tmp_path, paths[:n], "train", 0.05)) for n in (100, 101))
+    assert len(before - after) <= 2
+
+
+def test_three_documents_are_enough_and_two_are_not(tmp_path: Path) -> None:
+    folder = files(tmp_path / "docs", {"a": "a\n", "b": "b\n", "sub/c": "c\n"})
+    paths = paths_of(DataConfig("text", str(folder)))
+    assert [len(paths[split]) for split in SPLITS] == [1, 1, 1]
+    (folder / "a").unlink()
+    with pytest.raises(ValueError, match=r"has 2 documents that are not empty, and split=train needs .*data\.pattern"):
         open_text(DataConfig("text", str(folder)), "train", False)
 
 
-def test_what_is_no_text_is_left_out_and_said(folder: Path) -> None:
-    for name in "abcd":
-        (folder / f"{name}.txt").write_text(f"document {name}\n")
-    (folder / "picture.png").write_bytes(b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR")
-    (folder / "packed.gz").write_bytes(b"\x1f\x8b\x08" + bytes(range(1, 256)))
-    text = open_text(DataConfig("text", str(folder)), "train", False)
-    assert {path.suffix for path in text.all_paths} == {".txt"}
-    assert text.left_out.startswith("left out: 2 (packed.gz, picture.png) that are not text")
-    assert "data.pattern" in text.left_out
-    assert open_text(DataConfig("text", str(folder), "*.txt"), "train", False).left_out is None
-    with pytest.raises(ValueError, match=r"picture\.png\) is a file that is not text"):
-        open_text(DataConfig("text", str(folder / "picture.png")), "all", False)
+def test_hidden_and_empty_files_are_no_documents(tmp_path: Path) -> None:
+    visible = {"a.txt": "a\n", "b.txt": "b\n", "sub/c.txt": "c\n", "sub/d.md": "d\n"}
+    hidden = {".hidden.txt": "no\n", ".git/config": "no\n", "sub/.cache/x.txt": "no\n", "empty.txt": ""}
+    folder = files(tmp_path / ".docs", visible | hidden)
+
+    def found(pattern: str | None) -> set[str]:
+        paths = paths_of(DataConfig("text", str(folder), pattern))
+        return {p.relative_to(folder).as_posix() for chosen in paths.values() for p in chosen}
+
+    assert found(None) == set(visible)
+    assert found("**/*.txt") == {"a.txt", "b.txt", "sub/c.txt"}
+    with pytest.raises(ValueError, match="has 2 documents"):
+        found("*.txt")
+
+
+def test_the_hash_knows_where_documents_begin(tmp_path: Path) -> None:
+    one = files(tmp_path / "one", dict.fromkeys("xyz", "a\nb\n"))
+    other = files(tmp_path / "other", dict.fromkeys("xyz", "a\nb\n"))
+
+    def sha256(folder: Path) -> str:
+        return open_text(DataConfig("text", str(folder)), "train", False).sha256
+
+    assert sha256(one) == sha256(other)
+    # The same characters as two documents: another text, since end-of-text goes between.
+    train = open_text(DataConfig("text", str(one)), "train", False)
+    twice = replace(train, paths=train.paths * 2)
+    joined = files(tmp_path / "joined", {train.paths[0].name: "a\nb\na\nb\n"}) / train.paths[0].name
+    once = replace(train, paths=(joined,))
+    assert "".join(line for line, _ in twice.lines()) == "".join(line for line, _ in once.lines())
+    assert twice.sha256 != once.sha256
 
 
 @pytest.mark.parametrize(
-    ("content", "text"),
+    ("settings", "message"),
     [
-        (("é" * 9000).encode()[1:], True),  # begins in the middle of a character: an encoding error, with its place
-        (("x" + "é" * 9000).encode(), True),  # a character lies across the end of what is looked at
-        ("naïve café\r\n\tx\x0c\x1b[0m".encode("latin-1"), True),
-        (b"a\x1cb\x01c\x7f\n", True),
-        ("text".encode("utf-16"), False),
-        (b"text\x00 and more\n", True),
-        (b"notes.txt" + 91 * b"\0" + b"0000644", False),
-        (b"\xff\xd8\xff\xe1\x02Exif", False),
-        (b"", True),
+        ({"name": "text"}, "data=text needs data.path"),
+        ({"name": "stdlib", "path": "somewhere"}, "data.path would be ignored by data=stdlib"),
+        ({"name": "wikitext2", "pattern": "*.txt"}, "data.pattern is for data=text only.*wikitext2"),
+        ({"name": "stdlib", "pattern": "*.py"}, "data.pattern is for data=text only.*stdlib"),
+        ({"name": "wikitext104"}, r"data.name \(wikitext104\).*wikitext103, wikitext2, stdlib, text"),
     ],
 )
-def test_what_begins_as_text(tmp_path: Path, content: bytes, text: bool) -> None:
-    (tmp_path / "file").write_bytes(content)
-    assert is_text(tmp_path / "file") is text
+def test_settings_that_would_do_nothing_are_refused(settings: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        DataConfig(**settings)
 
 
-def test_a_name_of_any_bytes_is_a_name(folder: Path) -> None:
-    for name in (b"a\xff.txt", b"b\xfe.txt", b"c.txt"):
-        Path(os.fsdecode(os.fsencode(folder) + b"/" + name)).write_text("x\n")
-    assert len(open_text(DataConfig("text", str(folder)), "all", False).paths) == 3
+def test_every_corpus_has_a_setting_that_is_accepted() -> None:
+    accepted = {name: DataConfig(name, "folder" if name != "stdlib" else None) for name in CORPORA}
+    assert list(accepted) == ["wikitext103", "wikitext2", "stdlib", "text"]
+
+
+def test_unknown_splits_and_missing_folders_are_named(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"split \(valid\) must be one of: train, validation, test"):
+        open_text(DataConfig("stdlib"), "valid", False)
+    missing = tmp_path / "missing"
+    for name in ("text", "wikitext103"):
+        with pytest.raises(FileNotFoundError, match=rf"data.path \({missing}\) is not a folder"):
+            open_text(DataConfig(name, str(missing)), "train", False)
+
+
+def test_all_is_every_document_and_one_file_is_a_text(tmp_path: Path) -> None:
+    folder = files(tmp_path / "docs", {f"{n}.txt": f"document {n}\n" for n in range(20)} | {"empty.txt": ""})
+    whole = open_text(DataConfig("text", str(folder)), "all", False)
+    splits = paths_of(DataConfig("text", str(folder)))
+    assert list(whole.paths) == [*splits["validation"], *splits["test"], *splits["train"]]
+    assert (whole.split, whole.documents_in_text) == ("all", 20)
+    one = open_text(DataConfig("text", str(folder / "7.txt")), "all", False)
+    assert list(one.lines()) == [("document 7\n", True)]
+    assert len(open_text(DataConfig("stdlib"), "all", False).paths) > 400
+
+
+@pytest.mark.parametrize("split", SPLITS)
+def test_one_file_has_no_splits_and_an_empty_one_no_document(tmp_path: Path, split: str) -> None:
+    folder = files(tmp_path, {"one.txt": "a\n", "empty.txt": ""})
+    with pytest.raises(TooFewDocuments, match=rf"one\.txt has 1 documents that are not empty, and split={split} needs"):
+        open_text(DataConfig("text", str(folder / "one.txt")), split, False)
+    with pytest.raises(TooFewDocuments, match=r"empty\.txt has 0 documents that are not empty, and split=all needs"):
+        open_text(DataConfig("text", str(folder / "empty.txt")), "all", False)
+    with pytest.raises(ValueError, match=r"data\.pattern \(\*\.md\) would be ignored"):
+        open_text(DataConfig("text", str(folder / "one.txt"), "*.md"), "all", False)
+
+
+def test_the_share_is_told_by_documents_and_bytes(tmp_path: Path, cache: Path) -> None:
+    folder = files(tmp_path / "docs", {f"{n:02}.txt": "0123456789\n" * 2 for n in range(40)})
+
+    def share(split: str, most: int = 10**6) -> str:
+        text = open_text(DataConfig("text", str(folder)), split, False)
+        return text.share(prepare_tokens(text, ByteTokenizer(), cache, quiet=True).cut(most))
+
+    assert share("validation") == "validation: 2 of 40 documents, 5 % of the bytes"
+    assert share("train") == "train: 36 of 40 documents, 90 % of the bytes"
+    assert share("all") == "all: 40 of 40 documents, 100 % of the bytes"
+    assert share("all", 30) == "all: 1 of 40 documents, 2.5 % of the bytes"

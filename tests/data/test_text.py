@@ -1,4 +1,4 @@
-"""Lines: where they end, what is not text, where articles begin."""
+"""Lines: where they end, and what is not text."""
 
 import hashlib
 from pathlib import Path
@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from alibi.data import DataConfig, open_text
-from alibi.data.text import in_batches, mark_articles, read_lines
+from alibi.data.text import in_batches, read_lines
 
 ODD = "a\r\n\u2028b\x85c\x0bd\x0ce\x1cf\n\n \n\rlast, with no line end"
 
@@ -56,40 +56,6 @@ def test_batches_keep_every_item_in_order() -> None:
 def test_hash_is_that_of_the_file(corpus: Path) -> None:
     text = open_text(DataConfig("wikitext2", str(corpus)), "validation", False)
     assert text.sha256 == hashlib.sha256((corpus / "wiki.valid.raw").read_bytes()).hexdigest()
-
-
-def starts(lines: list[str]) -> list[int]:
-    return [index for index, (_, begins) in enumerate(mark_articles(lines)) if begins]
-
-
-def test_articles_begin_at_headings_between_blank_lines() -> None:
-    lines = [" \n", " = One = \n", " \n", " text \n", " \n", " = Two = \n", " \n", " = = Part = = \n", " \n"]
-    # The first article begins with the text, not with its heading.
-    assert starts(lines) == [0, 5]
-
-
-def test_a_text_that_begins_in_the_middle_of_an_article_begins_there() -> None:
-    assert starts([" text \n", " \n", " = One = \n", " \n", " text \n", " \n", " = Two = \n", " \n"]) == [0, 6]
-
-
-@pytest.mark.parametrize(
-    "legend",
-    [
-        [" text \n", " = Legend = \n", " \n"],
-        [" \n", " = Legend = \n", " text \n"],
-        [" \n", " = = Section = = \n", " \n"],
-        [" \n", " = half a heading \n", " \n"],
-    ],
-)
-def test_what_looks_like_a_heading_begins_no_article(legend: list[str]) -> None:
-    first = [" \n", " = One = \n", " \n", " text \n"]
-    assert starts(first + legend) == [0]
-    assert starts([*first, " \n", " = Two = \n", " \n"]) == [0, 5]
-
-
-def test_no_line_is_lost_or_added() -> None:
-    for lines in ([], [" \n"], [" = One = \n"], [" \n", " = One = \n", " \n"]):
-        assert [line for line, _ in mark_articles(lines)] == lines
 
 
 def test_hash_of_the_first_lines(corpus: Path) -> None:

@@ -156,7 +156,7 @@ def test_word_ids_are_what_counting_the_file_gives(wikitext) -> None:
     ("settings", "message"),
     [
         ({"name": "char"}, r"tokenizer.name \(char\) must be one of: bpe, word, byte"),
-        ({"name": "byte", "vocab_size": 300}, r"vocab_size \(300\) would be ignored: byte has 257"),
+        ({"name": "byte", "vocab_size": 300}, r"vocab_size \(300\) would be ignored by byte"),
         ({"name": "bpe", "vocab_size": 256}, r"vocab_size \(256\) must be at least 257 for bpe"),
         ({"name": "word", "vocab_size": 4}, r"vocab_size \(4\) must be at least 5 for word"),
         ({"name": "word", "vocab_size": 0}, r"vocab_size \(0\) must be at least 5 for word"),

@@ -1,4 +1,4 @@
-"""WikiText as the classic files: which form is taken, what is missing, and the counts that others publish."""
+"""WikiText as the classic files: which form is taken, what is missing, published counts, where articles begin."""
 
 import os
 from dataclasses import replace
@@ -9,7 +9,7 @@ import pytest
 
 from alibi.data import DataConfig, Tokenizer, TokenizerConfig, open_text, prepare_tokenizer, prepare_tokens
 from alibi.data.tokenizers import TOKENIZERS
-from alibi.data.wikitext import FILE_SPLIT
+from alibi.data.wikitext import FILE_SPLIT, mark_articles
 
 
 def test_a_folder_with_neither_layout_is_told_both(tmp_path: Path) -> None:
@@ -24,7 +24,7 @@ def test_words_take_the_tokens_form_and_others_the_raw_one(corpus: Path) -> None
         for words, form in ((True, "tokens"), (False, "raw")):
             text = open_text(DataConfig("wikitext2", str(corpus)), split, words)
             assert text.form == form
-            assert text.path == corpus / f"wiki.{FILE_SPLIT[split]}.{form}"
+            assert text.paths == (corpus / f"wiki.{FILE_SPLIT[split]}.{form}",)
 
 
 @pytest.mark.parametrize("lacking", FILE_SPLIT.values())
@@ -38,12 +38,14 @@ def test_a_missing_file_is_named_with_what_is_there(corpus: Path) -> None:
     (corpus / "wiki.valid.tokens").unlink()
     with pytest.raises(FileNotFoundError) as caught:
         open_text(DataConfig("wikitext2", str(corpus)), "validation", True)
-    assert f"{corpus / 'wiki.valid.tokens'} does not exist" in str(caught.value)
+    assert f"data.path ({corpus}) has no file for validation of wikitext2; it needs wiki.valid.t" in str(caught.value)
     assert "wiki.test.raw, wiki.test.tokens, wiki.train.raw, wiki.train.tokens, wiki.valid.raw." in str(caught.value)
     # The other form is complete, and not touched by it.
     assert open_text(DataConfig("wikitext2", str(corpus)), "validation", False).form == "raw"
     (corpus / "wiki.test.raw").unlink()
-    with pytest.raises(FileNotFoundError, match=r"wiki\.valid\.tokens does not exist.*where train, valid and test all"):
+    with pytest.raises(
+        FileNotFoundError, match=r"it needs wiki\.valid\.raw or wiki\.valid\.t.*if train, valid and test all"
+    ):
         open_text(DataConfig("wikitext2", str(corpus)), "validation", False)
 
 
@@ -112,3 +114,37 @@ def test_another_number_of_lines_than_the_published_one_is_told(corpus: Path, ca
 def test_published_splits_are_not_put_together(corpus: Path) -> None:
     with pytest.raises(ValueError, match="wikitext2 is scored in its published splits, validation and test"):
         open_text(DataConfig("wikitext2", str(corpus)), "all", False)
+
+
+def starts(lines: list[str]) -> list[int]:
+    return [index for index, (_, begins) in enumerate(mark_articles(lines)) if begins]
+
+
+def test_articles_begin_at_headings_between_blank_lines() -> None:
+    lines = [" \n", " = One = \n", " \n", " text \n", " \n", " = Two = \n", " \n", " = = Part = = \n", " \n"]
+    # The first article begins with the text, not with its heading.
+    assert starts(lines) == [0, 5]
+
+
+def test_a_text_that_begins_in_the_middle_of_an_article_begins_there() -> None:
+    assert starts([" text \n", " \n", " = One = \n", " \n", " text \n", " \n", " = Two = \n", " \n"]) == [0, 6]
+
+
+@pytest.mark.parametrize(
+    "legend",
+    [
+        [" text \n", " = Legend = \n", " \n"],
+        [" \n", " = Legend = \n", " text \n"],
+        [" \n", " = = Section = = \n", " \n"],
+        [" \n", " = half a heading \n", " \n"],
+    ],
+)
+def test_what_looks_like_a_heading_begins_no_article(legend: list[str]) -> None:
+    first = [" \n", " = One = \n", " \n", " text \n"]
+    assert starts(first + legend) == [0]
+    assert starts([*first, " \n", " = Two = \n", " \n"]) == [0, 5]
+
+
+def test_no_line_is_lost_or_added() -> None:
+    for lines in ([], [" \n"], [" = One = \n"], [" \n", " = One = \n", " \n"]):
+        assert [line for line, _ in mark_articles(lines)] == lines

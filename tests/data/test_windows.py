@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from alibi.data import Window, read_windows, window_batches, windows
+from alibi.data.windows import Window, read_windows, window_batches, windows
 
 
 @st.composite
@@ -65,17 +65,9 @@ def test_early_windows_grow() -> None:
     assert list(windows(3, 2, 1)) == [Window(0, 0, 1), Window(0, 1, 2), Window(1, 2, 3)]
 
 
-@pytest.mark.parametrize(
-    ("length", "stride", "message"),
-    [
-        (0, 1, r"length \(0\)"),
-        (4, 0, r"stride \(0\)"),
-        (4, 5, r"stride \(5\).*length \(4\)"),
-        (4, -1, r"stride \(-1\)"),
-    ],
-)
-def test_impossible_protocols_are_refused(length: int, stride: int, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
+@pytest.mark.parametrize(("length", "stride"), [(0, 1), (4, 0), (4, 5), (4, -1)])
+def test_impossible_protocols_are_refused(length: int, stride: int) -> None:
+    with pytest.raises(AssertionError, match=rf"stride {stride}, length {length}"):
         list(windows(10, length, stride))
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from alibi.data import windows
+from alibi.data.windows import windows
 from alibi.evaluation import NatsSum, model_scorer, score
 from alibi.evaluation.cached import cached_scorer
 from alibi.model import LanguageModel, ModelConfig

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from alibi.data import window_batches, windows
+from alibi.data.windows import window_batches, windows
 from alibi.evaluation.context import ContextSums, context_bins
 
 

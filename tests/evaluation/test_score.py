@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from alibi.data import read_windows, windows
+from alibi.data.windows import read_windows, windows
 from alibi.evaluation import NatsSum, model_scorer, perplexity, score
 from alibi.model import LanguageModel, ModelConfig
 
