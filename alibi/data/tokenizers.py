@@ -244,6 +244,8 @@ def tokenizer_from_json(text: str) -> Tokenizer:
         if "model" in content:
             return BytePairTokenizer(hf.Tokenizer.from_str(text))
         if content["kind"] == WordTokenizer.name:
+            if not isinstance(content["words"], list):
+                raise ValueError("its words are not a list")
             return WordTokenizer(content["words"])
         return {ByteTokenizer.name: ByteTokenizer}[content["kind"]]()
     except Exception as error:  # the library raises Exception itself

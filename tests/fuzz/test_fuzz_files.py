@@ -1,63 +1,18 @@
 """Token files, result files and logs, changed: read as what they are, or refused by the documented error."""
 
-import hashlib
 import json
 from pathlib import Path
 
 import numpy as np
-import pytest
 from hypothesis import strategies as st
 from mutations import changed_bytes, changed_json, fuzz, refusal
 
-from alibi.data.token_file import open_token_file
 from alibi.evaluation import compare_results
 from alibi.metrics_file import read_metrics
 from alibi.reporting import comparison_text, join, load_results, results_table
 from alibi.reporting.training_log import read_training
 from alibi.results.open_result import OpenResult
 from alibi.results.result_json import content_sha256, read_result
-
-NAMES = ("tokens", "lines", "documents")
-
-
-def use(folder: Path) -> None:
-    """What training and evaluation do with a token file."""
-    file = open_token_file(folder)
-    if file is None:
-        return
-    assert len(file) == len(file.tokens) == file.line_sizes()[:, 0].sum(dtype=np.int64)
-    vocab_size = file.tokenizer.get("vocab_size", 2**32)
-    for start, stop in ((0, 5), (3, len(file)), (len(file) - 1, len(file))):
-        assert file.inputs(start, stop).shape == file.targets(start, stop).shape
-        assert (file.targets(start, stop) < vocab_size).all()
-    assert (file.document_lines() < file.num_lines).all()
-    refused = refusal(lambda: file.cut(len(file) // 2))
-    assert refused is None or "text is cut at whole lines only" in refused
-
-
-@pytest.mark.parametrize("what", ["manifest", *NAMES])
-def test_a_token_file(sound_tokens, copied, what):
-    folder = copied(sound_tokens)
-    manifest = json.loads((folder / "manifest.json").read_text())
-    strategies = {"manifest": changed_json(manifest)}
-    strategies |= {name: changed_bytes((folder / f"{name}.bin").read_bytes()) for name in NAMES}
-
-    def check(changed) -> None:
-        if what == "manifest":
-            (folder / "manifest.json").write_text(json.dumps(changed))
-        else:
-            width = {"tokens": 2, "lines": 12, "documents": 4}[what]
-            changed = changed[: len(changed) // width * width]
-            (folder / f"{what}.bin").write_bytes(changed)
-            sums = manifest["sha256"] | {what: hashlib.sha256(changed).hexdigest()}
-            counts = {what: len(changed) // width, "sha256": sums}
-            if what == "lines":
-                totals = np.frombuffer(changed, np.uint32).reshape(-1, 3).sum(0, dtype=np.int64).tolist()
-                counts |= dict(zip(("words", "bytes"), totals[1:], strict=True))
-            (folder / "manifest.json").write_text(json.dumps(manifest | counts))
-        use(folder)
-
-    fuzz(f"token file, {what}", strategies[what], check)
 
 
 def result() -> dict:
