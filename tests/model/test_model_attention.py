@@ -2,11 +2,12 @@
 
 import pytest
 import torch
-from dense_reference import PAPER_METHODS, in_float64, random_model, reference_hidden, stack_of
+from dense_reference import in_float64, random_model, reference_hidden, stack_of
+from references import REFERENCES
 
 from alibi.model import LanguageModel, ModelConfig
 from alibi.model.score_bias import QUERIES_PER_BLOCK
-from alibi.positions import LinearBias, Position
+from alibi.positions import Position
 
 LENGTHS = (1, 2, 255, 256, 257, 513)  # around the size of a block of queries, and two blocks and one
 CASES = [(length, False) for length in LENGTHS] + [(length, True) for length in (1, 2, 257, 513)]
@@ -57,14 +58,14 @@ def compare(stack, length: int, padded: bool, dtype=torch.float64, positions=Non
 
 @pytest.mark.parametrize(("length", "padded"), CASES)
 @pytest.mark.parametrize("causal", [True, False], ids=["causal", "encoder"])
-@pytest.mark.parametrize("method", PAPER_METHODS)
+@pytest.mark.parametrize("method", REFERENCES)
 def test_float64_is_the_dense_reference(method, causal, length, padded):
     stack = stack_of(random_model(method, num_heads=6, causal=causal))
     assert compare(stack, length, padded) < 1e-10
 
 
 @pytest.mark.parametrize("causal", [True, False], ids=["causal", "encoder"])
-@pytest.mark.parametrize("method", PAPER_METHODS)
+@pytest.mark.parametrize("method", REFERENCES)
 def test_float64_is_the_dense_reference_with_eight_heads(method, causal):
     stack = stack_of(random_model(method, num_heads=8, causal=causal))
     assert compare(stack, 257, padded=False) < 1e-10
@@ -73,14 +74,14 @@ def test_float64_is_the_dense_reference_with_eight_heads(method, causal):
 
 @pytest.mark.parametrize("num_heads", [6, 8])
 @pytest.mark.parametrize("causal", [True, False], ids=["causal", "encoder"])
-@pytest.mark.parametrize("method", PAPER_METHODS)
+@pytest.mark.parametrize("method", REFERENCES)
 def test_float32_is_near_the_dense_reference(method, causal, num_heads):
     stack = stack_of(random_model(method, num_heads=num_heads, causal=causal))
     assert compare(stack, 257, padded=num_heads == 6, dtype=torch.float32) < 1e-5
 
 
 @pytest.mark.parametrize("causal", [True, False], ids=["causal", "encoder"])
-@pytest.mark.parametrize("method", PAPER_METHODS)
+@pytest.mark.parametrize("method", REFERENCES)
 def test_explicit_positions_are_the_dense_reference(method, causal):
     """With gaps, far away, and different in every row of the batch: the path without a band."""
     stack = stack_of(random_model(method, causal=causal))
@@ -91,22 +92,14 @@ def test_explicit_positions_are_the_dense_reference(method, causal):
     assert compare(stack, 12, padded=True, positions=gaps[0, :12]) < 1e-10
 
 
-@pytest.mark.parametrize("method", ["alibi", "rotary", "sinusoidal", "t5"])
+@pytest.mark.parametrize("method", [name for name, reference in REFERENCES.items() if reference.uses_positions])
 def test_comparison_notices_a_wrong_position_method(method, monkeypatch):
     """Every comparison above must be able to fail: the method is replaced by a near relative."""
     stack = stack_of(random_model(method))
     x = inputs(stack, 40, batch=1)
     exact = in_float64(stack)
     stack = stack.double()
-    position = stack.position
-    if method == "alibi":
-        slopes = list(position.distance_bias().slopes)
-        slopes[2] *= 1.001
-        monkeypatch.setattr(position, "distance_bias", lambda: LinearBias(tuple(slopes)))
-    elif method == "t5":
-        monkeypatch.setattr(position, "max_distance", 100)
-    else:
-        monkeypatch.setattr(position, "theta", 10001.0)
+    REFERENCES[method].near_relative(stack.position, monkeypatch)
     assert (stack(x) - reference_hidden(exact, x)).abs().max() > 1e-7
 
 

@@ -5,6 +5,7 @@ import torch
 from dense_reference import in_float64, random_model, stack_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from references import REFERENCES
 from stack_inputs import METHODS, left_padding, positions_of, tokens
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -48,7 +49,7 @@ def test_cached_decoding_is_the_full_pass(method):
     # Control: positions that begin anew at each piece, as in a cache that forgets where it is.
     begun_anew = torch.cat([torch.arange(24), torch.zeros(56, dtype=torch.long)])
     wrong = decode(stack, x, PREFILL_THEN_SINGLE, KeyValueCache(), begun_anew)
-    if method != "none":
+    if REFERENCES[method].uses_positions:
         assert (wrong - full)[:, 24:].abs().max() > 1e-2
 
 
@@ -70,7 +71,7 @@ def test_cached_decoding_with_left_padding(method, with_positions):
     full = stack(x, positions, padding)
     decoded = decode(stack, x, PREFILL_THEN_SINGLE, KeyValueCache(), positions, padding)
     assert (decoded - full)[~padding].abs().max() < 1e-5
-    if with_positions or method != "sinusoidal":
+    if with_positions or REFERENCES[method].relative:
         for row in range(3):
             alone = stack(x[row][~padding[row]][None])
             assert (decoded[row][~padding[row]] - alone[0]).abs().max() < 1e-5

@@ -4,14 +4,16 @@ import math
 
 import pytest
 import torch
-from dense_reference import PAPER_METHODS, random_model, stack_of
+from dense_reference import random_model, stack_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from largest_result import LargestResult
+from references import REFERENCES
 
 from alibi.model.score_bias import ScoreBias
 from alibi.positions import Position, build_position
 
+METHODS = sorted(REFERENCES)
 WITH_BIAS = ["alibi", "t5"]
 
 
@@ -54,7 +56,9 @@ def score_bias(position, first_query, num_keys, causal, padding_BM=None, num_que
 
 
 @settings(max_examples=80)
-@given(st.sampled_from(PAPER_METHODS), st.integers(1, 60), st.booleans(), st.booleans(), st.integers(1, 70), st.data())
+@given(
+    st.sampled_from(sorted(REFERENCES)), st.integers(1, 60), st.booleans(), st.booleans(), st.integers(1, 70), st.data()
+)
 def test_blocks_are_the_full_bias(name, num_keys, causal, padded, block_size, data):
     first_query = data.draw(st.integers(0, num_keys - 1))
     position = method(name, causal)
@@ -103,7 +107,7 @@ def test_both_types_may_be_asked_of_one_object():
 
 
 @pytest.mark.parametrize("causal", [True, False])
-@pytest.mark.parametrize("name", PAPER_METHODS)
+@pytest.mark.parametrize("name", METHODS)
 def test_no_row_is_empty_though_all_be_padding(name, causal):
     padding = torch.ones(2, 20, dtype=torch.bool)
     seen = assembled(score_bias(method(name, causal), 5, 20, causal, padding)).isfinite()
@@ -133,7 +137,7 @@ def test_a_method_may_give_its_bias_in_full(causal, monkeypatch):
 
 
 @pytest.mark.parametrize("use", ["causal", "encoder", "padded", "positions", "scored tail"])
-@pytest.mark.parametrize("name", PAPER_METHODS)
+@pytest.mark.parametrize("name", METHODS)
 def test_no_operation_returns_a_matrix_of_lengths(name, use):
     L = 4096
     stack = stack_of(random_model(name, num_heads=4, causal=use != "encoder", num_layers=1))

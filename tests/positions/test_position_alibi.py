@@ -4,6 +4,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from references import ALiBiReference
 from transformers.models.bloom.modeling_bloom import build_alibi_tensor
 from transformers.models.mpt.modeling_mpt import build_mpt_alibi_tensor
 
@@ -14,11 +15,7 @@ from alibi.positions.alibi import ALiBi, alibi_slopes
 HEADS = (1, 2, 4, 8, 16, 6, 12, 20)
 
 
-def closed_form(num_heads: int) -> list[float]:
-    """2^(-8h/c) for the c heads of the power of two below; then 2^(-4h/c) for h = 1, 3, 5, ..."""
-    below = 1 << (num_heads.bit_length() - 1)
-    extra = range(1, 2 * (num_heads - below), 2)
-    return [2 ** (-8 * h / below) for h in range(1, below + 1)] + [2 ** (-4 * h / below) for h in extra]
+closed_form = ALiBiReference.slopes
 
 
 def mpt_slopes(num_heads: int) -> torch.Tensor:

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from references import REFERENCES
 
 from alibi.positions import DistanceBias, LinearBias, Position, build_position
 
@@ -43,6 +44,10 @@ def test_no_method_means_no_effect():
 
 def test_the_methods_of_the_paper_are_there():
     assert {"alibi", "none", "rotary", "sinusoidal", "t5"} <= set(Position.registry)
+
+
+def test_every_method_has_its_formula_for_the_parity_tests():
+    assert REFERENCES.keys() == Position.registry.keys()
 
 
 @pytest.mark.parametrize("name", sorted(Position.registry))

@@ -4,6 +4,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from references import RotaryReference
 from transformers import GPTNeoXConfig, LlamaConfig
 from transformers.models.gpt_neox import modeling_gpt_neox as neox
 from transformers.models.llama import modeling_llama as llama
@@ -18,12 +19,7 @@ def random_heads(length: int, dtype: torch.dtype = torch.float32, seed: int = 0)
     return torch.randn(2, HEADS, length, WIDTH, dtype=dtype, generator=torch.Generator().manual_seed(seed))
 
 
-def turned_by_complex_numbers(x_BHLK: torch.Tensor, positions: torch.Tensor, theta: float = 10000.0) -> torch.Tensor:
-    first, second = x_BHLK.double().chunk(2, dim=-1)
-    frequency = torch.tensor([theta ** (-2 * k / WIDTH) for k in range(WIDTH // 2)], dtype=torch.float64)
-    angle = positions[..., None].double() * frequency
-    turned = torch.complex(first, second) * torch.polar(torch.ones_like(angle), angle)
-    return torch.cat([turned.real, turned.imag], dim=-1)
+turned_by_complex_numbers = RotaryReference.turned
 
 
 def turned_by_ours(x_BHLK: torch.Tensor, positions: torch.Tensor, theta: float = 10000.0) -> torch.Tensor:
