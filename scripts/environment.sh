@@ -1,4 +1,4 @@
-# Sourced by the two commands: makes .venv beside the code and installs what FILE asks for, once.
+# Sourced by quickstart.sh and test.sh: makes .venv and installs the requirements in FILE, once.
 #   install requirements.txt
 install() {
     local python="${PYTHON:-python3}" wanted
@@ -9,7 +9,7 @@ install() {
     wanted="$("$python" --version) $(cat requirements*.txt pyproject.toml | cksum)"
     if [ "$(cat ".venv/installed-$1" 2>/dev/null)" != "$wanted" ]; then
         echo "installing $1 into .venv"
-        # One that was made half, or by another Python, is made anew.
+        # An environment that is incomplete, or of another Python, is made anew.
         if ! [ -x .venv/bin/pip ] || [ "$(.venv/bin/python --version)" != "$("$python" --version)" ]; then
             "$python" -m venv --clear .venv
         fi
@@ -20,7 +20,7 @@ install() {
     export PATH="$PWD/.venv/bin:$PATH"
 }
 
-# Chromium and its driver, which the tests of the report's page drive; without them these tests are skipped.
+# Chromium and its driver, for the tests of the report's page; without them these tests are skipped.
 install_browser() {
     if command -v chromium > /dev/null && command -v chromedriver > /dev/null; then
         return

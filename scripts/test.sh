@@ -1,5 +1,7 @@
 #!/usr/bin/env bash
-# Environment, linter, all tests. Arguments go to pytest: bash scripts/test.sh tests/data -x
+# Environment, linter, all tests. Arguments go to pytest:
+#   bash scripts/test.sh tests/data -x
+#   bash scripts/test.sh -m "not slow"     leaves out kills, many processes, long lengths and the browser
 set -euo pipefail
 cd "$(dirname "$0")/.."
 source scripts/environment.sh
@@ -7,7 +9,7 @@ install requirements-dev.txt
 install_browser
 ruff check .
 ruff format --check .
-# One thread a process: threads that wait for each other beside a busy process make a step of tiny tensors far slower.
-# A file's tests stay in one process, which builds the file's shared runs once.
+# One thread a process: with tiny tensors, threads waiting for each other next to a busy process are far slower.
+# All tests of a file run in one process, so that the file's shared runs are made once.
 export OMP_NUM_THREADS=1
 python -m pytest -n auto --maxprocesses 4 --dist loadfile "$@"

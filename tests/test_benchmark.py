@@ -24,6 +24,7 @@ def run_benchmark(*arguments) -> subprocess.CompletedProcess:
     return subprocess.run(command, capture_output=True, text=True, timeout=200, env=env)
 
 
+@pytest.mark.slow
 def test_a_short_benchmark(tmp_path):
     done = run_benchmark("--out", tmp_path, "--lengths", 64, 1024, "--rounds", 1, "--methods", "alibi", "none",
                      "--peers", *PEERS, "--peers-up-to", 64, "--no-memory")  # fmt: skip
@@ -54,6 +55,7 @@ def test_a_short_benchmark(tmp_path):
     }  # fmt: skip
 
 
+@pytest.mark.slow
 def test_memory_is_of_a_process_of_its_own(tmp_path):
     (tmp_path / "attention-bf16.png").write_text("of an earlier benchmark")
     (tmp_path / "mine.png").write_text("of mine")

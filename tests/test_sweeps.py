@@ -15,6 +15,8 @@ from omegaconf import OmegaConf
 from alibi.config import CONFIGS, register, scratch_folder
 from alibi.sweeps import Outcome, Summary, Sweep, summary_text
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[1]
 JOBS = [
     "size=tiny", "data=wikitext2", "tokenizer=byte", "model.num_layers=1", "model.d_model=16", "train.seq_len=16",

@@ -211,6 +211,8 @@ def test_results_are_curves_table_and_figure(study):
 
 WRONG = """
 import wandb
+
+pytestmark = pytest.mark.slow
 run = wandb.init(project="p", id="wrong", dir=".", mode="offline", config={"long": "x" * 100_000, "nothing": None},
                  settings=wandb.Settings(silent=True, console="off"))
 run.define_metric("val/*", step_metric="eval/length")

@@ -10,6 +10,8 @@ from servers.wandb_server import wandb_server
 from alibi import wandb_run
 from alibi.tracking import TrackingConfig, Wandb
 
+pytestmark = pytest.mark.slow
+
 LINES = [{"step": step, "tokens": 10 * step, "train/loss": 1 / step} for step in range(1, 9)]
 WHOLE = [(line["tokens"], line["train/loss"]) for line in LINES]
 FAULTS = pytest.mark.parametrize("fault", ["500", "401", "hang", "die"])

@@ -96,6 +96,8 @@ import sys
 from pathlib import Path
 from alibi.data import DataConfig, TokenizerConfig, open_text, prepare_tokenizer, prepare_tokens
 
+pytestmark = pytest.mark.slow
+
 def peak():
     status = Path("/proc/self/status").read_text()
     return int(status.partition("VmHWM:")[2].split()[0]) / 1024

@@ -30,6 +30,7 @@ def checkpoint(small_run, tmp_path):
     return Checkpoint(tmp_path / "run" / "checkpoints" / "step-00000002")
 
 
+@pytest.mark.slow
 def test_two_processes_give_the_nats_of_one(checkpoint, cache, tmp_path):
     asked = ["eval.lengths=[16,100]", "eval.stride=[null,7]", "device=cpu", "tracking.wandb=disabled"]
     start = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]

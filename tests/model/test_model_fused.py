@@ -98,6 +98,7 @@ def test_the_error_is_that_of_plain_attention_in_an_encoder(name, dtype):
         assert_as_exact_as_plain(method(name, 6, causal=False), length, dtype, causal=False)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("length", "name", "num_heads"), [(4095, "alibi", 8), (16_384, "alibi", 3), (16_384, "t5", 3)])
 def test_the_error_is_that_of_plain_attention_far_past_any_block(length, name, num_heads):
     """Some hundred queries all over the text, and the gradients that they alone give."""

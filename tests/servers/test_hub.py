@@ -20,6 +20,8 @@ from alibi.commands import OtherText
 from alibi.data import DataConfig, TokenizerConfig, open_text, prepare_tokenizer, prepare_tokens
 from alibi.data.wikitext import FILE_SPLIT
 
+pytestmark = pytest.mark.slow
+
 sys.path.append(str(Path(__file__).parents[1] / "interop"))  # guests.py, which needs transformers
 CONFIGS = [
     ("wikitext103", "wikitext-103-raw-v1", False),

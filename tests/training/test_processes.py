@@ -19,6 +19,8 @@ from alibi.training.optimizer import OptimizerConfig
 from alibi.training.resume import only_process
 from alibi.training.training_settings import PathsConfig, TrainSettings
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 STEPS, HALF = 20, 10
 MODES = ("ddp", "fsdp")
