@@ -111,3 +111,9 @@ def _os_errors(error: BaseException) -> Iterator[OSError]:
     number = rest.partition(")")[0]
     if found and number.isdecimal():
         yield OSError(int(number), errno.errorcode.get(int(number), "error"))
+
+
+def one_line(error: BaseException) -> str:
+    """Kind and first line of another library's error."""
+    lines = str(error).splitlines()
+    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__

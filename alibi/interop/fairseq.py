@@ -1,10 +1,10 @@
-"""The ALiBi authors' checkpoints, of their fork of fairseq, as our model.
+"""The ALiBi authors' checkpoints, from their fork of fairseq, as our model.
 
-A checkpoint is a pickle. Only tensors, plain values and `argparse.Namespace`, which holds its settings,
-are read from it; whatever would be run on loading is refused. Tensors are read from the file one at a
-time. Every one of them is used, checked to be a copy of one that is, or known to hold no weight.
+A checkpoint is a pickle. It is read weights-only: tensors, plain values and the `argparse.Namespace` of its settings;
+anything that would run code is refused. Tensors are mapped, not read at once. Each is used, or checked to be a copy of
+one that is, or known to hold no weight.
 
-Nothing in such a file says how positions enter: the authors' code is ALiBi, and is taken at its word.
+The file does not say how positions enter. The authors' code is ALiBi, so that is assumed.
 
 Source: github.com/ofirpress/attention_with_linear_biases; its `transformer_lm_wiki103` for WikiText-103.
 """
@@ -20,46 +20,28 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from alibi.interop.fairseq_names import NO_WEIGHTS, fairseq_copies, fairseq_name, layers_in
+from alibi.data.text import read_lines
+from alibi.faults import one_line
+from alibi.interop.weight_names import FAIRSEQ_NO_WEIGHTS, fairseq_names
 from alibi.model import LanguageModel, ModelConfig
 
 ARCHITECTURE = "transformer_lm"
-# What the architecture has that we hold in one way only. What is false or 0 here may be absent there.
-WANTED = {
-    "adaptive_input": True,
-    "tie_adaptive_weights": True,
-    "tie_adaptive_proj": True,
-    "activation_fn": "relu",
-    "decoder_normalize_before": True,
-    "no_decoder_final_norm": True,
-    "decoder_learned_pos": False,
-    "share_decoder_input_output_embed": False,
-    "character_embeddings": False,
-    "no_scale_embedding": False,
-    "layernorm_embedding": False,
-    "base_layers": 0,
-    "quant_noise_pq": 0,
-    "quant_noise_scalar": 0,
-}
+# Settings of the architecture that our model can have in one way only; what is off or 0 may be missing in the file.
+ON = (
+    "adaptive_input", "tie_adaptive_weights", "tie_adaptive_proj", "decoder_normalize_before", "no_decoder_final_norm",
+)  # fmt: skip
+OFF = (
+    "decoder_learned_pos", "share_decoder_input_output_embed", "character_embeddings", "no_scale_embedding",
+    "layernorm_embedding", "base_layers", "quant_noise_pq", "quant_noise_scalar",
+)  # fmt: skip
+WANTED = {"activation_fn": "relu", **dict.fromkeys(ON, True), **dict.fromkeys(OFF, False)}
 SAME = [
     ("adaptive_softmax_cutoff", "adaptive_input_cutoff"),
     ("adaptive_softmax_factor", "adaptive_input_factor"),
     ("decoder_input_dim", "decoder_embed_dim"),
     ("decoder_output_dim", "decoder_embed_dim"),
 ]
-SHAPE = {
-    "num_layers": "decoder_layers",
-    "d_model": "decoder_embed_dim",
-    "num_heads": "decoder_attention_heads",
-    "d_ff": "decoder_ffn_embed_dim",
-    "adaptive_factor": "adaptive_input_factor",
-}
-RATES = {
-    "dropout": "dropout",
-    "attention_dropout": "attention_dropout",
-    "activation_dropout": "activation_dropout",
-    "adaptive_dropout": "adaptive_softmax_dropout",
-}
+RATES = ("dropout", "attention_dropout", "activation_dropout")
 
 
 @dataclass(frozen=True)
@@ -67,8 +49,8 @@ class FairseqCheckpoint:
     """
     Attributes:
         settings: of the model and of its training, by fairseq's names.
-        tensors: by fairseq's names; what is not touched stays in the file.
-        updates: done when it was saved.
+        tensors: by fairseq's names.
+        updates: number done when it was saved.
     """
 
     path: Path
@@ -78,44 +60,46 @@ class FairseqCheckpoint:
 
     @property
     def vocab_size(self) -> int:
-        """Ids, the four special symbols counted."""
+        """Ids, the four special symbols included."""
         words = re.compile(r"decoder\.embed_tokens\.embeddings\.\d+\.0\.weight")
-        return sum(len(tensor) for name, tensor in self.tensors.items() if words.fullmatch(str(name)))
+        return sum(len(tensor) for name, tensor in self.tensors.items() if words.fullmatch(name))
 
     @property
     def seq_len(self) -> int:
-        """Length trained at."""
+        """Training length."""
         return self._number("tokens_per_sample")
 
     def model_config(self) -> ModelConfig:
         """
         Raises:
-            ValueError: another architecture, naming what it has that ours has not.
+            ValueError: another architecture, naming the setting that differs.
         """
-        told = self.settings
-        name = told.get("arch") or told.get("_name")
+        settings, number = self.settings, self._number
+        name = settings.get("arch") or settings.get("_name")
         if not str(name).startswith(ARCHITECTURE):
             raise self._other(f"its architecture is {name}, and not {ARCHITECTURE}...")
         for key, wanted in WANTED.items():
-            if told.get(key, None if wanted else wanted) != wanted:
-                raise self._other(f"{key} is {told.get(key, 'not set')}, and must be {wanted}")
+            if (value := settings.get(key, "not set" if wanted else False)) != wanted:
+                raise self._other(f"{key} is {value}, and must be {wanted or 'off'}")
         for one, other in SAME:
-            if told.get(one) != told.get(other):
-                raise self._other(f"{one} ({told.get(one)}) is not {other} ({told.get(other)})")
-        try:
-            cutoffs = [int(cutoff) for cutoff in str(told.get("adaptive_input_cutoff")).split(",")]
-        except ValueError as error:
-            raise self._other(f"adaptive_input_cutoff is {told.get('adaptive_input_cutoff')}") from error
-        shape = {ours: self._number(theirs) for ours, theirs in SHAPE.items()}
-        rates = {ours: float(told.get(theirs) or 0.0) for ours, theirs in RATES.items()}
+            if settings.get(one) != settings.get(other):
+                raise self._other(f"{one} ({settings.get(one)}) is not {other} ({settings.get(other)})")
+        cutoffs = str(settings.get("adaptive_input_cutoff")).split(",")
+        if not all(cutoff.isdecimal() for cutoff in cutoffs):
+            raise self._other(f"adaptive_input_cutoff is {settings.get('adaptive_input_cutoff')}")
         return ModelConfig(
             position={"name": "alibi"},
+            num_layers=number("decoder_layers"),
+            d_model=number("decoder_embed_dim"),
+            num_heads=number("decoder_attention_heads"),
+            d_ff=number("decoder_ffn_embed_dim"),
             activation="relu",
             bias=True,
             final_norm=False,
-            adaptive_cutoffs=cutoffs,
-            **shape,
-            **rates,
+            adaptive_cutoffs=[int(cutoff) for cutoff in cutoffs],
+            adaptive_factor=number("adaptive_input_factor"),
+            adaptive_dropout=float(settings.get("adaptive_softmax_dropout") or 0.0),
+            **{name: float(settings.get(name) or 0.0) for name in RATES},
         )
 
     def load_model(self) -> LanguageModel:
@@ -126,48 +110,39 @@ class FairseqCheckpoint:
                 or not the copy it should be.
         """
         config = self.model_config()
-        if (found := layers_in(self.tensors)) != config.num_layers:
-            raise self._other(f"decoder_layers is {config.num_layers}, and it has {found}")
         with torch.device("meta"):  # shapes alone: the numbers come from the file
             model = LanguageModel(config, self.vocab_size, seed=0)
-        parameters = dict(model.named_parameters())
-        names = {name: fairseq_name(name) for name in parameters}
-        copies = {copy: name for name in names.values() for copy in fairseq_copies(name)}
-        self._check_names({*names.values(), *copies})
-        for ours, parameter in parameters.items():
-            weight = self._weight(names[ours], parameter.shape)
+        names = fairseq_names(config)
+        names = {ours: names[ours] for ours, _ in model.named_parameters()}
+        self._check_names({name for theirs in names.values() for name in theirs})
+        for ours, (name, *copies) in names.items():
             module, _, leaf = ours.rpartition(".")
+            weight = self._weight(name, model.get_parameter(ours).shape)
             setattr(model.get_submodule(module), leaf, nn.Parameter(weight))
-        for copy, name in copies.items():
-            if not torch.equal(self.tensors[copy], self.tensors[name]):
-                raise ValueError(f"{self.path}: {copy} is not the copy of {name} that tied weights are.")
+            for copy in copies:
+                if not torch.equal(self.tensors[copy], self.tensors[name]):
+                    raise ValueError(f"{self.path}: {copy} is not the copy of {name} that tied weights are.")
         return model.eval()
 
     def _check_names(self, wanted: set[str]) -> None:
-        for what, names in {
-            "lacks": wanted - self.tensors.keys(),
-            "has": self.tensors.keys() - wanted - NO_WEIGHTS,
-        }.items():
-            if names:
-                first, more = sorted(names)[0], f" and {len(names) - 1} more" if len(names) > 1 else ""
-                known = "which this architecture needs" if what == "lacks" else "which this architecture does not use"
-                raise self._other(f"it {what} {first}{more}, {known}")
+        if lacking := sorted(wanted - self.tensors.keys()):
+            raise self._other(f"it lacks {_first(lacking)}, which this architecture needs")
+        if unused := sorted(self.tensors.keys() - wanted - FAIRSEQ_NO_WEIGHTS):
+            raise self._other(f"it has {_first(unused)}, which this architecture does not use")
 
     def _weight(self, name: str, shape: Iterable[int]) -> Tensor:
         tensor = self.tensors[name]
         if tuple(tensor.shape) != tuple(shape):
             raise self._other(f"{name} is {tuple(tensor.shape)} in it, and {tuple(shape)} by its settings")
-        if not tensor.is_floating_point():
-            raise self._other(f"{name} holds {tensor.dtype}, which no weights are")
         weight = tensor.to(torch.float32)
         if not weight.isfinite().all():
             raise ValueError(f"{self.path}: {name} holds numbers that are not finite; fetch the checkpoint again.")
         return weight.contiguous()
 
     def _number(self, name: str) -> int:
-        value = self.settings.get(name)
-        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-            raise self._other(f"{name} is {value if name in self.settings else 'not set'}")
+        value = self.settings.get(name, "not set")
+        if type(value) is not int or value < 1:
+            raise self._other(f"{name} is {value}")
         return value
 
     def _other(self, why: str) -> ValueError:
@@ -177,12 +152,16 @@ class FairseqCheckpoint:
         )
 
 
+def _first(names: list[str]) -> str:
+    return names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"
+
+
 def read_fairseq_checkpoint(path: Path) -> FairseqCheckpoint:
-    """A checkpoint as it lies there; no code in it is run, and tensors are mapped, not read.
+    """A checkpoint from its file; no code in it is run, and tensors are mapped, not read.
 
     Raises:
         FileNotFoundError: there is none.
-        ValueError: it holds code, is damaged, or is no checkpoint of fairseq.
+        ValueError: it holds code, is damaged, or is not fairseq's.
     """
     try:
         with torch.serialization.safe_globals([argparse.Namespace]):
@@ -194,24 +173,20 @@ def read_fairseq_checkpoint(path: Path) -> FairseqCheckpoint:
             f"{path} is not loaded: it {what} is neither a tensor, a plain value nor argparse.Namespace, and loading "
             "it might run code. Fetch it again from its authors."
         ) from error
-    except Exception as error:  # bytes that are no pickle end in any of them
-        if getattr(error, "filename", None):  # not there, or not to be opened
+    except Exception as error:  # bytes that are no pickle end in any kind
+        if getattr(error, "filename", None):  # not there, or not readable
             raise
-        reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise ValueError(f"{path} is cut short or no checkpoint ({reason}).") from error
-    told = content if isinstance(content, dict) else {}
-    cfg, tensors, history = told.get("cfg"), told.get("model"), told.get("optimizer_history")
-    settings = cfg.get("model") if isinstance(cfg, dict) else told.get("args")
-    settings = vars(settings) if isinstance(settings, argparse.Namespace) else settings
-    if not isinstance(settings, dict) or not isinstance(tensors, dict) or not tensors:
-        raise ValueError(f"{path} is no checkpoint of fairseq: it has no settings, or no tensors under `model`.")
-    if not all(isinstance(tensor, Tensor) for tensor in tensors.values()):
-        raise ValueError(f"{path} is no checkpoint of fairseq: not all that it has under `model` are tensors.")
-    last = history[-1] if isinstance(history, list) and history else {}
-    updates = last.get("num_updates") if isinstance(last, dict) else None
-    if not isinstance(updates, int) or updates < 0:
-        raise ValueError(f"{path} is no checkpoint of fairseq: its optimizer_history has no num_updates.")
-    return FairseqCheckpoint(path, settings, tensors, updates)
+        raise ValueError(f"{path} is cut short or no checkpoint ({one_line(error)}).") from error
+    try:
+        settings = content["cfg"]["model"] if content.get("cfg") else content["args"]
+        settings = settings if isinstance(settings, dict) else vars(settings)
+        updates = content["optimizer_history"][-1]["num_updates"]
+        return FairseqCheckpoint(path, settings, content["model"], updates)
+    except (LookupError, TypeError, AttributeError) as error:
+        raise ValueError(
+            f"{path} is no checkpoint of fairseq ({one_line(error)}): it needs settings under `cfg` or `args`, tensors "
+            "under `model`, and num_updates in its optimizer_history."
+        ) from error
 
 
 def read_fairseq_dictionary(path: Path) -> list[str]:
@@ -222,13 +197,9 @@ def read_fairseq_dictionary(path: Path) -> list[str]:
         ValueError: a line that is not a word and its count.
     """
     words = []
-    with open(path, encoding="utf-8", newline="\n") as file:
-        try:
-            for number, line in enumerate(file, start=1):
-                word, _, count = line.rstrip().rpartition(" ")
-                if not word or not count.isdecimal():
-                    raise ValueError(f"{path}, line {number}, is not a word and its count; give fairseq's dict.txt.")
-                words.append(word)
-        except UnicodeDecodeError as error:
-            raise ValueError(f"{path} is not UTF-8 ({error.reason}); give fairseq's dict.txt.") from error
+    for number, line in enumerate(read_lines(path), start=1):
+        word, _, count = line.rstrip().rpartition(" ")
+        if not word or not count.isdecimal():
+            raise ValueError(f"{path}, line {number}, is not a word and its count; give fairseq's dict.txt.")
+        words.append(word)
     return words

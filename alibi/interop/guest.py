@@ -1,8 +1,7 @@
 """Models of transformers as guests of the evaluation: `runs=hf:PATH_OR_ID`.
 
-`transformers` is not among the project's requirements: only what is here needs it. No code of a
-model's folder is run, pickles are read for their numbers only (`weights_only`), and weights are
-held in float32, as ours are.
+`transformers` is not a requirement of the project: only the files of guests and exports need it. No code from a
+model's folder is run, pickles are read weights-only, and weights are held in float32, as ours are.
 """
 
 import re
@@ -15,10 +14,11 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
-from alibi.interop.guest_folder import model_folder, model_sha256, weight_files
+from alibi.faults import one_line
+from alibi.interop.guest_folder import model_folder, model_sha256, unread_files, weight_files
 from alibi.interop.guest_scorer import GuestScorer, position_table, stated_length
-from alibi.interop.guest_settings import ignored_files, ignored_settings, ignored_weights
-from alibi.interop.guest_tokenizer import GuestTokenizer, load_tokenizer
+from alibi.interop.guest_settings import ignored_settings, ignored_weights
+from alibi.interop.guest_tokenizer import GuestTokenizer
 from alibi.runs import Guest, OpenModel
 
 if TYPE_CHECKING:
@@ -50,21 +50,19 @@ class HuggingFaceModel(Guest):
     def open(self, device: torch.device, precision: str) -> OpenModel:
         """
         Raises:
-            ValueError: weights that do not fit, settings that transformers ignores, or a model that sees later tokens.
+            ValueError: weights that do not fit, settings that transformers ignores, or a model that is not causal.
         """
         import transformers
 
-        model = self._load(device)
-        words = model.get_input_embeddings().weight.shape[0]
-        if self.tokenizer.vocab_size > words:
-            raise ValueError(
-                f"hf:{self.source}: its tokenizer has {self.tokenizer.vocab_size} ids and the model {words}: they do "
-                "not belong together."
-            )
-        try:
+        with _named(self.source):
+            model = self._load(device)
+            words = model.get_input_embeddings().weight.shape[0]
+            if self.tokenizer.vocab_size > words:
+                raise ValueError(
+                    f"its tokenizer has {self.tokenizer.vocab_size} ids and the model {words}: they do not belong "
+                    "together."
+                )
             scorer = GuestScorer(model, precision)
-        except ValueError as error:
-            raise ValueError(f"hf:{self.source}: {error}") from error
         first = self.tokenizer.tokenizer.id_to_token(self.tokenizer.first_input)
         versions = {"transformers": transformers.__version__}
         return OpenModel(scorer.nats, self._about(model), scorer.why_not, f"token {first}", versions)
@@ -73,27 +71,19 @@ class HuggingFaceModel(Guest):
         from transformers import AutoModelForCausalLM
 
         safe = weight_files(self.folder)[0].suffix == ".safetensors"
-        try:
-            with quiet_transformers():
-                model, told = AutoModelForCausalLM.from_pretrained(
-                    self.folder, dtype=torch.float32, trust_remote_code=False, use_safetensors=safe,
-                    weights_only=True, output_loading_info=True,
-                )  # fmt: skip
-        except Exception as error:  # as many kinds as there are models
-            raise self._refused("transformers cannot load it without code from its folder", error) from error
-        if lacking := sorted(told["missing_keys"]) or sorted(map(str, told["mismatched_keys"])):
+        with _refused("transformers cannot load it without code from its folder"):
+            model, report = AutoModelForCausalLM.from_pretrained(
+                self.folder, dtype=torch.float32, trust_remote_code=False, use_safetensors=safe,
+                weights_only=True, output_loading_info=True,
+            )  # fmt: skip
+        name = type(model).__name__
+        if lacking := sorted(report["missing_keys"]) or sorted(map(str, report["mismatched_keys"])):
             raise ValueError(
-                f"hf:{self.source}: its weights are not those of a {type(model).__name__}: {lacking[0]} is missing or "
-                f"of another shape ({len(lacking)} such), and would be random numbers."
+                f"its weights are not those of a {name}: {lacking[0]} is missing or of another shape "
+                f"({len(lacking)} such), and would be random numbers."
             )
-        unused = [*ignored_settings(self.folder, model), *ignored_weights(told["unexpected_keys"])]
-        if unused:
-            raise _another_model(self.source, unused, f"{type(model).__name__} of transformers")
+        _check_all_used([*ignored_settings(self.folder, model), *ignored_weights(report["unexpected_keys"])], name)
         return model.to(device).eval().requires_grad_(False)
-
-    def _refused(self, what: str, error: Exception) -> ValueError:
-        reason = str(error).splitlines()[0] if str(error) else ""
-        return ValueError(f"hf:{self.source}: {what} ({type(error).__name__}: {reason}).")
 
     def _about(self, model: "PreTrainedModel") -> dict:
         def count(*modules: nn.Module) -> int:
@@ -103,10 +93,8 @@ class HuggingFaceModel(Guest):
         table, rows = position_table(model)
         if seq_len and rows:
             seq_len = min(seq_len, rows)
-        parts = {
-            "position": count(model.get_submodule(table)) if table in dict(model.named_modules()) else 0,
-            "embedding": count(model.get_input_embeddings(), model.get_output_embeddings()),
-        }
+        position = count(model.get_submodule(table)) if table in dict(model.named_modules()) else 0
+        embedding = count(model.get_input_embeddings(), model.get_output_embeddings())
         total = model.num_parameters()
         return {
             "path": self.run.name,
@@ -116,7 +104,7 @@ class HuggingFaceModel(Guest):
             "seq_len": seq_len,
             "seed": None,
             "parameters": total,
-            "parameters_in": {**parts, "rest": total - sum(parts.values())},
+            "parameters_in": {"position": position, "embedding": embedding, "rest": total - position - embedding},
             "run": self.run.name,
             "settings": {"hf.name": short_name(self.source), "hf.length_stated_by": stated_by},
         }
@@ -127,61 +115,76 @@ def open_guest(name: str, outputs: Path) -> HuggingFaceModel:
 
     Raises:
         FileNotFoundError, ConnectionError: as `model_folder`.
-        ValueError: transformers is not installed; a configuration that is no causal language model's, files with
-            weights that would not be read, or a tokenizer that cannot be used.
+        ValueError: transformers is not installed; the configuration is not a causal language model's; files with
+            weights would be ignored; or the tokenizer cannot be used.
     """
     try:
-        from transformers import AutoConfig
+        from transformers import AutoConfig, AutoTokenizer
         from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
     except ImportError as error:
         raise ValueError(f"runs={name} needs transformers ({error}); pip install transformers.") from error
     source = name.removeprefix(PREFIX)
     folder = model_folder(source)
-    if unused := ignored_files(folder):
-        raise _another_model(source, unused, "transformers")
-    with quiet_transformers():
-        try:
+    with _named(source):
+        _check_all_used(unread_files(folder), "transformers")
+        with _refused("transformers knows no such model without code from its folder"):
             config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
-        except Exception as error:
-            reason = str(error).splitlines()[0] if str(error) else ""
-            raise ValueError(
-                f"hf:{source}: transformers knows no such model without code from its folder "
-                f"({type(error).__name__}: {reason})."
-            ) from error
         if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING:
             raise ValueError(
-                f"hf:{source} is a {config.model_type}, which is no causal language model: nothing in it predicts the "
-                "next token. Give a model that AutoModelForCausalLM loads."
+                f"it is a {config.model_type}, which is no causal language model: nothing in it predicts the next "
+                "token. Give a model that AutoModelForCausalLM loads."
             )
         if config.is_encoder_decoder or getattr(config, "add_cross_attention", False):
             raise ValueError(
-                f"hf:{source} is a {config.model_type} that reads an encoder's states: it was trained to predict a "
-                "text given another, and its decoder alone is no language model. Give a decoder-only model."
+                f"it is a {config.model_type} that reads an encoder's states: it was trained to predict a text given "
+                "another, and its decoder alone is no language model. Give a decoder-only model."
             )
-        tokenizer = load_tokenizer(folder, source)
+        with _refused("transformers cannot load its tokenizer without code from its folder"):
+            tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+        tokenizer = GuestTokenizer(tokenizer)
     sha256 = model_sha256(folder)
     run = outputs / f"hf-{short_name(source)}-{sha256[:8]}"
     return HuggingFaceModel(run, source, folder, sha256, config, tokenizer)
 
 
-def _another_model(source: str, unused: list[str], who: str) -> ValueError:
-    more = f" and {len(unused) - 4} more" if len(unused) > 4 else ""
-    return ValueError(
-        f"hf:{source} has {', '.join(unused[:4])}{more}, which {who} does not use, so another model would be scored. "
-        "Merge an adapter into its model, convert the model to a class that has these parts, or take out what does "
-        "nothing."
-    )
+def _check_all_used(unused: list[str], reader: str) -> None:
+    if unused:
+        more = f" and {len(unused) - 4} more" if len(unused) > 4 else ""
+        raise ValueError(
+            f"it has {', '.join(unused[:4])}{more}, which {reader} does not use, so another model would be scored. "
+            "Merge an adapter into its model, convert the model to a class that has these parts, or remove what does "
+            "nothing."
+        )
 
 
 def short_name(source: str) -> str:
-    """The hub id, or the name of the folder, which may be moved; of characters that a file name may have."""
+    """The hub id, or the name of the folder (which may be moved), in characters that a file name may have."""
     name = Path(source).resolve().name if Path(source).exists() else source
     return re.sub(r"[^A-Za-z0-9._-]", "_", name)
 
 
 @contextmanager
+def _named(source: str) -> Iterator[None]:
+    """A ValueError says which guest it is about."""
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f"hf:{source}: {error}") from error
+
+
+@contextmanager
+def _refused(what: str) -> Iterator[None]:
+    """transformers raises as many kinds of error as there are models; all become a ValueError."""
+    try:
+        with quiet_transformers():
+            yield
+    except Exception as error:
+        raise ValueError(f"{what} ({one_line(error)}).") from error
+
+
+@contextmanager
 def quiet_transformers() -> Iterator[None]:
-    """Without progress bars and remarks; what is wrong is found by asking."""
+    """Without progress bars and warnings; what is wrong is found by our own checks."""
     from transformers.utils import logging
 
     before = logging.get_verbosity()

@@ -1,13 +1,14 @@
-"""A folder with a model of transformers in it: a local one, or the hub's, fetched into the hub's own cache."""
+"""The folder of a model of transformers: a local one, or the hub's, fetched into the hub's own cache."""
 
 import hashlib
+import json
 import re
 from pathlib import Path
 
 from alibi.data.hub import check_sound, fetch
 from alibi.files import file_sha256
 
-# No code is fetched, and pickles only where there is nothing else.
+# No code is fetched, and pickles only if there is nothing else.
 FILES = ("*.json", "*.model", "*.txt", "*.safetensors")
 OTHER_COPIES = ("original/*", "consolidated*", "onnx/*")
 PICKLES = ("*.bin", "*.bin.index.json")
@@ -16,11 +17,11 @@ HUB_ID = re.compile(r"([\w.-]+/)?[\w.-]+(@[\w./-]+)?")
 
 
 def model_folder(source: str) -> Path:
-    """The folder that a path or a hub id (also ID@REVISION) means, with configuration, tokenizer and weights in it.
+    """The folder for a path or a hub id (also ID@REVISION); it has a configuration, a tokenizer and weights.
 
     Raises:
-        FileNotFoundError: nothing there, or one of the three is missing.
-        ConnectionError: the hub does not give it.
+        FileNotFoundError: there is no such folder, or one of the three is missing.
+        ConnectionError: the hub does not have it, or cannot be reached.
     """
     folder = Path(source)
     if not folder.exists():
@@ -34,25 +35,12 @@ def model_folder(source: str) -> Path:
         )
     if not any((folder / name).is_file() for name in TOKENIZERS):
         raise FileNotFoundError(
-            f"hf:{source} has no tokenizer ({', '.join(TOKENIZERS[:3])} ...), and no text can be scored without the "
+            f"hf:{source} has no tokenizer ({', '.join(TOKENIZERS[:3])} ...), and text can be scored only with the "
             "model's own; save it there too, tokenizer.save_pretrained(FOLDER)."
         )
     if not weight_files(folder):
         raise FileNotFoundError(f"hf:{source} has no weights: neither *.safetensors nor *.bin is there.")
     return folder
-
-
-def weight_files(folder: Path) -> list[Path]:
-    """The files with the weights: safetensors, or pickles where there is nothing else."""
-    safe = sorted(folder.glob("*.safetensors"))
-    return safe or sorted(folder.glob("pytorch_model*.bin"))
-
-
-def model_sha256(folder: Path) -> str:
-    """Of the names and contents of the files with weights and configuration: rotary angles are in the latter."""
-    files = [*weight_files(folder), folder / "config.json"]
-    lines = "".join(f"{file_sha256(file)}  {file.name}\n" for file in files)
-    return hashlib.sha256(lines.encode()).hexdigest()
 
 
 def _from_hub(source: str) -> Path:
@@ -68,3 +56,29 @@ def _from_hub(source: str) -> Path:
         ) from error.__cause__
     check_sound(path for path in folder.rglob("*") if path.is_file())
     return folder
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """The files with the weights: safetensors, or pickles if there is nothing else."""
+    return sorted(folder.glob("*.safetensors")) or sorted(folder.glob("pytorch_model*.bin"))
+
+
+def unread_files(folder: Path) -> list[str]:
+    """Files of adapters, and files with weights, that transformers does not read."""
+    found = weight_files(folder)
+    whole = "model.safetensors" if found[0].suffix == ".safetensors" else "pytorch_model.bin"
+    index = folder / f"{whole}.index.json"
+    read = {whole}
+    if index.exists() and not (folder / whole).exists():
+        read = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+    copies = ("*.fp16.*", "*.bf16.*", *OTHER_COPIES)
+    unread = {path.name for path in found if path.name not in read and not any(map(path.match, copies))}
+    adapters = {path.name for path in folder.glob("adapter_*") if path.suffix in (".json", ".safetensors", ".bin")}
+    return sorted(unread | adapters)
+
+
+def model_sha256(folder: Path) -> str:
+    """Hash of the names and contents of weights and configuration, which holds the rotary angles."""
+    files = [*weight_files(folder), folder / "config.json"]
+    lines = "".join(f"{file_sha256(file)}  {file.name}\n" for file in files)
+    return hashlib.sha256(lines.encode()).hexdigest()

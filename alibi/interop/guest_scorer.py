@@ -1,12 +1,12 @@
 """A causal language model of transformers as a scorer: ids and targets in, nats out.
 
-    nats = -log softmax(logits)[target], the logits of as many targets at once as fit
+    nats = -log softmax(logits)[target], for as many targets at once as fit
 
-A model is probed before it is trusted: that it sees no later token, and that its output layer is
-all there is between hidden states and logits, without which the logits of a window exist at once.
-Every pass begins from the same state, so that a window is scored as if it were the only one.
+A model is probed before it is used: whether it sees later tokens, and whether its hidden states through its output
+layer are its logits; if not, all logits of a window must exist at once. Every pass begins from the same state, so that
+a window is scored as if it were the only one.
 
-Legend: B batch, L tokens, S scored tokens, D width, V vocabulary.
+Legend: B batch, L tokens, S scored tokens, T scored tokens of a batch, D width, V vocabulary.
 """
 
 import math
@@ -18,27 +18,27 @@ from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
 from alibi.environment import autocast
+from alibi.faults import one_line
 from alibi.interop.guest_state import GuestState
 from alibi.model.output import LOGITS_PER_CHUNK
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-# Under which names models keep what they can look a position up in, and no further; and what configurations
-# say of the length that a model is meant for.
+# Names of the tables that models look positions up in, and of settings that state the length a model is meant for.
 POSITION_TABLES = ("wpe", "embed_positions", "position_embeddings", "position_embedding", "pos_emb")
 STATED_LENGTHS = (
     "train_seq_len", "n_positions", "max_position_embeddings", "max_seq_len", "seq_length", "n_ctx",
 )  # fmt: skip
-PROBE = 12
-SAME = 1e-4
+PROBE_TOKENS = 12
+SAME = 1e-4  # of the largest logit
 
 
 class GuestScorer:
     """
     Args:
         model: in evaluation mode, on its device.
-        precision: fp32 or bf16, as for models of ours: products are narrow, weights are not.
+        precision: fp32 or bf16; as for our models, bf16 is for products, not for weights.
 
     Raises:
         ValueError: the model sees later tokens.
@@ -47,10 +47,10 @@ class GuestScorer:
     def __init__(self, model: "PreTrainedModel", precision: str) -> None:
         self.model, self.precision = model, precision
         model.config.use_cache = False
-        # An MPT's bias is as wide as this says, and shorter for no other reason.
+        # MPT makes its bias this wide, and has no other limit.
         self.bias_width = model.config.max_seq_len if model.config.model_type == "mpt" else None
         self.table, self.table_length = position_table(model)
-        self.longest, self.refused = 0, {}  # the longest length tried that can be scored, and what was tried
+        self.longest = 0  # length known to work
         self.state = self._first_state()
         self.splits = self._probe()
 
@@ -59,26 +59,19 @@ class GuestScorer:
         """See `Scorer`; (B, S) nats, float32."""
         with autocast(self.model.device, self.precision):
             if not self.splits:
-                return self._of_logits(self._all_logits(input_ids)[:, first_scored:], target_ids)
+                return _nats_of(self._logits(input_ids)[:, first_scored:], target_ids)
             hidden_TD = self._hidden(input_ids)[:, first_scored:].flatten(0, 1)
             head, targets_T = self.model.get_output_embeddings(), target_ids.flatten()
             size = max(1, LOGITS_PER_CHUNK[hidden_TD.device.type] // head.weight.shape[0])
             chunks = zip(hidden_TD.split(size), targets_T.split(size), strict=True)
-            return torch.cat([self._of_logits(head(h), t) for h, t in chunks]).view_as(target_ids)
-
-    def why_not(self, length: int) -> str | None:
-        """Why inputs of this length cannot be scored; None where they can. Found by a pass, whatever is stated."""
-        if self.bias_width or length <= self.longest:
-            return None
-        if length not in self.refused:
-            self.refused[length] = self._tried(length)
-        if self.refused[length] is None:
-            self.longest = length
-        return self.refused[length]
+            return torch.cat([_nats_of(head(h), t) for h, t in chunks]).view_as(target_ids)
 
     @torch.inference_mode()
-    def _tried(self, length: int) -> str | None:
-        # Not the id that pads, which some models give no position.
+    def why_not(self, length: int) -> str | None:
+        """Why inputs of this length cannot be scored; None if they can. Found by a pass, whatever is stated."""
+        if self.bias_width or length <= self.longest:
+            return None
+        # Not the id of padding, which some models give no position.
         word = int(getattr(self.model.config.get_text_config(), "pad_token_id", None) == 0)
         ids = torch.full((1, length), word, device=self.model.device)
         try:
@@ -87,17 +80,13 @@ class GuestScorer:
         except NoSuchRow as error:
             return f"too long: {error}"
         except (IndexError, RuntimeError, ValueError, MemoryError) as error:
-            if isinstance(error, MemoryError) or "memory" in str(error).lower():  # scoring says so itself
+            if isinstance(error, MemoryError) or "memory" in str(error).lower():  # scoring reports it itself
                 return None
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            return f"too long: with {length:,} tokens the model fails, {reason}"
+            return f"too long: with {length:,} tokens the model fails ({one_line(error)})"
+        self.longest = length
         return None
 
-    def _of_logits(self, logits: Tensor, targets: Tensor) -> Tensor:
-        wide = torch.promote_types(logits.dtype, torch.float32)
-        return F.cross_entropy(logits.flatten(0, -2).to(wide), targets.flatten(), reduction="none").view_as(targets)
-
-    def _all_logits(self, input_ids: Tensor) -> Tensor:
+    def _logits(self, input_ids: Tensor) -> Tensor:
         self._begin(input_ids)
         return self.model(input_ids).logits
 
@@ -105,20 +94,20 @@ class GuestScorer:
         self._begin(input_ids)
         return self.model.base_model(input_ids).last_hidden_state
 
-    @torch.inference_mode()
-    def _first_state(self) -> GuestState:
-        """The state that every pass begins from: after one token, since some models finish their weights only then.
-
-        RWKV divides its weights in its first pass, and BigBird gives up an attention that sees later tokens.
-        """
-        self.model(torch.zeros(1, 1, dtype=torch.long, device=self.model.device))
-        return GuestState(self.model)
-
     def _begin(self, input_ids: Tensor) -> None:
-        """Make the model what it is for these inputs alone."""
+        """Put the model into the state in which it sees these inputs alone."""
         self.state.restore()
         if self.bias_width:
             self.model.config.max_seq_len = max(self.bias_width, input_ids.shape[1])
+
+    @torch.inference_mode()
+    def _first_state(self) -> GuestState:
+        """The state that every pass begins from: after one token, since some models change in their first pass.
+
+        RWKV divides its weights in it, and BigBird gives up an attention that sees later tokens.
+        """
+        self.model(torch.zeros(1, 1, dtype=torch.long, device=self.model.device))
+        return GuestState(self.model)
 
     @torch.inference_mode()
     def _probe(self) -> bool:
@@ -128,21 +117,26 @@ class GuestScorer:
             ValueError: earlier logits change with a later token.
         """
         head = self.model.get_output_embeddings()
-        length = min(PROBE, self.table_length or PROBE)
+        length = min(PROBE_TOKENS, self.table_length or PROBE_TOKENS)
         ids = torch.arange(length, device=self.model.device)[None] % self.model.get_input_embeddings().weight.shape[0]
         other = ids.clone()
         other[:, -1] = 0
-        logits = self._all_logits(ids)
+        logits = self._logits(ids)
         scale = SAME * logits.abs().max().item()
-        changed = (self._all_logits(other) - logits)[:, :-1].abs()
+        changed = (self._logits(other) - logits)[:, :-1].abs()
         if changed.numel() and changed.max().item() > scale:
             raise ValueError(
                 f"{type(self.model).__name__} is no causal language model as it is configured: its predictions change "
                 "with later tokens."
             )
-        # A bias on the logits, a factor or a cap stands outside of it in some models.
+        # Some models add a bias to the logits, scale them or cap them after the layer.
         whole = isinstance(head, nn.Linear) and self.model.base_model is not self.model
         return whole and math.isfinite(scale) and (head(self._hidden(ids)) - logits).abs().max().item() <= scale / 10
+
+
+def _nats_of(logits: Tensor, targets: Tensor) -> Tensor:
+    wide = torch.promote_types(logits.dtype, torch.float32)
+    return F.cross_entropy(logits.flatten(0, -2).to(wide), targets.flatten(), reduction="none").view_as(targets)
 
 
 class NoSuchRow(IndexError):
@@ -150,10 +144,10 @@ class NoSuchRow(IndexError):
 
 
 class CheckedLookups(TorchFunctionMode):
-    """Looks into tables, checked before they are made: after one out of range a GPU is of no more use.
+    """Checks every table lookup before it is made: an index out of range leaves a GPU unusable.
 
     Args:
-        default: names the table where it is no parameter.
+        default: names the table if it is not a parameter.
     """
 
     def __init__(self, model: nn.Module, default: str | None) -> None:
@@ -180,27 +174,24 @@ class CheckedLookups(TorchFunctionMode):
 
 
 def stated_length(config: object) -> tuple[int | None, str | None]:
-    """The length that a configuration says its model was made for, and which of its fields says so."""
+    """The length that a configuration says its model was made for, and the setting that says so."""
     config = config.get_text_config()
-    for name in STATED_LENGTHS:
-        value = getattr(config, name, None)
-        if isinstance(value, int) and value > 0:
-            return value, name
-    return None, None
+    stated = [(getattr(config, name, None), name) for name in STATED_LENGTHS]
+    return next(((value, name) for value, name in stated if isinstance(value, int) and value > 0), (None, None))
 
 
 def position_table(model: "PreTrainedModel") -> tuple[str | None, int | None]:
-    """The name of the table that positions are looked up in, and for how many it has rows; None where there is none."""
-    tables = [(name, module.weight, _first_row(module)) for name, module in model.named_modules()
-              if isinstance(module, nn.Embedding)]  # fmt: skip
-    tables += [(name, buffer, 0) for name, buffer in model.named_buffers()]
-    for name, table, first in tables:
+    """Name of the table that positions are looked up in, and its number of positions; None if there is none."""
+    tables = {name: (module.weight, _first_row(module)) for name, module in model.named_modules()
+              if isinstance(module, nn.Embedding)}  # fmt: skip
+    tables |= {name: (buffer, 0) for name, buffer in model.named_buffers()}
+    for name, (table, first) in tables.items():
         if name.split(".")[-1] in POSITION_TABLES and table.dim() == 2:
             return name, table.shape[0] - first
     return None, None
 
 
 def _first_row(table: nn.Embedding) -> int:
-    """Of the first position: OPT's and BART's tables have an offset, RoBERTa's kin count from behind the padding."""
+    """Row of position 0: OPT and BART have an offset, RoBERTa and its kin count from after the padding."""
     padding = getattr(table, "padding_idx", None)
     return getattr(table, "offset", 0 if padding is None else padding + 1)

@@ -1,8 +1,8 @@
-"""What a model's folder says and transformers passes over in silence: the model scored would be another one.
+"""Settings and weights in a model's folder that transformers silently ignores, so that another model would be scored.
 
-Settings are compared with the sources of the classes that the model is made of. A setting whose name stands
-nowhere in them is never read. Most such settings change nothing; those whose names speak of what is computed
-are refused unless their value says that there is no such thing.
+Settings are compared with the source of the classes that the model is made of: a setting whose name does not occur
+there is never read. Most such settings change nothing. Refused are those whose name says that they change what is
+computed, unless their value switches it off.
 """
 
 import ast
@@ -16,8 +16,6 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from alibi.interop.guest_folder import OTHER_COPIES, weight_files
-
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
@@ -28,24 +26,24 @@ COMPUTED = re.compile(
     r"|activation|hidden_act$|ffn_(?!dim|hidden)|residual|sequence_id|layer_types$|attn_type|parallel_attn"
     r"|chunk_attention"
 )
-# ... and of settings in which these words speak of training, of speed, or of how BLOOM's bias was stored. MPT has
-# learned positions only where it has no ALiBi, whatever `learned_pos_emb` says.
-OTHERWISE = re.compile(
+# ... but not where they are about training, speed, or how BLOOM's bias was stored. MPT has learned positions only
+# without ALiBi, whatever `learned_pos_emb` says.
+NOT_COMPUTED = re.compile(
     r"init|dropout|fus(ed|ion)|in_fp32|skip_bias_add|offset_alibi|rescale_prenorm|learned_pos_emb|finetuned"
     r"|summary_|router_|task_specific|fc_type|label"
 )
-# What its class always does and never asks: GPT-J and CodeGen, Mamba, BERT, MPT and StarCoder2.
+# What the class always does and never asks: GPT-J and CodeGen, Mamba, BERT, MPT and StarCoder2.
 ALWAYS = {
     ("rotary", True), ("scale_attn_weights", True), ("rms_norm", True), ("position_embedding_type", "absolute"),
     ("norm_type", "layernorm"), ("norm_type", "layer_norm"), ("ffn_type", "mptmlp"),
 }  # fmt: skip
-# Of layer_types, what layers are anyway.
-EVERYWHERE = "full_attention"
+# What layers are by default, as a value of layer_types.
+FULL_ATTENTION = "full_attention"
 ROPE_MODULE = "transformers.modeling_rope_utils"
-# What frequencies are made from there, and does nothing unless the model's own code does more with it.
+# Read there, but without effect unless the model's own code reads them too.
 OF_THE_MODEL = {"layer_types", "partial_rotary_factor"}
 UNKNOWN = object()
-# Masks, frequencies and counters that older releases stored beside the weights, and now compute.
+# Masks, frequencies and counters that older releases stored beside the weights, and that are now computed.
 NO_WEIGHTS = re.compile(
     r"\b(attn|attention)\.(bias|masked_bias|causal_mask)$|inv_freq$|position_ids$|decoder\.version$"
 )
@@ -56,9 +54,9 @@ class Setting:
     """A setting of config.json.
 
     Attributes:
-        name: with the names of the objects it stands in, apart by dots.
-        value: of a list, its different elements in words, sorted.
-        default: what the configuration's class has where nothing is said; UNKNOWN where it knows no such name.
+        name: after the names of the objects that it is in, separated by dots.
+        value: for a list, its distinct elements in words, sorted.
+        default: of the configuration's class; UNKNOWN if it has no such setting.
     """
 
     name: str
@@ -71,18 +69,18 @@ class Setting:
 
     @property
     def computes(self) -> bool:
-        """Whether its name and value say that something is computed, and not as the class does by itself."""
-        if self.value == self.default or (self.last, self.value) in ALWAYS or OTHERWISE.search(self.name):
+        """Whether the name and value ask for a computation that the class does not do by default."""
+        if self.value == self.default or (self.last, self.value) in ALWAYS or NOT_COMPUTED.search(self.name):
             return False
-        # Off, a factor of 1, or layers that all see everything.
-        nothing = not self.value or (self.value == 1 and self.value is not True) or self.value == EVERYWHERE
+        # Off, a factor of 1, or full attention in every layer.
+        nothing = not self.value or (self.value == 1 and self.value is not True) or self.value == FULL_ATTENTION
         return bool(COMPUTED.search(self.name)) and not (self.default is UNKNOWN and nothing)
 
     @property
     def meaning(self) -> tuple[str, object]:
-        """Alike for two names of one thing, such as norm_eps and layer_norm_eps of the same value.
+        """Equal for two names of one thing, such as norm_eps and layer_norm_eps with the same value.
 
-        A model has one activation: beside the one that is read, any other name of it is out of date.
+        A model has one activation: any other name of it, beside the one that is read, is obsolete.
         """
         found = COMPUTED.search(self.last)
         word = found[0] if found else self.name
@@ -93,13 +91,13 @@ def ignored_settings(folder: Path, model: "PreTrainedModel") -> list[str]:
     """Settings of config.json that the model's classes never read and that would change it, as name=value."""
     content = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     classes = [*map(type, model.modules()), *type(model.config).__mro__]
-    sources = {kind.__module__ for kind in classes if kind.__module__.startswith("transformers.models.")}
-    read = frozenset().union(*map(_names_in, sources))
-    if any(_imports(module, ROPE_MODULE) for module in sources):
+    modules = {kind.__module__ for kind in classes if kind.__module__.startswith("transformers.models.")}
+    read = frozenset().union(*map(_names_in, modules))
+    if any(ROPE_MODULE.rpartition(".")[2] in _source(module) for module in modules):
         read |= _names_in(ROPE_MODULE) - OF_THE_MODEL
     stated = list(_settings(content, model.config))
-    said = {one.meaning for one in stated if one.last in read}
-    ignored = [one for one in stated if one.computes and one.last not in read and one.meaning not in said]
+    known = {one.meaning for one in stated if one.last in read}
+    ignored = [one for one in stated if one.computes and one.last not in read and one.meaning not in known]
     found = [f"{one.name}={one.value}" for one in ignored]
     if content.get("quantization_config") and getattr(model, "hf_quantizer", None) is None:
         found.append("quantization_config")
@@ -114,13 +112,12 @@ def ignored_weights(unexpected: Iterable[str]) -> list[str]:
 def _settings(content: dict, config: object, prefix: str = "") -> Iterator[Setting]:
     from transformers import PreTrainedConfig
 
+    known = type(config) if isinstance(config, PreTrainedConfig) else None
     for name, value in content.items():
-        if isinstance(value, dict) and name != "quantization_config":
+        if not isinstance(value, dict):
+            yield Setting(f"{prefix}{name}", _in_words(value), _in_words(getattr(known, name, UNKNOWN)))
+        elif name != "quantization_config":
             yield from _settings(value, getattr(config, name, None), f"{prefix}{name}.")
-        elif not isinstance(value, dict):
-            known = isinstance(config, PreTrainedConfig)
-            default = getattr(type(config), name, UNKNOWN) if known else UNKNOWN
-            yield Setting(f"{prefix}{name}", _in_words(value), _in_words(default))
 
 
 def _in_words(value: object) -> object:
@@ -129,36 +126,11 @@ def _in_words(value: object) -> object:
 
 @cache
 def _names_in(module: str) -> frozenset[str]:
-    """Attributes and texts that stand in a module's source: whatever it reads of a configuration is among them."""
-    nodes = _nodes_of(module)
-    texts = {node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)}
-    return frozenset({node.attr for node in nodes if isinstance(node, ast.Attribute)} | texts)
+    """Attributes and strings in a module's source; whatever it reads of a configuration is among them."""
+    nodes = list(ast.walk(ast.parse(_source(module))))
+    strings = {node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)}
+    return frozenset({node.attr for node in nodes if isinstance(node, ast.Attribute)} | strings)
 
 
-def _imports(module: str, what: str) -> bool:
-    return any(isinstance(node, ast.ImportFrom) and what.endswith(f".{node.module}") for node in _nodes_of(module))
-
-
-@cache
-def _nodes_of(module: str) -> list[ast.AST]:
-    return list(ast.walk(ast.parse(inspect.getsource(importlib.import_module(module)))))
-
-
-def ignored_files(folder: Path) -> list[str]:
-    """Names of files with weights that transformers does not read, and of an adapter's."""
-    adapters = [
-        path.name for path in sorted(folder.glob("adapter_*")) if path.suffix in (".json", ".safetensors", ".bin")
-    ]
-    if not (found := weight_files(folder)):
-        return adapters
-    whole = folder / ("model.safetensors" if found[0].suffix == ".safetensors" else "pytorch_model.bin")
-    index = folder / f"{whole.name}.index.json"
-    if whole.exists():
-        read = {whole.name}
-    elif index.exists():
-        read = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
-    else:
-        return adapters
-    copies = ("*.fp16.*", "*.bf16.*", *OTHER_COPIES)
-    unread = [path.name for path in found if path.name not in read and not any(map(path.match, copies))]
-    return sorted({*adapters, *unread})
+def _source(module: str) -> str:
+    return inspect.getsource(importlib.import_module(module))

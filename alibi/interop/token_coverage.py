@@ -1,13 +1,12 @@
-"""Which bytes of a text a tokenizer's ids stand for, and which they leave out.
+"""How many bytes of a text a tokenizer's ids stand for, and how many they leave out.
 
-A tokenizer may drop characters (white space, line ends), write them another way (case, accents,
-compatibility forms) or know no token for them. The model then predicts less than the text, and nats
-per byte of the whole text come out too low. A byte is covered if some token stands at its place and
-what the tokens there decode to is the character; canonically equivalent characters (NFC) are the same.
+A tokenizer may drop characters (white space, line ends), change them (case, accents, compatibility forms) or have no
+token for them. The model then predicts less than the text, and nats per byte of the whole text come out too low. A
+byte is covered if there is a token at its place, and the tokens there decode to the character; canonically equivalent
+characters (NFC) are the same.
 
-A decoder that puts a space between any two tokens has no token for it: such tokenizers split at white
-space, and one space goes with a word. A line end that has a token of its own is covered by whatever it
-is called.
+A decoder that puts a space between any two tokens has no token for it: such tokenizers split at white space, and one
+space goes with a word. A line end that has a token of its own is covered, whatever the token is called.
 """
 
 import json
@@ -21,8 +20,8 @@ from tokenizers import decoders
 from alibi.data.tokenizers import beyond_one_space
 
 Span = tuple[int, int]
-# Pieces above this are not aligned character by character, which takes the square of their length.
-MOST_ALIGNED = 200
+# Longer pieces are not aligned character by character, which takes quadratic time.
+MAX_ALIGNED = 200
 
 
 class Coverage:
@@ -35,7 +34,7 @@ class Coverage:
         content = json.loads(tokenizer.to_str())
         model = content["model"]
         self.tokenizer = tokenizer
-        # By id: what an encoding calls its tokens is the text itself where Unigram knows no token.
+        # By id: for text that Unigram does not know, an encoding's tokens are the text itself.
         self.tokens = {number: token for token, number in tokenizer.get_vocab().items()}
         self.decoder = _decoder(content)
         self.prefix = model.get("continuing_subword_prefix") or ""
@@ -52,8 +51,8 @@ class Coverage:
             text = self.decoder.decode(tokens)
             if _same(text, line):
                 continue
-            if not self.between_words and _is_left_of(text, line):
-                # Offsets are not asked: those behind a character that BPE drops, having no token for it, are wrong.
+            if not self.between_words and _is_subsequence(text, line):
+                # Not by offsets: they are wrong after a character that BPE drops for lack of a token.
                 found += len(line.encode()) - len(text.encode())
             else:
                 found += self._uncovered(line, tokens, encoding.offsets)
@@ -67,20 +66,19 @@ class Coverage:
         return found + self._left_out(line[reached:])
 
     def _left_out(self, text: str) -> int:
-        return _beyond_words(text) if self.between_words else len(text.encode())
+        """Bytes of a text without tokens; one space between words goes with a word."""
+        if self.between_words:
+            return beyond_one_space(text) + len("".join(text.split()).encode())
+        return len(text.encode())
 
     def _changed(self, piece: str, tokens: list[str]) -> int:
-        """Bytes of a piece of text that its tokens do not give back."""
+        """Bytes of a piece of text that its tokens do not decode to."""
         text = self.decoder.decode([tokens[0].removeprefix(self.prefix), *tokens[1:]])
         if self.between_words:
             piece, text = piece.strip(" "), text.strip(" ")
-        if _same(piece, text):
+        if _same(piece, text) or (piece == "\n" and text.strip() and self.unknown not in tokens):
             return 0
-        if self.unknown in tokens:
-            return len(piece.encode())
-        if piece == "\n" and text.strip():
-            return 0
-        if max(len(piece), len(text)) > MOST_ALIGNED:
+        if self.unknown in tokens or max(len(piece), len(text)) > MAX_ALIGNED:
             return len(piece.encode())
         same = SequenceMatcher(None, piece, text, autojunk=False).get_matching_blocks()
         return len(piece.encode()) - sum(len(piece[block.a : block.a + block.size].encode()) for block in same)
@@ -90,15 +88,9 @@ def _same(one: str, other: str) -> bool:
     return one == other or unicodedata.normalize("NFC", one) == unicodedata.normalize("NFC", other)
 
 
-def _is_left_of(text: str, line: str) -> bool:
-    """Whether the line is the text with more characters in between."""
+def _is_subsequence(text: str, line: str) -> bool:
     rest = iter(line)
     return all(character in rest for character in text)
-
-
-def _beyond_words(text: str) -> int:
-    """Bytes of what stands between words and is not the one space that goes with them."""
-    return beyond_one_space(text) + len("".join(text.split()).encode())
 
 
 def _pieces(line: str, tokens: list[str], offsets: list[Span]) -> Iterator[tuple[int, int, list[str]]]:
@@ -122,8 +114,8 @@ def _pieces(line: str, tokens: list[str], offsets: list[Span]) -> Iterator[tuple
 
 
 def _decoder(content: dict) -> decoders.Decoder:
-    """Tokens to text, without what is done for the beginning of a whole text."""
-    decoder = content["decoder"] or _usual_decoder(content)
+    """Tokens to text, without what is done at the beginning of a whole text."""
+    decoder = content["decoder"] or _default_decoder(content)
     parts = decoder["decoders"] if decoder["type"] == "Sequence" else [decoder]
     parts = [part for part in parts if part["type"] != "Strip"]
     parts = [part | {"prepend_scheme": "never"} if part["type"] == "Metaspace" else part for part in parts]
@@ -132,8 +124,8 @@ def _decoder(content: dict) -> decoders.Decoder:
     return hf.Tokenizer.from_str(json.dumps(bare | {"decoder": {"type": "Sequence", "decoders": parts}})).decoder
 
 
-def _usual_decoder(content: dict) -> dict:
-    """What undoes the way of splitting, where the file names no decoder."""
+def _default_decoder(content: dict) -> dict:
+    """The inverse of how the tokenizer splits, for a file that names no decoder."""
     if "ByteLevel" in json.dumps([content["pre_tokenizer"], content["normalizer"]]):
         return {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": False, "use_regex": False}
     if "Metaspace" in json.dumps(content["pre_tokenizer"]):

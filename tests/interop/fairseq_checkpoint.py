@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 
-from alibi.interop.fairseq_names import fairseq_copies, fairseq_name
+from alibi.interop.weight_names import fairseq_names
 from alibi.model import LanguageModel, ModelConfig
 
 WORDS = ["the", ",", "of", "and", "in", "to", "a", "=", "was", "on"]
@@ -59,8 +59,9 @@ def model() -> LanguageModel:
 
 def content(settings: dict | None = None) -> dict:
     """What torch.save gets."""
-    tensors = {fairseq_name(name): p.detach().clone() for name, p in model().named_parameters()}
-    tensors |= {copy: tensors[name] for name in list(tensors) for copy in fairseq_copies(name)}
+    ours = model()
+    names = fairseq_names(ours.config)
+    tensors = {theirs: p.detach().clone() for ours, p in ours.named_parameters() for theirs in names[ours]}
     tensors |= {"decoder.version": torch.zeros(1), "decoder.embed_positions._float_tensor": torch.zeros(1)}
     return {
         "args": None,
