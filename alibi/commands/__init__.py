@@ -200,10 +200,11 @@ def show(command: EvaluateCommand, files: Sequence[Path]) -> list[Path]:
     lengths, figures = sorted(set(command.eval.lengths)), []
     results = load_results(files)
     comparison = compare_results({result.path: result.content for result in results})
-    for part in join(results, comparison).sets:
+    study = join(results, comparison)
+    for part in study.sets:
         group = [run.result for run in part.runs]
         print(f"\n{results_table(part, lengths)}")
-        drawn = draw_perplexity(part, figure_folder(command, [result.path.parent for result in group]))
+        drawn = draw_perplexity(study, part, figure_folder(command, [result.path.parent for result in group]))
         figures += drawn
         for path in (*(result.path for result in group), *drawn):
             print(f"{'figure ' if path in drawn else 'results'}    {path}")

@@ -2,8 +2,7 @@
 
 from alibi.reporting.comparison_text import comparison_text, findings_text, refusals_text
 from alibi.reporting.evaluation_table import results_table
-from alibi.reporting.figure import draw_perplexity
-from alibi.reporting.report import write_report
+from alibi.reporting.report import draw_perplexity, write_report
 from alibi.reporting.study import join
 from alibi.results.result import Result, load_results
 

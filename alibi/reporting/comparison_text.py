@@ -7,7 +7,7 @@ from dataclasses import replace
 from tabulate import tabulate
 
 from alibi.reporting.provenance import what_lacks
-from alibi.reporting.published_table import beside_rows
+from alibi.reporting.published_table import published_table
 from alibi.reporting.report_tables import Table, against_rows, change_rows, far_rows, result_rows, run_rows
 from alibi.reporting.study import ResultSet, join
 from alibi.reporting.words import METRICS
@@ -26,7 +26,7 @@ def comparison_text(results: Sequence[Result], comparison: Mapping) -> str:
     for part in study.sets:
         for metric in part.metrics:
             parts.append(plain(result_rows(part, metric)))
-        if (beside := beside_rows(part)).rows:
+        if (beside := published_table(part)).rows:
             parts.append(plain(beside))
         if part.content["note"]:
             parts.append(f"Note: {part.content['note']}.")

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from alibi.reporting import words
-from alibi.reporting.lines import Line, Look, looks
+from alibi.reporting.lines import Line
+from alibi.reporting.looks import Look, looks_of
 from alibi.reporting.words import METRICS
 from alibi.results.result import Result
 
@@ -122,8 +123,7 @@ def join(results: Sequence[Result], comparison: Mapping) -> Study:
         raise ValueError(f"the comparison has schema {comparison.get('schema')}; this version reads {SCHEMA}.")
     files = {_key(result.path): result for result in results}
     named = [(line["label"], line["method"]) for part in comparison["sets"] for line in part["lines"]]
-    named = list(dict(named).items())
-    by_label = dict(zip((label for label, _ in named), looks(named), strict=True))
+    by_label = looks_of(named)
     sets: list[ResultSet] = []
     runs_of = [
         [

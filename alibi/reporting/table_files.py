@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from alibi.reporting.published_table import beside_rows
+from alibi.reporting.published_table import published_table
 from alibi.reporting.report_tables import Table, all_tables
 from alibi.reporting.study import Study
 
@@ -23,7 +23,7 @@ def write_tables(study: Study, folder: Path) -> list[Path]:
     """Write every table of the study as .md and .tex into `folder`; returns their paths."""
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
-    beside = [table for part in study.sets if (table := beside_rows(part)).rows]
+    beside = [table for part in study.sets if (table := published_table(part)).rows]
     for table in [*all_tables(study), *beside]:
         for ending, text in (("md", markdown(table)), ("tex", latex(table))):
             paths.append(folder / f"{table.name}.{ending}")

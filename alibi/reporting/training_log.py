@@ -1,4 +1,4 @@
-"""metrics.jsonl beside a run, read for its training curves and for what training cost."""
+"""A run's metrics.jsonl: its training curves, and how fast and in how much memory it trained."""
 
 import json
 import math
@@ -6,71 +6,63 @@ import statistics
 from dataclasses import dataclass
 from pathlib import Path
 
-LARGEST_BYTES = 256 * 2**20
+Curve = list[tuple[float, float]]
 
 
 @dataclass(frozen=True)
-class Training:
-    """Curves of one run, over tokens seen. `train` is smoothed; `val` stands where the run validated.
+class TrainingLog:
+    """Loss over tokens seen. `train` is smoothed; `val` has a point for each validation.
 
     Attributes:
-        tokens_per_sec: the median over the steps logged, validation apart.
+        tokens_per_sec: the median over the logged steps, without validation.
         memory_mib: the peak of the process, or of the GPU.
     """
 
-    train: list[tuple[float, float]]
-    val: list[tuple[float, float]]
-    tokens_per_sec: float | None = None
-    memory_mib: float | None = None
+    train: Curve
+    val: Curve
+    tokens_per_sec: float | None
+    memory_mib: float | None
 
 
-def read_training(folder: Path, points: int = 300) -> Training | None:
-    """The curves of a run folder; None where it holds no metrics.jsonl or none that can be read.
+def read_training(folder: Path) -> TrainingLog | None:
+    """The log of a run folder; None if it has no metrics.jsonl, or no loss in it.
 
-    A last line that a kill cut in half is passed over, and so is one that is no object of numbers.
-
-    Args:
-        points: at most so many are kept of each curve.
+    A line that is no JSON object, such as a last line cut off by a kill, is skipped.
     """
     path = folder / "metrics.jsonl"
-    try:
-        if not path.is_file() or path.stat().st_size > LARGEST_BYTES:
-            return None
-        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
+    if not path.is_file():
         return None
-    # By tokens, so that what a resumed run wrote again replaces what it wrote first.
-    train: dict[float, float] = {}
-    val: dict[float, float] = {}
-    speed: dict[float, float] = {}
-    memory: dict[float, float] = {}
-    wanted = {"train/loss": train, "val/loss": val, "perf/tokens_per_sec": speed, "perf/max_memory_mib": memory}
-    for line in lines:
+    # By tokens, so that steps repeated after a resume replace the first ones.
+    curves: dict[str, dict[float, float]] = {
+        name: {} for name in ("train/loss", "val/loss", "perf/tokens_per_sec", "perf/max_memory_mib")
+    }
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
             record = json.loads(line)
-        except (ValueError, RecursionError):
+        except ValueError:
             continue
-        for name, curve in wanted.items():
+        for name, curve in curves.items():
             if isinstance(record, dict) and _is_number(record.get("tokens")) and _is_number(record.get(name)):
                 curve[record["tokens"]] = record[name]
+    train, val, speed, memory = curves.values()
     if not train and not val:
         return None
-    return Training(
-        smooth(sorted(train.items()), points),
-        thin(sorted(val.items()), points),
+    return TrainingLog(
+        smooth(sorted(train.items())),
+        thin(sorted(val.items())),
         statistics.median(speed.values()) if speed else None,
         max(memory.values(), default=None),
     )
 
 
-def smooth(curve: list[tuple[float, float]], points: int) -> list[tuple[float, float]]:
-    """Means of runs of neighbours, `points` of them at most: what is drawn is what was measured, and no lag."""
-    size = max(math.ceil(len(curve) / points), math.ceil(len(curve) / 100)) if curve else 1
+def smooth(curve: Curve, points: int = 100) -> Curve:
+    """Means of groups of neighbours, which do not lag as a running mean does; at most `points` of them."""
+    size = max(1, math.ceil(len(curve) / points))
     groups = [curve[i : i + size] for i in range(0, len(curve), size)]
-    return [(sum(x for x, _ in g) / len(g), sum(y for _, y in g) / len(g)) for g in groups]
+    return [(sum(x for x, _ in group) / len(group), sum(y for _, y in group) / len(group)) for group in groups]
 
 
-def thin(curve: list[tuple[float, float]], points: int) -> list[tuple[float, float]]:
+def thin(curve: Curve, points: int = 300) -> Curve:
     """Every k-th point and the last."""
     step = max(1, math.ceil(len(curve) / points))
     return curve[:-1:step] + curve[-1:]

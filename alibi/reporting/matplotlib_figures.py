@@ -1,0 +1,158 @@
+"""Charts as files for a paper: PNG, SVG and PDF at a column's or a page's width, the same bytes for the same data."""
+
+import logging
+import os
+from pathlib import Path
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+from matplotlib.ticker import EngFormatter, FuncFormatter, LogLocator, NullFormatter, NullLocator
+
+from alibi.reporting.chart import BAR_WIDTH, Axis, Chart, Panel, Series
+
+# One and two columns of a usual two-column paper, in inches.
+COLUMN, PAGE = 3.4, 7.0
+SMALL = 7
+CURVES = {
+    "main": {"lw": 1.2, "ms": 2.8},
+    "member": {"lw": 0.5, "alpha": 0.6, "marker": ""},
+    "plain": {"lw": 0.9, "alpha": 0.85, "marker": ""},
+}
+# Every file names its date unless it is told to leave it out.
+NO_DATE = {"png": None, "svg": {"Date": None}, "pdf": {"CreationDate": None}}
+
+
+def write_figure(chart: Chart, folder: Path) -> list[Path]:
+    """Write STEM.png, .svg and .pdf into `folder`; returns their paths, none if the chart has no panel."""
+    if not chart.panels:
+        return []
+    folder.mkdir(parents=True, exist_ok=True)
+    figure = _draw(chart)
+    # Lay out once instead of once for each file.
+    figure.get_layout_engine().execute(figure)
+    figure.set_layout_engine("none")
+    logging.getLogger("fontTools").setLevel(logging.WARNING)  # it logs every table of a font
+    paths = [folder / f"{chart.stem}.{ending}" for ending in NO_DATE]
+    # Text stays text, and type 42 keeps TrueType fonts, which publishers ask for.
+    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": chart.stem, "pdf.fonttype": 42}):
+        for path, (ending, metadata) in zip(paths, NO_DATE.items(), strict=True):
+            unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+            figure.savefig(unfinished, format=ending, metadata=metadata)
+            os.replace(unfinished, path)  # another process may draw the same figure
+    return paths
+
+
+def _draw(chart: Chart) -> Figure:
+    rows = -(-len(chart.panels) // chart.columns)
+    size = (COLUMN if chart.columns == 1 else PAGE), (2.8 if rows == 1 else 0.5 + 1.9 * rows)
+    figure = Figure(figsize=size, dpi=300, layout="constrained")
+    grid = figure.subplots(rows, chart.columns, squeeze=False).ravel()
+    for number, (axes, panel) in enumerate(zip(grid, chart.panels, strict=False)):
+        _draw_panel(axes, panel)
+        axes.set_title(_plain_text(panel.title or (chart.title if number == 0 else "")), fontsize=SMALL + 0.5)
+        if number + chart.columns < len(chart.panels):
+            axes.set_xlabel("")
+        if number % chart.columns:
+            axes.set_ylabel("")
+    for axes in grid[len(chart.panels) :]:
+        axes.set_visible(False)
+    _add_legend(figure, [series for panel in chart.panels for series in panel.series])
+    return figure
+
+
+def _draw_panel(axes: Axes, panel: Panel) -> None:
+    _style(axes)
+    for series in panel.series:
+        _draw_series(axes, series)
+    for x, text in panel.marks:
+        axes.axvline(x, color="0.6", lw=0.8, ls="--", zorder=0)
+        note = axes.annotate(
+            text, (x, 0.98), (3, 0), ("data", "axes fraction"), "offset points", rotation=90, va="top",
+            fontsize=SMALL - 1, color="0.4",
+        )  # fmt: skip
+        note.set_in_layout(False)
+    axes.set_xlabel(panel.x.label)
+    axes.set_ylabel(panel.y.label)
+    _scale_lengths(axes, panel.x)
+    if panel.y.log:
+        _scale_values(axes, [point.y for series in panel.series for point in series.points])
+
+
+def _draw_series(axes: Axes, series: Series) -> None:
+    points, colour = series.points, series.look.colour[0]
+    x, y = [point.x for point in points], [point.y for point in points]
+    bounded = [point for point in points if point.interval]
+    edges = [p.x for p in bounded], [p.interval[0] for p in bounded], [p.interval[1] for p in bounded]
+    if series.kind == "bar":
+        axes.bar(x, y, BAR_WIDTH, color=colour, alpha=0.75)
+        axes.axhline(0, color="0.3", lw=0.6)
+        axes.grid(visible=False, axis="x")
+    elif series.kind == "dot":
+        axes.vlines(*edges, lw=0.7, color="black")
+        axes.plot(x, y, "o", ms=1.4, color="black")
+    else:
+        if bounded:
+            axes.fill_between(*edges, color=colour, alpha=0.15, lw=0)
+        axes.plot(x, y, **_curve_style(series))
+
+
+def _curve_style(series: Series) -> dict:
+    look = series.look
+    return {"color": look.colour[0], "ls": look.dash[0], "marker": look.marker[0], **CURVES[series.kind]}
+
+
+def _scale_lengths(axes: Axes, x: Axis) -> None:
+    if x.log:
+        axes.set_xscale("log", base=2)
+        axes.xaxis.set_minor_locator(NullLocator())
+    if x.ticks is None:
+        axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+        return
+    axes.set_xticks(*zip(*x.ticks, strict=True))
+    if len(x.ticks) > 7:
+        axes.tick_params(axis="x", rotation=45)
+
+
+def _scale_values(axes: Axes, values: list[float]) -> None:
+    span = max(values) / min(values)
+    axes.set_yscale("log")
+    subs = (1, 1.5, 2, 3, 5, 7) if span <= 20 else (1, 2, 5) if span <= 1e4 else (1,)
+    axes.yaxis.set_major_locator(LogLocator(base=10, subs=subs))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:g}"))
+    axes.yaxis.set_minor_formatter(NullFormatter())
+
+
+def _style(axes: Axes) -> None:
+    """Type readable at the printed size, a light grid, and no frame on the sides without ticks."""
+    axes.tick_params(labelsize=SMALL, length=2.5)
+    for label in (axes.xaxis.label, axes.yaxis.label, axes.title):
+        label.set_fontsize(SMALL + 0.5)
+    axes.grid(alpha=0.25, lw=0.5)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def _add_legend(figure: Figure, every: list[Series]) -> None:
+    """Under the axes, where it hides no curve."""
+    handles = {}
+    for series in every:
+        bar = Patch(color=series.look.colour[0], alpha=0.75)
+        handles[_plain_text(series.label)] = (
+            bar if series.kind in ("bar", "dot") else Line2D([], [], **_curve_style(series))
+        )
+    columns = min(3, len(handles)) if max(map(len, handles)) < 25 else 1
+    figure.legend(
+        handles.values(), handles.keys(), loc="outside lower center", ncols=columns, frameon=False,
+        fontsize=SMALL - 0.5, handlelength=1.8, labelspacing=0.3, columnspacing=1.2, borderpad=0.2,
+    )  # fmt: skip
+
+
+def _plain_text(name: str) -> str:
+    """A name that matplotlib shows as it is.
+
+    It would read a pair of dollars as mathematics, and leave a label that begins with _ out of the legend.
+    """
+    name = name if len(name) <= 60 else f"{name[:40]}…{name[-19:]}"
+    return (" " if name.startswith("_") else "") + name.replace("$", r"\$")

@@ -1,0 +1,238 @@
+"""The five charts of a study, each described once: perplexity, nats by context, cost, two-part split, training."""
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+from alibi.reporting import words
+from alibi.reporting.chart import BAR_STEP, Axis, Chart, Panel, Point, Series
+from alibi.reporting.lines import Line
+from alibi.reporting.looks import PARTS, Look
+from alibi.reporting.study import ResultSet, Run, Study
+from alibi.reporting.training_log import read_training
+from alibi.reporting.words import METRICS
+from alibi.results.result import Result
+
+Looks = Mapping[str, Look]
+LENGTH, NATS = "length of evaluation (tokens)", "nats per token"
+# Beyond this ratio of the largest to the smallest value a linear axis hides the small ones.
+LOG_AXIS_FROM = 3.0
+# A bin with fewer targets is noise: sliding evaluation sees short contexts only at the beginning of the text.
+FEWEST_TARGETS = 100
+COSTS = {"tokens_per_sec": "tokens per second", "peak_memory_mib": "peak memory (MiB)"}
+SPLIT_UNITS = {"perplexity": NATS, "word_perplexity": "nats per word", "bits_per_byte": "bits per byte"}
+
+
+def perplexity_chart(part: ResultSet, looks: Looks, metric: str, relative: bool = False) -> Chart:
+    """A metric against length. A run without any number of it is left out, and the chart's note names it.
+
+    Args:
+        metric: perplexity, word_perplexity or bits_per_byte.
+        relative: divide each curve by its own value at the training length; such curves have no intervals.
+    """
+
+    def points(result: Result) -> list[Point]:
+        rows = [(n, row) for n, row in result.numbers.items() if row.get(metric) is not None]
+        curve = [Point(n, row[metric], (row.get("interval") or {}).get(metric)) for n, row in rows]
+        return _relative(curve, result.seq_len) if relative else curve
+
+    def mean(line: Line) -> list[Point]:
+        curve = [Point(*pair) for pair in line.mean(metric)]
+        return _relative(curve, line.seq_len) if relative else curve
+
+    series = _line_series(part, looks, points, mean)
+    intervals = any(point.interval for one in series for point in one.points)
+    level = words.percents(part.lines[0].results[0].level)
+    missing = [run.label for run in part.runs if run.label not in {one.name for one in series}]
+    why = "no value at the training length" if relative else "no number in this unit"
+    panel = Panel(
+        _lengths(series),
+        _values(METRICS[metric] + (", relative" if relative else ""), series, choosable=True),
+        series,
+        marks=_training_lengths(part.lines, series),
+    )
+    return Chart(
+        f"{metric.replace('_', '-')}-{part.slug}",
+        _measured(part) + (f", {level} intervals" if intervals else ""),
+        [panel] if series else [],
+        note=f"Not drawn ({why}): {'; '.join(missing)}." if missing else "",
+    )
+
+
+def context_chart(part: ResultSet, looks: Looks, length: int) -> Chart:
+    """The mean nats of a target against the context it had, in the rows of one length; a curve for each run."""
+    series = []
+    for run in part.runs:
+        curve = context_curve(run.result.numbers.get(length, {}))
+        if len(curve) > 1:
+            series.append(Series(run.line, run.label, (run.label,), curve, looks[run.line], "plain"))
+    # Targets of a sliding evaluation have no short contexts: the axis begins where the curves do.
+    first = min((one.points[0].x for one in series), default=1)
+    powers = [2**n for n in range(int(math.log2(first)), int(math.log2(length)) + 1)]
+    ticks = [(n, str(n)) for n in powers[:: 1 + len(powers) // 9]]
+    panel = Panel(
+        Axis("context of the target (tokens)", "context", log=True, ticks=ticks),
+        Axis(NATS),
+        series,
+        marks=_training_lengths(part.lines, series),
+    )
+    return Chart(f"context-{part.slug}-{length}", f"{_measured(part)}, length {length}", [panel] if series else [])
+
+
+def context_curve(row: Mapping) -> list[Point]:
+    """Mean nats by context, of bins that hold enough targets; a bin stands at its upper end.
+
+    Neighbours within an octave are joined until they do; those that still hold too few are left out.
+    """
+    bins = row.get("context") or {"up_to": [], "targets": [], "nll_nats": []}
+    curve, low, targets, nats = [], 0, 0, 0.0
+    for up_to, more, more_nats in zip(bins["up_to"], bins["targets"], bins["nll_nats"], strict=True):
+        if targets == 0 or up_to >= 2 * low:
+            low, targets, nats = up_to, 0, 0.0
+        targets, nats = targets + more, nats + more_nats
+        if targets >= FEWEST_TARGETS:
+            curve.append(Point(up_to, nats / targets))
+            targets = 0
+    return curve
+
+
+def context_lengths(part: ResultSet) -> list[int]:
+    """The lengths at which some run has a curve of its nats by context."""
+    numbers = [run.result.numbers for run in part.runs]
+    return sorted({n for rows in numbers for n, row in rows.items() if len(context_curve(row)) > 1})
+
+
+def cost_chart(part: ResultSet, looks: Looks) -> Chart:
+    """Speed above, memory below, against length."""
+    panels = []
+    for name, title in COSTS.items():
+
+        def points(result: Result, name: str = name) -> list[Point]:
+            rows = [(n, row[name]) for n, row in result.numbers.items() if row.get(name)]
+            return [Point(n, value, note=result.machine(n)) for n, value in rows]
+
+        series = _line_series(part, looks, points, lambda line, name=name: [Point(*p) for p in line.mean(name)])
+        if series:
+            panels.append(Panel(_lengths(series), _values(title, series, choosable=True), series))
+    machines = {point.note for panel in panels for one in panel.series for point in one.points} - {""}
+    stem, title = f"cost-{part.slug}", _measured(part)
+    if len(machines) < 2:
+        return Chart(stem, title, panels)
+    note = "Measured on several machines, so do not compare point by point; each point names its own."
+    return Chart(stem, f"{title}, on several machines", panels, note=note)
+
+
+def split_chart(part: ResultSet, looks: Looks, metric: str = "perplexity") -> Chart:
+    """The two parts and the whole of the change from the training length, a panel a line.
+
+    Args:
+        metric: its unit is that of the change: nats per token, nats per word, or bits per byte.
+    """
+    changes = [(run, change) for run, change in part.changes if not run.result.is_marked(metric)]
+    panels = []
+    for line in dict.fromkeys(run.line for run, _ in changes):
+        own = [(run, change) for run, change in changes if run.line == line]
+        panels.append(_split_panel(f"{line}, stride {own[0][1]['stride']}", own, metric))
+    return Chart(f"two-part-split-{part.slug}", "", panels, columns=max(1, min(3, len(panels))))
+
+
+def splits_shown_with(study: Study, part: ResultSet) -> list[ResultSet]:
+    """The set itself; with a nonoverlapping one also every sliding set of the same text."""
+    if part.content["protocol"] != "nonoverlapping":
+        return [part]
+    shared = ("data", "precision", "scorer")
+    return [other for other in study.sets if all(other.content[name] == part.content[name] for name in shared)]
+
+
+def _split_panel(title: str, changes: Sequence[tuple[Run, Mapping]], metric: str) -> Panel:
+    """A bar is the mean over the runs; each run is a dot on it, with its interval."""
+    lengths = sorted({entry["length"] for _, change in changes for entry in change["lengths"]})
+    labels = tuple(run.label for run, _ in changes)
+    bars, dots = [], []
+    for place, (part, (name, look)) in enumerate(PARTS.items()):
+        at = {length: group + (place - 1) * BAR_STEP for group, length in enumerate(lengths)}
+        values: dict[int, list[float]] = {length: [] for length in lengths}
+        for number, (run, change) in enumerate(changes):
+            points, beside = [], (number - (len(changes) - 1) / 2) * BAR_STEP * 0.3
+            for entry in change["lengths"]:
+                values[entry["length"]].append(_in_unit(entry[part], run.result, metric))
+                interval = [_in_unit(v, run.result, metric) for v in (entry.get("interval") or {}).get(part) or ()]
+                x, note = at[entry["length"]] + beside, f"{name}, length {entry['length']}"
+                points.append(Point(x, values[entry["length"]][-1], interval or None, note))
+            dots.append(Series(name, run.label, (run.label,), points, look, "dot"))
+        means = [Point(at[length], sum(found) / len(found)) for length, found in values.items()]
+        bars.append(Series(name, f"mean of {len(labels)} runs", labels, means, look, "bar"))
+    x = Axis(LENGTH, ticks=[(group, str(length)) for group, length in enumerate(lengths)])
+    return Panel(x, Axis(SPLIT_UNITS[metric]), [*bars, *dots], title)
+
+
+def _in_unit(nats: float, result: Result, metric: str) -> float:
+    """Nats per token as nats per word or bits per byte of the same text."""
+    data = result.content["data"]
+    if metric == "word_perplexity":
+        return nats * data["tokens"] / data["words"]
+    return nats * data["tokens"] / data["bytes"] / math.log(2) if metric == "bits_per_byte" else nats
+
+
+def training_chart(study: Study) -> Chart:
+    """Training loss, smoothed and thin, and validation loss with markers; each run folder once."""
+    series, done = [], set()
+    for run in study.runs:
+        log = None if run.result.folder in done else read_training(run.result.folder)
+        done.add(run.result.folder)
+        for name, kind in (("train", "member"), ("val", "main")) if log else ():
+            curve = [Point(*pair) for pair in getattr(log, name)]
+            if curve:
+                series.append(Series(run.line, run.label, (run.label,), curve, study.looks[run.line], kind))
+    panel = Panel(Axis("tokens seen in training", "tokens"), _values(NATS, series), series)
+    title = "training loss (thin) and validation loss (with markers)"
+    return Chart("training", title, [panel] if series else [])
+
+
+def _line_series(
+    part: ResultSet, looks: Looks, points: Callable[[Result], list[Point]], mean: Callable[[Line], list[Point]]
+) -> list[Series]:
+    """The curve of each run, and where a line has several, their mean over the seeds."""
+    series = []
+    for line in part.lines:
+        curves = [(run.label, points(run.result)) for run in part.runs if run.line == line.label]
+        curves = [(label, curve) for label, curve in curves if curve]
+        look, kind = looks[line.label], "member" if len(curves) > 1 else "main"
+        series += [Series(line.label, label, (label,), curve, look, kind) for label, curve in curves]
+        if len(curves) > 1:
+            labels = tuple(label for label, _ in curves)
+            series.append(
+                Series(line.label, f"{line.label}, mean of {len(labels)} seeds", labels, mean(line), look, "main")
+            )
+    return series
+
+
+def _relative(curve: list[Point], seq_len: int | None) -> list[Point]:
+    """Divided by the value at the training length; empty where there is none."""
+    base = next((point.y for point in curve if point.x == seq_len), None)
+    return [Point(point.x, point.y / base) for point in curve] if base else []
+
+
+def _measured(part: ResultSet) -> str:
+    content = part.lines[0].results[0].content
+    return f"{words.text(content['data'])}, {content['protocol']['name']}"
+
+
+def _lengths(series: Iterable[Series]) -> Axis:
+    """A log axis with a tick at each length evaluated, but for those too close to the one before."""
+    ticks: list[int] = []
+    for length in sorted({point.x for one in series for point in one.points}):
+        if not ticks or length > 1.15 * ticks[-1]:
+            ticks.append(length)
+    return Axis(LENGTH, "length", log=True, ticks=[(n, str(n)) for n in ticks])
+
+
+def _values(label: str, series: Iterable[Series], choosable: bool = False) -> Axis:
+    values = [point.y for one in series for point in one.points]
+    return Axis(
+        label, log=min(values, default=0) > 0 and max(values) > LOG_AXIS_FROM * min(values), choosable=choosable
+    )
+
+
+def _training_lengths(lines: Iterable[Line], series: Sequence[Series]) -> tuple[tuple[float, str], ...]:
+    drawn = {one.label for one in series}
+    return tuple((n, f"trained at {n}") for n in sorted({ln.seq_len for ln in lines if ln.label in drawn} - {None}))
