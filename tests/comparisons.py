@@ -10,10 +10,10 @@ from alibi.evaluation import compare_results
 from alibi.reporting import join, load_results
 
 
-def sets_of(paths):
-    """The sets of result files, as evaluate.py makes them of its own."""
+def study_of(paths):
+    """The study of result files, as evaluate.py makes one of its own."""
     results = load_results(paths)
-    return join(results, compare_results({result.path: result.content for result in results})).sets
+    return join(results, compare_results({result.path: result.content for result in results}))
 
 
 def compare(paths, labels=None):

@@ -1,26 +1,57 @@
-"""The paper's figures, as typed: tables that share a number must agree, and the order must be the paper's."""
+"""The paper's numbers as typed in, and what is said of a run whose setup differs from theirs."""
 
-from alibi.analysis.published import PUBLISHED, TABLE_5, TABLE_5_LENGTHS
+import pytest
 
-
-def curve(group, method, seq_len):
-    [found] = [c for c in PUBLISHED[group]["curves"] if (c["method"], c["seq_len"]) == (method, seq_len)]
-    return dict(found["points"])
+from alibi.analysis.published import published_points, published_rows
 
 
-def test_the_tables_agree_where_they_share_a_number():
-    assert curve(0, "alibi", 512)[512] == curve(2, "alibi", 512)[512] == 19.73
-    assert curve(1, "alibi", 1024)[1024] == curve(2, "alibi", 1024)[1024] == 18.66
-    assert curve(0, "sinusoidal", 512)[512] == curve(2, "sinusoidal", None)[512] == 20.05
-    assert curve(1, "sinusoidal", 1024)[1024] == curve(2, "sinusoidal", None)[1024] == 19.34
+def values(**wanted):
+    """{evaluated_at: perplexity} of the rows with the given columns."""
+    rows = [row for row in published_rows() if all(row[name] == str(value) for name, value in wanted.items())]
+    return {int(row["evaluated_at"]): float(row["perplexity"]) for row in rows}
+
+
+def test_tables_that_share_a_number_agree():
+    seen = {}
+    for row in published_rows():
+        key = tuple(row[name] for name in ("protocol", "split", "method", "trained_at", "evaluated_at"))
+        assert seen.setdefault(key, row["perplexity"]) == row["perplexity"]
+    assert len(published_rows()) == 133
+    assert len(seen) == 121
+
+
+def test_numbers_of_the_paper():
+    assert values(table="Tables 2-4", method="alibi") == {
+        512: 19.73, 612: 19.38, 1012: 18.73, 1512: 18.52, 3512: 18.40, 15512: 18.31,
+    }  # fmt: skip
+    assert values(table="Table 5", method="alibi", trained_at=64)[3072] == 21.53
+    assert values(table="Tables 2-5", method="rotary", trained_at=1024)[16024] == 106.99
+    assert values(table="Tables 13-15", method="sinusoidal")[3072] == 360.12
+    assert max(values(table="Tables 2-4", method="t5")) == 3512, "out of memory is no number"
 
 
 def test_each_row_of_table_5_begins_at_its_training_length():
-    for seq_len, values in TABLE_5.items():
-        assert TABLE_5_LENGTHS[-len(values)] == seq_len
-        assert curve(2, "alibi", seq_len)[3072] == values[-1]
+    for row in published_rows():
+        if row["table"] == "Table 5":
+            assert int(row["evaluated_at"]) >= int(row["trained_at"])
+            assert row["trained_at"] == row["evaluated_at"] or row["method"] == "alibi"
 
 
-def test_out_of_memory_is_no_point():
-    assert max(curve(0, "t5", 512)) == 3512
-    assert max(curve(0, "sinusoidal", 512)) == 15512
+@pytest.mark.parametrize(
+    ("wanted", "points"),
+    [
+        (("sinusoidal", 1536, "nonoverlapping", "validation"), {1536: (19.05, "Table 5")}),
+        (("rotary", 3072, "stride-512", "test"), {3072: (18.72, "Table 7")}),
+        (("alibi", 512, "nonoverlapping", "test"), {3072: (19.08, "Table 7")}),
+        (("alibi", None, "nonoverlapping", "validation"), {}),
+    ],
+)
+def test_points_are_those_of_one_method_training_length_protocol_and_split(wanted, points):
+    assert published_points(*wanted) == points
+
+
+def test_a_number_is_taken_from_the_first_table_that_has_it():
+    points = published_points("alibi", 512, "nonoverlapping", "validation")
+    assert points[512] == (19.73, "Tables 2-4")
+    assert points[3072] == (18.40, "Table 5")
+    assert published_points("t5", 3072, "nonoverlapping", "validation")[6072] == (17.68, "Tables 2-5")

@@ -1,6 +1,7 @@
 """The page in a real browser: Debian's chromium, headless, from a file, with its log and its requests read."""
 
 import json
+import math
 import shutil
 from pathlib import Path
 
@@ -89,18 +90,33 @@ def click(page, selector):
 
 
 def chart(page, name, what):
-    """Something of a chart's drawing: `what` is JavaScript over `gd`, the plot."""
-    return page.execute_script(f"const gd = document.querySelector('#chart-{name} .js-plotly-plot'); return {what}")
+    """Something of a chart's first plot: `what` is JavaScript over `gd`, the plot."""
+    return page.execute_script(
+        f"const gd = document.querySelector('[data-chart={name}] .js-plotly-plot'); return {what}"
+    )
 
 
-def numbers(page, name):
-    return page.execute_script(f"return document.querySelector('#chart-{name} .numbers').textContent")
+def traces(page, name):
+    """{name: values} of the visible traces of a chart; bands and bars have no name."""
+    named = chart(page, name, "gd.data.filter(t => t.visible && t.name).map(t => [t.name, t.y])")
+    return dict(named)
 
 
 def legend(page, name):
-    return page.execute_script(
-        f"return [...document.querySelectorAll('#chart-{name} .legend li')].map(e => e.textContent)"
-    )
+    entries = page.find_elements(By.CSS_SELECTOR, f"[data-chart={name}] .legend li")
+    return [entry.text for entry in entries if entry.is_displayed()]
+
+
+def note(page, name):
+    return page.find_element(By.CSS_SELECTOR, f"[data-chart={name}] .note").text
+
+
+def plots(page, name):
+    return [plot for plot in page.find_elements(By.CSS_SELECTOR, f"[data-chart={name}] .plot") if plot.is_displayed()]
+
+
+def differences(page):
+    return page.find_element(By.ID, "differences").text
 
 
 def headings(page):
@@ -114,8 +130,8 @@ def test_it_loads_without_a_complaint_and_asks_for_nothing(browser, address):
     assert complaints(browser) == []
     assert requests(browser) == [address]
     assert browser.title == "Perplexity against length: wikitext2 validation"
-    for name, least in (("perplexity", 25), ("context", 9), ("split", 20), ("cost", 10), ("training", 20)):
-        assert chart(browser, name, "gd.querySelectorAll('.trace, .point').length") >= least, name
+    for name, drawn in (("perplexity", 25), ("context", 9), ("split", 9), ("cost", 15), ("training", 20)):
+        assert chart(browser, name, "gd.querySelectorAll('.trace').length") == drawn, name
 
 
 def test_the_checks_would_see_an_error_a_request_and_an_alert(browser, tmp_path):
@@ -133,83 +149,95 @@ def test_the_page_itself_could_not_ask(page):
 
 
 def test_lines_and_seeds_can_be_hidden(page):
-    traces = chart(page, "perplexity", "gd.data.length")
+    assert traces(page, "perplexity")["alibi L=128, mean of 2 seeds"][0] == pytest.approx(129.75, abs=0.01)
+    drawn = chart(page, "perplexity", "gd.querySelectorAll('.scatterlayer .trace').length")
     click(page, "input[name=line][value='0']")
     assert legend(page, "perplexity") == ["sinusoidal L=128", "rotary L=128", "t5 L=128", "none L=128"]
-    assert "alibi" not in numbers(page, "perplexity")
-    assert "alibi" not in numbers(page, "training")
-    assert chart(page, "perplexity", "gd.data.length") == traces - 5, "two runs, two bands, one mean"
+    for name in ("perplexity", "context", "cost", "training"):
+        assert not any("alibi" in run for run in traces(page, name)), name
+    assert len(plots(page, "split")) == 4
+    left = chart(page, "perplexity", "gd.querySelectorAll('.scatterlayer .trace').length")
+    assert left == drawn - 5, "two runs, two bands, one mean"
     assert not page.find_element(By.CSS_SELECTOR, "input[name=run][value='0']").is_selected()
     click(page, "input[name=run][value='1']")
     assert page.find_element(By.CSS_SELECTOR, "input[name=line][value='0']").is_selected(), "a seed brings its line"
-    assert "alibi L=128 seed 1" in numbers(page, "perplexity")
-    assert "alibi L=128 seed 0" not in numbers(page, "perplexity")
+    shown = [run for run in traces(page, "perplexity") if "alibi" in run]
+    assert shown == ["alibi L=128 seed 1"], "without the mean, which is of both seeds"
+    assert legend(page, "perplexity")[0] == "alibi L=128"
+    click(page, "input[name=run][value='1']")
+    assert not page.find_element(By.CSS_SELECTOR, "input[name=line][value='0']").is_selected()
 
 
 def test_everything_hidden_is_no_error(page):
     for number in range(5):
         click(page, f"input[name=line][value='{number}']")
-    assert legend(page, "perplexity") == []
-    assert "None of the runs shown" in page.find_element(By.ID, "chart-context").text
+    for name in ("perplexity", "context", "split", "cost", "training"):
+        assert legend(page, name) == []
+        assert plots(page, name) == []
+        assert note(page, name) == "Nothing to draw for these choices."
     assert complaints(page) == []
 
 
 def test_the_unit_changes_numbers_tables_and_axes(page):
     assert headings(page)[0].startswith("Perplexity per token")
-    before = {name: numbers(page, name) for name in ("perplexity", "split")}
+    assert chart(page, "split", "gd.layout.yaxis.title.text") == "nats per token"
+    assert "+1.21 %" in differences(page)
+    longer = chart(page, "split", "gd.data[0].y[0]")
     click(page, "input[name=unit][value=bits_per_byte]")
     assert headings(page)[0].startswith("Bits per byte")
     assert chart(page, "perplexity", "gd.layout.yaxis.title.text") == "bits per byte"
-    assert all(numbers(page, name) != text for name, text in before.items())
-    assert "bits per byte" in numbers(page, "split")
-    assert "%" not in page.find_element(By.CSS_SELECTOR, "#differences .numbers").text
-    assert chart(page, "perplexity", "gd.data[1].y[0]") == pytest.approx(1.9443, abs=1e-3)
+    assert chart(page, "split", "gd.layout.yaxis.title.text") == "bits per byte"
+    bits = 317_905 / 1_146_846 / math.log(2)  # a nat per token of this text, in bits per byte
+    assert chart(page, "split", "gd.data[0].y[0]") == pytest.approx(longer * bits, rel=1e-4)
+    assert traces(page, "perplexity")["alibi L=128 seed 0"][0] == pytest.approx(1.9435, abs=1e-3)
+    assert "%" not in differences(page)
+    click(page, "input[name=unit][value=word_perplexity]")
+    assert traces(page, "perplexity")["alibi L=128 seed 0"][0] == pytest.approx(1209.69, abs=0.01)
 
 
-def test_scale_lengths_and_relative_values(page):
-    assert chart(page, "perplexity", "gd._fullLayout.yaxis.type") == "log"
+def test_the_value_axis_is_log_or_linear(page):
+    for name in ("perplexity", "cost"):
+        assert chart(page, name, "gd._fullLayout.yaxis.type") == "log"
+    high = chart(page, "perplexity", "gd._fullLayout.yaxis.range[1]")
+    assert 300 < 10**high < 600, "a log axis holds exponents"
     click(page, "input[name=scale][value=linear]")
-    assert chart(page, "perplexity", "gd._fullLayout.yaxis.type") == "linear"
+    for name in ("perplexity", "cost"):
+        assert chart(page, name, "gd._fullLayout.yaxis.type") == "linear"
+    assert 300 < chart(page, "perplexity", "gd._fullLayout.yaxis.range[1]") < 600
     assert chart(page, "perplexity", "gd._fullLayout.xaxis.ticktext") == ["128", "256", "512", "1024", "2048"]
-    click(page, "input[name=x][value=multiples]")
-    assert chart(page, "perplexity", "gd._fullLayout.xaxis.ticktext") == ["1×", "2×", "4×", "8×", "16×"]
+    assert chart(page, "split", "gd._fullLayout.yaxis.type") == "linear", "a change may be negative"
+
+
+def test_values_relative_to_the_training_length(page):
+    absolute = traces(page, "perplexity")
     click(page, "input[name=relative]")
-    assert chart(page, "perplexity", "gd.data.every(trace => trace.y[0] === 1)")
+    relative = traces(page, "perplexity")
+    assert relative.keys() == absolute.keys()
+    for name, values in relative.items():
+        assert values[0] == 1
+        assert values == pytest.approx([value / absolute[name][0] for value in absolute[name]], rel=1e-5)
+    assert chart(page, "perplexity", "gd.layout.yaxis.title.text") == "perplexity per token, relative"
+    assert chart(page, "perplexity", "gd.data.filter(t => t.fill).length") == 0, "no bands"
 
 
-def test_sets_context_lengths_and_differences_can_be_chosen(page):
-    Select(page.find_element(By.NAME, "set")).select_by_index(1)
+def test_sets_context_lengths_and_references_can_be_chosen(page):
+    nonoverlapping = traces(page, "perplexity")
+    Select(page.find_element(By.NAME, "set")).select_by_visible_text("stride-16")
     assert headings(page)[0] == "Perplexity per token, wikitext2 validation, stride-16"
-    Select(page.find_element(By.NAME, "set")).select_by_index(0)
+    sliding = traces(page, "perplexity")
+    assert sliding["rotary L=128 seed 0"] != nonoverlapping["rotary L=128 seed 0"]
+    assert len(plots(page, "split")) == 5
+    Select(page.find_element(By.NAME, "set")).select_by_visible_text("nonoverlapping")
+    assert len(plots(page, "split")) == 5, "those of its text by the sliding evaluation"
     context = Select(page.find_element(By.NAME, "context"))
-    assert [option.text for option in context.options] == ["2048", "1024", "512", "256", "128"]
+    assert [option.text for option in context.options if option.is_enabled()] == ["2048", "1024", "512", "256", "128"]
     context.select_by_visible_text("256")
     assert max(chart(page, "context", "gd.data[0].x")) == 256
-    first = page.find_element(By.CSS_SELECTOR, "#differences .numbers").text
-    assert "+1.21 %" in first, "seed 1 against seed 0"
-    Select(page.find_element(By.NAME, "against")).select_by_visible_text("alibi L=128 seed 1")
-    second = page.find_element(By.CSS_SELECTOR, "#differences .numbers").text
-    assert "−1.19 %" in second, "and the other way round"
-    assert second != first
-
-
-def test_the_published_curve_is_for_words_only(page):
-    switch = page.find_element(By.NAME, "published")
-    assert not switch.is_enabled()
-    assert "per word only" in page.find_element(By.ID, "why-published").text
-    click(page, "input[name=unit][value=word_perplexity]")
-    click(page, "input[name=published]")
-    assert "sinusoidal, L 512 (published)" in legend(page, "perplexity")
-    assert "406.01" in numbers(page, "perplexity")
-    warning = page.find_element(By.CSS_SELECTOR, ".note.published")
-    assert "only in shape" in warning.text
-    Select(page.find_element(By.NAME, "set")).select_by_index(1)
-    group = Select(page.find_element(By.NAME, "group"))
-    assert group.first_selected_option.text == "Tables 13-15: sliding, stride 1"
-    assert "360.12" in numbers(page, "perplexity")
-    click(page, "input[name=unit][value=perplexity]")
-    assert not warning.is_displayed()
-    assert "(published)" not in "".join(legend(page, "perplexity"))
+    assert "sinusoidal L=128 seed 0" in differences(page)
+    assert "+14.70 %" in differences(page), "sinusoidal against alibi at 256"
+    Select(page.find_element(By.NAME, "against")).select_by_visible_text("sinusoidal L=128 seed 0")
+    assert "−12.82 %" in differences(page), "and the other way round"
+    assert "+14.70 %" not in differences(page)
 
 
 def test_by_keyboard_alone(page):
@@ -230,23 +258,21 @@ def test_by_keyboard_alone(page):
         ".filter(e => !e.labels.length && !e.ariaLabel).map(e => e.name)"
     )
     assert names == [], "every control has a name"
-    # What a mouse finds by hovering stands in a table that opens by key.
-    details = page.find_element(By.CSS_SELECTOR, "#chart-perplexity details")
-    details.find_element(By.TAG_NAME, "summary").send_keys(Keys.ENTER)
-    assert "116.59" in details.text
 
 
 def test_dark_mode_changes_page_and_charts_while_open(page):
     def colours():
         text = "getComputedStyle(gd.querySelector('.ytick text')).fill"
-        line = "gd.data.at(-1).line.color"
+        line = "getComputedStyle(gd.querySelectorAll('.js-line')[1]).stroke"
         body = page.find_element(By.TAG_NAME, "body").value_of_css_property("background-color")
         return body, chart(page, "perplexity", text), chart(page, "perplexity", line)
 
     light = colours()
     emulate(page, scheme="dark")
     dark = colours()
-    assert all(a != b for a, b in zip(light, dark, strict=True))
+    assert light[1:] == ("rgb(28, 28, 28)", "rgb(0, 114, 178)")
+    assert dark[1:] == ("rgb(230, 230, 227)", "rgb(86, 180, 233)")
+    assert dark[0] != light[0]
     emulate(page)
     assert colours() == light
 
@@ -258,7 +284,7 @@ def test_print_is_light_and_without_controls(page):
     assert "255, 255, 255" in page.find_element(By.TAG_NAME, "body").value_of_css_property("background-color")
     assert chart(page, "perplexity", "getComputedStyle(gd.querySelector('.ytick text')).fill") == "rgb(28, 28, 28)"
     assert chart(page, "perplexity", "gd.layout.width") == 660, "a chart fits the paper"
-    assert page.find_element(By.CSS_SELECTOR, "#chart-perplexity .legend").is_displayed()
+    assert page.find_element(By.CSS_SELECTOR, "[data-chart=perplexity] .legend").is_displayed()
     uncut = page.execute_script(
         "return [...document.querySelectorAll('.plot')].map(e => getComputedStyle(e).breakInside)"
     )
@@ -320,13 +346,13 @@ def test_a_hostile_name_is_text_everywhere(browser, tmp_path):
     browser.get(address)
     assert legend(browser, "perplexity")[0] == HOSTILE
     assert browser.find_element(By.CSS_SELECTOR, "#results tbody th").text == HOSTILE
-    assert browser.find_element(By.CSS_SELECTOR, "#chart-split .plot p").text == f"{HOSTILE}, stride 16"
+    assert browser.find_element(By.CSS_SELECTOR, "[data-chart=split] .plot p").text == f"{HOSTILE}, stride 16"
     assert browser.find_element(By.CSS_SELECTOR, ".callout").text == HOSTILE
     hover = (
         "Plotly.Fx.hover(gd, [{curveNumber: 1, pointNumber: 1}]); return gd.querySelector('.hoverlayer').textContent"
     )
     assert HOSTILE in browser.execute_script(
-        f"const gd = document.querySelector('#chart-perplexity .js-plotly-plot'); {hover}"
+        f"const gd = document.querySelector('[data-chart=perplexity] .js-plotly-plot'); {hover}"
     )
     assert browser.execute_script("return document.querySelectorAll('main img, main script, header img').length") == 0
     # An alert that was open would have made every call above fail.

@@ -1,13 +1,13 @@
 import json
 import math
 
-from comparisons import sets_of
+from comparisons import study_of
 
 from alibi.reporting import results_table
 
 
 def table_of(*paths, lengths=(64, 128), **how):
-    [part] = sets_of(paths)
+    [part] = study_of(paths).sets
     return results_table(part, lengths, **how)
 
 
@@ -36,7 +36,7 @@ def test_a_length_without_a_row_is_blank_and_large_numbers_are_short(make_result
 
 
 def test_the_scorer_is_named_where_it_is_not_the_usual_one(make_result):
-    full, cached = sets_of([make_result(), make_result("t5", scorer="cached")])
+    full, cached = study_of([make_result(), make_result("t5", scorer="cached")]).sets
     usual, through = (results_table(part, [64]).splitlines()[0] for part in (full, cached))
     assert "toy validation, nonoverlapping, fp32: 12,345 tokens" in usual
     assert "toy validation, nonoverlapping, fp32, scored through the cached model: 12,345 tokens" in through

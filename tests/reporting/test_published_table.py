@@ -1,11 +1,11 @@
-"""A run's row beside the paper's: which figures, and what is said of why levels cannot be compared."""
+"""A run's row over the paper's: which numbers, and what is said of why levels cannot be compared."""
 
 import pytest
 
-from alibi.analysis.published import PUBLISHED, SETUP, published_points
+from alibi.analysis.published import SHAPE, differences_in_setup
 from alibi.evaluation import compare_results
 from alibi.reporting import load_results
-from alibi.reporting.published_table import beside_rows, differences_in_setup
+from alibi.reporting.published_table import published_table
 from alibi.reporting.study import join
 
 DATA = {
@@ -14,7 +14,7 @@ DATA = {
 }  # fmt: skip
 CHECKPOINT = {
     "path": "x", "sha256": "0", "step": 286000, "model": "alibi", "seq_len": 512, "seed": 0,
-    "settings": {**SETUP, "train.batch_tokens": 73728, "data.name": "wikitext103"},
+    "settings": {**SHAPE, "train.batch_tokens": 73728, "data.name": "wikitext103"},
 }  # fmt: skip
 
 
@@ -32,7 +32,7 @@ def beside(make_result):
         )  # fmt: skip
         results = load_results([path])
         [part] = join(results, compare_results({path: results[0].content})).sets
-        return beside_rows(part), differences_in_setup(results[0])
+        return published_table(part), differences_in_setup(results[0])
 
     return make
 
@@ -44,7 +44,7 @@ def test_a_run_of_the_papers_own_setup_stands_above_its_row(beside):
         ["alibi L=512 seed 0", "19.80", "18.90", "18.50"],
         ["published, Tables 2-4, Table 5", "19.73", "18.81", ""],
     ]
-    assert "the levels may be compared" in table.note
+    assert "the same setup, so the levels compare" in table.note
 
 
 @pytest.mark.parametrize(
@@ -61,8 +61,8 @@ def test_a_run_of_the_papers_own_setup_stands_above_its_row(beside):
             "another vocabulary (word of 33,280",
         ),
         ({"settings": {"data.name": "wikitext2"}}, "trained on other data (wikitext2, not wikitext103)"),
-        ({"step": 10000}, "fewer updates (10,000 of 73,728 tokens, not 286,000 of 73,728)"),
-        ({"settings": {"train.batch_tokens": 9216}}, "fewer updates (286,000 of 9,216 tokens"),
+        ({"step": 10000}, "another budget (10,000 updates of 73,728 tokens, not 286,000 of 73,728)"),
+        ({"settings": {"train.batch_tokens": 9216}}, "another budget (286,000 updates of 9,216 tokens"),
         ({"settings": {"model.d_model": 256}}, "another shape (d_model 256)"),
     ],
 )
@@ -70,12 +70,12 @@ def test_what_is_not_alike_is_said(beside, change, reason):
     table, differences = beside(**change)
     assert len(differences) == 1
     assert reason in differences[0]
-    assert "not comparable in level" in table.note
+    assert "compare the shape, not the level" in table.note
 
 
 def test_a_run_that_tells_nothing_of_its_training_is_not_comparable(beside, make_result):
     [result] = load_results([make_result(data=DATA)])
-    assert differences_in_setup(result) == ["how it was trained is not told"]
+    assert differences_in_setup(result) == ["unknown training settings"]
 
 
 def test_there_is_a_row_only_where_the_paper_has_the_same_length_training_length_and_protocol(beside):
@@ -85,22 +85,3 @@ def test_there_is_a_row_only_where_the_paper_has_the_same_length_training_length
     assert not beside(curve={4096: 19.0})[0].rows
     assert not beside(curve={512: 19.0}, seq_len=500)[0].rows
     assert not beside(curve={512: 19.0}, model="none")[0].rows
-
-
-def test_points_are_those_of_the_tables():
-    assert published_points("sinusoidal", 1536, "nonoverlapping", "validation") == {1536: (19.05, "Table 5")}
-    assert published_points("rotary", 3072, "stride-512", "test") == {3072: (18.72, "Table 7")}
-    assert published_points("t5", 3072, "nonoverlapping", "validation")[6072] == (17.68, "Tables 2-5")
-    assert published_points("alibi", 512, "nonoverlapping", "validation")[3072] == (18.40, "Table 5")
-    assert published_points("alibi", 512, "nonoverlapping", "test") == {3072: (19.08, "Table 7")}
-    assert published_points("alibi", None, "nonoverlapping", "validation") == {}
-
-
-def test_tables_that_share_a_number_agree():
-    seen = {}
-    for group in PUBLISHED:
-        for curve in group["curves"]:
-            for length, value in curve["points"]:
-                key = (group["protocol"], group.get("stride"), group.get("split"), curve["method"],
-                       curve["seq_len"] or length, length)  # fmt: skip
-                assert seen.setdefault(key, value) == value

@@ -2,22 +2,23 @@
 
 import itertools
 import json
+import math
 import re
 
 import pytest
-from comparisons import compare, make_study
+from comparisons import compare, make_study, study_of
 from PIL import Image
 
 from alibi.evaluation import compare_results
 from alibi.reporting import comparison_text, load_results, write_report
 from alibi.reporting import page as page_module
-from alibi.reporting.figure_more import draw_cost
+from alibi.reporting.matplotlib_figures import write_figure
 from alibi.reporting.page import render_page, script_json
-from alibi.reporting.page_data import Detail, page_data
 from alibi.reporting.provenance import made_with as made_with_of
 from alibi.reporting.provenance import setting_rows
 from alibi.reporting.report_tables import all_tables, is_apart, order_rows
 from alibi.reporting.study import join
+from alibi.reporting.study_charts import cost_chart, perplexity_chart, training_chart
 
 
 def rendered(study, results=None):
@@ -28,6 +29,11 @@ def rendered(study, results=None):
 def own_part(page):
     """The page without the chart library."""
     return re.sub(r"<script>/\*\*\n\* plotly\.js.*?</script>", "", page, flags=re.DOTALL)
+
+
+def page_figures(page, chart):
+    """The figures of one chart, as the page's data has them."""
+    return [figure for figure in page_json(page)["figures"] if figure["chart"] == chart]
 
 
 def page_json(page):
@@ -64,13 +70,7 @@ def test_the_page_is_one_small_file_and_names_no_other(whole_study):
     assert all(b <= a + 1 for a, b in itertools.pairwise(levels))
 
 
-def test_a_page_that_grows_too_large_holds_less_and_then_is_refused(small_study, monkeypatch):
-    full = rendered(small_study)
-    monkeypatch.setattr(page_module, "LARGEST_BYTES", len(full.encode()) - 1)
-    less = rendered(small_study)
-    assert len(less) < len(full)
-    assert "To keep this page small" in less
-    assert "To keep this page small" not in full
+def test_a_page_that_is_too_large_is_refused(small_study, monkeypatch):
     monkeypatch.setattr(page_module, "LARGEST_BYTES", 1000)
     with pytest.raises(ValueError, match="may be 1,000; name fewer runs"):
         rendered(small_study)
@@ -84,7 +84,7 @@ def test_a_hostile_name_is_text_in_the_file(tmp_path, name):
     assert "<script>alert" not in page
     data = re.search(r'id="data">(.*?)</script>', page, re.DOTALL).group(1)
     assert not set(data) & set("<>&\u2028\u2029")
-    assert page_json(page)["runs"][0]["label"] == name
+    assert page_figures(page, "perplexity")[0]["panels"][0]["data"][0]["legendgroup"] == name
 
 
 def test_json_for_a_script():
@@ -122,7 +122,6 @@ def test_a_nan_row_stands_with_its_reason(make_result):
     told["lines"].append({"label": "none", "method": "none", "seq_len": 64, "runs": ["r1"], "lengths": []})
     page = own_part(rendered(([path, make_result()], comparison)))
     assert "none L=64 seed 0 at length 128: not a number: perplexity is nan" in page
-    assert page_json(page)["sets"][0]["runs"][1]["rows"][1]["error"] == "not a number: perplexity is nan"
 
 
 def test_nothing_comparable_still_has_a_page(tmp_path):
@@ -130,7 +129,7 @@ def test_nothing_comparable_still_has_a_page(tmp_path):
     comparison = {"schema": 2, "intervals": None, "sets": [], "changes": [], "refused": refused}
     page = own_part(rendered(([], comparison)))
     assert "<li>other text" in page
-    assert "None of the result files given could be put beside another" in page
+    assert "No two of the result files could be compared" in page
 
 
 def test_settings_that_differ_and_the_common_ones(small_study):
@@ -159,9 +158,11 @@ def test_what_rows_were_made_with_is_told_by_row(make_result, tmp_path):
     assert of_there[0] == ["alibi L=64 seed 0, toy validation, nonoverlapping: 128",
                            "t5 L=64 seed 0, toy validation, stride-8: 64, 128"]  # fmt: skip
     assert dict(of_here[1]) == {"device": "cpu: here", "threads": "1"}
-    rows = page_json(render_page(study))["sets"][0]["runs"][0]["rows"]
-    assert [row["machine"] for row in rows] == ["cpu: here, 1 threads", "cpu: there, 2 threads"]
-    [svg] = [p for p in draw_cost(study.sets[0].lines, tmp_path / "cost") if p.suffix == ".svg"]
+    cost = page_figures(render_page(study), "cost")[0]
+    texts = cost["panels"][0]["data"][0]["text"]
+    assert texts == ["5.000<br>cpu: here, 1 threads", "5.000<br>cpu: there, 2 threads"]
+    assert "Measured on several machines" in cost["note"]
+    [svg] = [p for p in write_figure(cost_chart(study.sets[0], study.looks), tmp_path) if p.suffix == ".svg"]
     assert "on several machines" in svg.read_text()
 
 
@@ -187,40 +188,47 @@ def test_no_place_in_an_order_is_made_of_rounding(make_result):
     assert re.search(r"a L=64 seed 0 +0\.00 %", told)
 
 
-def test_training_curves_are_of_every_run_of_a_line(small_study):
+def test_training_curves_are_of_every_run_once(small_study):
     """The first set lacks a seed, which was evaluated by another protocol alone."""
     paths, _ = small_study
     results = load_results([path for path in paths if "seed1" not in str(path) or "stride" in path.name])
     study = join(results, compare_results({result.path: result.content for result in results}))
-    assert [(line.label, len(line.results)) for line in study.lines] == [("alibi L=128", 2), ("t5 L=128", 2)]
+    [panel] = training_chart(study).panels
+    assert [(series.label, series.kind) for series in panel.series].count(("alibi L=128", "main")) == 2
+    assert len(panel.series) == 8, "training and validation loss of four runs"
+
+
+def test_a_curve_relative_to_its_training_length_and_the_note_on_those_without(make_result):
+    study = study_of([make_result("alibi", {64: 20.0, 128: 30.0}), make_result("t5", {32: 9.0, 128: 8.0})])
+    chart = perplexity_chart(study.sets[0], study.looks, "perplexity", relative=True)
+    [series] = chart.panels[0].series
+    assert [(x, y) for x, y, *_ in series.points] == [(64, 1.0), (128, 1.5)]
+    assert chart.note == "Not drawn (no value at the training length): t5 L=64 seed 0."
 
 
 def test_the_page_holds_the_splits_in_every_unit(small_study):
-    data = page_json(rendered(small_study))
-    factors = data["changes"][0]["factors"]
-    assert factors["word_perplexity"] == pytest.approx(317_905 / 217_646, rel=1e-5)
-    assert [len(data["sets"]), len(data["runs"]), len(data["training"])] == [2, 4, 4]
-    for entry in data["changes"][0]["lengths"]:
-        assert entry["whole"][0] == pytest.approx(entry["longer_context"][0] + entry["early_tokens"][0], abs=1e-5)
+    splits = page_figures(rendered(small_study), "split")
+    bars = {
+        split["when"]["unit"]: [trace["y"] for trace in split["panels"][0]["data"] if trace["type"] == "bar"]
+        for split in splits
+        if split["when"]["set"] == "0"
+    }
+    longer, early, whole = bars["perplexity"]
+    assert whole == pytest.approx([a + b for a, b in zip(longer, early, strict=True)], abs=1e-5)
+    assert bars["word_perplexity"][0] == pytest.approx([v * 317_905 / 217_646 for v in longer], rel=1e-5)
+    assert bars["bits_per_byte"][0] == pytest.approx([v * 317_905 / 1_146_846 / math.log(2) for v in longer], rel=1e-5)
 
 
 def test_a_split_belongs_to_its_own_stride_and_says_nothing_of_the_training_length(tmp_path):
-    study = make_study(tmp_path, methods=("alibi",), seeds=(0,), strides=(None, 16, 8), lengths=(128, 256))
-    paths, comparison = study
-    parts = join(load_results(paths), comparison).sets
-    assert [len(part.changes) for part in parts] == [0, 1, 1]
-    assert [entry["length"] for entry in parts[1].changes[0][1]["lengths"]] == [256]
-    assert [change["set"] for change in page_json(rendered(study))["changes"]] == [1, 2]
-    names = {table.name for table in all_tables(join(load_results(paths), comparison))}
-    assert {f"two-part-split-wikitext2-validation-stride-{stride}" for stride in (8, 16)} <= names
-
-
-def test_a_page_of_many_runs_holds_the_pairs_that_people_look_at(tmp_path):
-    paths, comparison = make_study(tmp_path, methods=("alibi", "t5"), seeds=(0, 1, 2), strides=(None,), lengths=(128,))
+    paths, comparison = make_study(tmp_path, methods=("alibi",), seeds=(0,), strides=(None, 16, 8), lengths=(128, 256))
     study = join(load_results(paths), comparison)
-    whole, near = (page_data(study, Detail(every_pair=every))["sets"][0]["pairs"] for every in (True, False))
-    assert len(whole) == 15
-    assert len(near) == 3 + 6, "one seed of both lines, and the seeds of each line"
+    assert [len(part.changes) for part in study.sets] == [0, 1, 1]
+    assert [entry["length"] for entry in study.sets[1].changes[0][1]["lengths"]] == [256]
+    # A nonoverlapping set shows the splits of both strides.
+    splits = [figure["when"]["set"] for figure in page_figures(render_page(study), "split")]
+    assert [splits.count(number) for number in "012"] == [6, 3, 3]
+    names = {table.name for table in all_tables(study)}
+    assert {f"two-part-split-wikitext2-validation-stride-{stride}" for stride in (8, 16)} <= names
 
 
 def test_runs_without_any_number_have_a_report_too(make_result, tmp_path):

@@ -28,7 +28,7 @@ def test_without_a_file_or_a_number_there_are_no_curves(tmp_path):
 
 def test_smoothing_keeps_means_and_thinning_keeps_the_last_point():
     curve = [(float(i), float(i % 2)) for i in range(1000)]
-    smoothed = smooth(curve, 300)
+    smoothed = smooth(curve)
     assert len(smoothed) == 100
     assert all(y == 0.5 for _, y in smoothed)
     assert len(smooth(curve, 30)) <= 30

@@ -2,7 +2,7 @@ import copy
 import json
 
 import pytest
-from comparisons import sets_of
+from comparisons import study_of
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from studies import make_file, with_checksum
@@ -182,5 +182,5 @@ def test_any_value_anywhere_is_read_or_refused(make_result, data):
     except ValueError as error:
         named = str(path) in str(error)
     else:
-        named = bool(results_table(sets_of([path])[0], [64, 128]))
+        named = bool(results_table(study_of([path]).sets[0], [64, 128]))
     assert named

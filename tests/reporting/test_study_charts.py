@@ -1,15 +1,16 @@
 import xml.etree.ElementTree as ET
 
-from comparisons import sets_of
+from comparisons import study_of
 from PIL import Image
 
 from alibi.reporting import draw_perplexity
-from alibi.reporting.figure_more import context_curve
+from alibi.reporting.study_charts import context_curve
 
 
 def drawn_of(tmp_path, *paths):
-    [part] = sets_of(paths)
-    return draw_perplexity(part, tmp_path / "figures")
+    study = study_of(paths)
+    [part] = study.sets
+    return draw_perplexity(study, part, tmp_path / "figures")
 
 
 def drawn(make_result, tmp_path, *results):
@@ -48,11 +49,12 @@ def test_a_line_is_the_seeds_of_one_setting(make_result, tmp_path):
     """Two widths, two seeds each: two lines, each with its own mean, and no mean over both."""
     of = {16: (20.0, 22.0), 32: (10.0, 12.0)}
     paths = [trained(make_result, of[w][s], s, **{"model.d_model": w}) for w in of for s in (0, 1)]
-    [part] = sets_of(paths)
+    study = study_of(paths)
+    [part] = study.sets
     assert {line.label: line.mean("perplexity")[0] for line in part.lines} == {
         "alibi L=64 d_model 16": (64, 21.0), "alibi L=64 d_model 32": (64, 11.0),
     }  # fmt: skip
-    narrow, wide = (line.look for line in part.lines)
+    narrow, wide = (study.looks[line.label] for line in part.lines)
     assert narrow.colour == wide.colour
     assert narrow.marker != wide.marker
     assert narrow.dash != wide.dash
@@ -62,9 +64,9 @@ def test_a_line_is_the_seeds_of_one_setting(make_result, tmp_path):
 
 
 def test_a_line_is_no_mean_where_settings_are_not_told_or_a_seed_is_there_twice(make_result):
-    [part] = sets_of([make_result("alibi", None, 64, 0), make_result("alibi", None, 64, 1)])
+    [part] = study_of([make_result("alibi", None, 64, 0), make_result("alibi", None, 64, 1)]).sets
     assert [line.label for line in part.lines] == [f"alibi L=64 (alibi-L64-seed{seed})" for seed in (0, 1)]
-    [part] = sets_of([trained(make_result, 20.0, 0, run=name) for name in "ab"])
+    [part] = study_of([trained(make_result, 20.0, 0, run=name) for name in "ab"]).sets
     assert [len(line.results) for line in part.lines] == [1, 1]
 
 
@@ -108,5 +110,5 @@ def test_contexts_are_joined_within_an_octave_until_they_say_something():
     row = {
         "context": {"up_to": [1, 2, 3, 4, 8], "targets": [60, 60, 60, 60, 500], "nll_nats": [60, 120, 120, 120, 1000]}
     }
-    assert context_curve(row) == [(3, 2.0, 120), (8, 2.0, 500)], "1 alone and 4 alone hold too few"
+    assert [(x, y) for x, y, *_ in context_curve(row)] == [(3, 2.0), (8, 2.0)], "1 alone and 4 alone hold too few"
     assert context_curve({}) == []
