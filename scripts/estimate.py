@@ -1,11 +1,11 @@
-"""What a run will cost, before it is begun: parameters, memory of a GPU, tokens a second, days to the end.
+"""Estimate a run before starting it: parameters, memory of one GPU, tokens per second, days.
 
     python scripts/estimate.py experiment=paper model=alibi train.seq_len=512 --gpus 8
     python scripts/estimate.py experiment=paper_1b3 --gpus 64 --tokens-per-sec 6000
 
-takes the settings of train.py. One and two of the run's layers are run here, on one and two sequences,
-and give the line to the whole; no text is read. --tokens-per-sec, of one GPU, replaces the time measured here:
-perf/tokens_per_sec of a run over its number of GPUs.
+Takes the settings of train.py. Runs one and two of the model's layers on one and two sequences of random ids on this
+machine and extrapolates linearly. --tokens-per-sec gives the speed of one GPU instead of measuring it here: take
+perf/tokens_per_sec of a run and divide it by the number of GPUs.
 """
 
 import argparse
@@ -21,7 +21,7 @@ from alibi.training import RunConfig
 from alibi.training.costs import FLOAT32, Costs, estimate
 from alibi.training.summary import duration
 
-# Ids of tokenizer=word where it takes every word: published sizes, so that no text need be read.
+# Published vocabulary sizes for tokenizer=word with all words, so that no text needs to be read.
 WORD_IDS = {"wikitext103": 267_737, "wikitext2": 33_280}
 GIB = 2**30
 
@@ -29,34 +29,32 @@ GIB = 2**30
 def parse() -> argparse.Namespace:
     parser = Options(__doc__)
     parser.add_argument("settings", nargs="*", help="as for train.py: experiment=paper model=alibi ...")
-    parser.add_argument("--gpus", type=int, default=1, help="processes that share the batch (1)")
-    parser.add_argument("--tokens-per-sec", type=float, help="of one GPU; without it a short run here is timed")
-    parser.add_argument("--vocab-size", type=int, help="ids of the tokenizer, where the settings do not say")
+    parser.add_argument("--gpus", type=int, default=1, help="GPUs that share the batch (1)")
+    parser.add_argument("--tokens-per-sec", type=float, help="of one GPU; measured on this machine by default")
+    parser.add_argument("--vocab-size", type=int, help="number of ids, if the settings do not determine it")
     return parser.parse_intermixed_args()
 
 
 def ids_of(config: TokenizerConfig, data: str, told: int | None) -> int:
     """
     Raises:
-        ValueError: nobody says how many.
+        ValueError: the number of ids is unknown.
     """
     known = {"byte": 257, "bpe": config.vocab_size, "word": config.vocab_size or WORD_IDS.get(data)}[config.name]
     ids = told or known
     if ids is None:
-        raise ValueError(
-            f"tokenizer.name=word over data={data} has as many ids as the text has words; say --vocab-size."
-        )
+        raise ValueError(f"tokenizer.name=word over data={data} has one id per word of the text; give --vocab-size.")
     multiple = config.pad_to_multiple_of or 1
     return -(-ids // multiple) * multiple
 
 
 def memory_table(config: RunConfig, costs: Costs, gpus: int, ids: int) -> list[str]:
-    """Lines of GiB for one GPU: every GPU with the whole state, and the state shared out among them (FSDP)."""
+    """Table of GiB on one GPU: with the whole state on every GPU, and sharded (FSDP)."""
     sequences = config.train.batch_tokens // config.train.seq_len // gpus
     weights, logits = costs.weight_bytes, sequences * config.train.seq_len * ids
     chunk = 2 * FLOAT32 * min(LOGITS_PER_CHUNK["cuda"], logits)
     outside = weights - FLOAT32 * config.model.num_layers * costs.largest_block
-    # As in docs/many_processes.md: the rest and its gradient, the layer in use with its own, and the one that is next.
+    # As in docs/many_processes.md: the root group and its gradient, the current layer and its gradient, the next layer.
     gathered = 2 * outside + 3 * FLOAT32 * costs.largest_block
     rows = [
         ("parameters, fp32", weights, weights / gpus),
@@ -109,7 +107,7 @@ def report(config: RunConfig, costs: Costs, gpus: int, ids: int, told: float | N
 def main(options: argparse.Namespace) -> str:
     """
     Raises:
-        ValueError: settings or options that cannot be.
+        ValueError: a setting or option out of range.
     """
     config = run_of(options.settings)
     device = pick_device(config.device)

@@ -1,11 +1,10 @@
-"""Compare runs, and write the report that people look at.
+"""Compare runs: tables in the terminal, and a page with figures.
 
     python scripts/report.py 'outputs/wikitext2/*'                         # tables, to the terminal
     python scripts/report.py 'outputs/wikitext2/*' --out outputs/report    # and a page, figures, tables as files
 
-Takes result files, run folders, and globs of these. Runs are compared on equal text by the same
-protocol; what may not be compared is named with the reason. With several runs of which no two may be
-compared, nothing is written and the exit code is 1.
+Takes result files, run folders, and globs of these. Compares runs on the same text and protocol; for the rest it
+says why they cannot be compared. If no two of several runs can be, nothing is written and the exit code is 1.
 """
 
 import argparse

@@ -11,9 +11,9 @@
       runs: ["outputs/quickstart/*-tiny-*"]
       out: outputs/quickstart/report
 
-It runs these commands and prints each; skipping and resuming are theirs, so it may be killed and started again at any
-moment and ends with the same report. Where a job fails, what is there is evaluated and reported, and the exit code
-is 1; SIGTERM and Ctrl-C stop the command that runs, and the study with it, with 128 + the signal's number.
+Prints and runs these commands. They skip finished work and resume the rest, so a study may be killed and started again
+at any moment and ends with the same report. If a job fails, the others are evaluated and reported, and the exit code is
+1. SIGTERM and Ctrl-C stop the running command and the study, with exit code 128 + the signal's number.
 """
 
 import fcntl
@@ -29,7 +29,7 @@ from typing import TextIO
 import yaml
 
 ROOT = Path(__file__).parents[1]
-# Not by `import alibi`, which takes torch's seconds.
+# By path: `import alibi` would import torch, which takes seconds.
 keep_streams = runpy.run_path(str(ROOT / "alibi" / "streams.py"))["keep_streams"]
 Options = runpy.run_path(str(ROOT / "alibi" / "options.py"))["Options"]
 explained = runpy.run_path(str(ROOT / "alibi" / "faults.py"))["explained"]
@@ -42,8 +42,8 @@ class Study:
     Attributes:
         train: overrides of each sweep.
         evaluate: overrides of each evaluation.
-        runs: what the report is of: result files, run folders, globs.
-        out: its folder.
+        runs: result files, run folders and globs for the report.
+        out: the report's folder.
     """
 
     train: list[list[str]]
@@ -52,7 +52,7 @@ class Study:
     out: Path
 
     def commands(self, train: list[str], evaluate: list[str]) -> list[list[str]]:
-        """All commands in order; `train` and `evaluate` are overrides for all of their kind."""
+        """All commands in order; `train` and `evaluate` are overrides for every command of that kind."""
         report = [str(ROOT / "scripts" / "report.py"), *self.runs, "--out", str(self.out)]
         return [
             *([str(ROOT / "train.py"), "-m", *overrides, *train] for overrides in self.train),
@@ -64,8 +64,8 @@ class Study:
 def read_study(path: Path) -> Study:
     """
     Raises:
-        OSError, ValueError: a file that is not there, or no study.
-        RuntimeError: report.out is in the home folder of nobody.
+        OSError, ValueError: the file cannot be read, or is not a study.
+        RuntimeError: report.out names the home folder of an unknown user.
     """
     if not path.is_file():
         rule = "this is a folder, and a file is needed" if path.is_dir() else "there is no such file or folder"
@@ -73,14 +73,14 @@ def read_study(path: Path) -> Study:
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is no YAML: {' '.join(str(error).split())}") from error
+        raise ValueError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
     content = _keys(content, {"train", "evaluate", "report"}, path, "")
     report = _keys(content["report"], {"runs", "out"}, path, "report.")
     for name in ("train", "evaluate"):
         value = content[name]
         if not (isinstance(value, list) and value and all(_strings(one) for one in value)):
             raise ValueError(
-                f"{path}: {name} ({value}) must be a list of lists of overrides, each a text; quote those with a "
+                f"{path}: {name} ({value}) must be a list of lists of overrides, each a string; quote those with a "
                 'comma, "seed=0,1".'
             )
     if not _strings(report["runs"]):
@@ -91,12 +91,12 @@ def read_study(path: Path) -> Study:
 
 
 def _keys(content: object, wanted: set[str], path: Path, prefix: str) -> dict:
-    """The mapping, which has exactly these keys."""
+    """Checks that `content` is a mapping with exactly these keys."""
     names = ", ".join(f"{prefix}{name}" for name in sorted(wanted))
     if not isinstance(content, dict):
         raise ValueError(f"{path}: {prefix.rstrip('.') or 'a study'} ({content}) must have {names}.")
     if unknown := content.keys() - wanted:
-        raise ValueError(f"{path} has {prefix}{', '.join(map(str, unknown))}, which a study has not; it has {names}.")
+        raise ValueError(f"{path}: {prefix}{', '.join(map(str, unknown))} is not a key of a study, which has {names}.")
     if missing := wanted - content.keys():
         raise ValueError(f"{path} lacks {prefix}{', '.join(sorted(missing))}; a study has {names}.")
     return content
@@ -108,7 +108,7 @@ def _strings(value: object) -> bool:
 
 @dataclass
 class Runner:
-    """Runs one command after the other, and passes on the signal that stops it."""
+    """Runs commands one after the other, and passes SIGTERM and Ctrl-C on to the running one."""
 
     lock: TextIO
     stopped: int = 0
@@ -121,25 +121,25 @@ class Runner:
             self.child.terminate()
 
     def run(self, command: list[str]) -> int:
-        """Its exit code, a shell's 128 + n where a signal ended it."""
+        """Returns the exit code; 128 + n if signal n ended the command, as a shell does."""
         print(f"\n$ python {shlex.join(command)}", flush=True)
-        # The child has the lock too: while one lives, however the study ended, no other begins.
+        # The child holds the lock too: as long as it lives, even if the study was killed, no other study starts.
         self.child = subprocess.Popen([sys.executable, *command], pass_fds=[self.lock.fileno()])
         while True:
             try:
                 code = self.child.wait(PASS_ON_SECONDS)
                 return 128 - code if code < 0 else code
             except subprocess.TimeoutExpired:
-                # A terminal sends Ctrl-C to all; what still runs a second later may not have had it, and SIGTERM is
-                # never the second Ctrl-C, which would stop it without a checkpoint.
+                # A terminal sends Ctrl-C to all processes. A child that still runs a second later may have missed it;
+                # SIGTERM does not count as a second Ctrl-C, which would stop it without a checkpoint.
                 if self.stopped == signal.SIGINT:
                     self.child.terminate()
 
 
 def hold(out: Path) -> TextIO:
-    """The study's lock, beside its report; waits for what a killed one left running."""
+    """Takes the study's lock, next to its report; waits for processes that a killed study left running."""
     out.parent.mkdir(parents=True, exist_ok=True)
-    lock = open(out.parent / f".{out.name}.study.lock", "w")  # noqa: SIM115, it is held to the end of the process
+    lock = open(out.parent / f".{out.name}.study.lock", "w")  # noqa: SIM115, held until the process ends
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -159,7 +159,7 @@ def main() -> None:
         runner = Runner(hold(study.out))
     except OSError as error:
         sys.exit(f"error: {explained(error)}")
-    except (ValueError, RuntimeError) as error:  # RuntimeError: ~name, where nobody has that name
+    except (ValueError, RuntimeError) as error:  # RuntimeError: ~name, of an unknown user
         sys.exit(f"error: {error}")
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, runner.note)
@@ -172,9 +172,7 @@ def main() -> None:
         if code:
             failed.append(f"  exit code {code}: python {shlex.join(command)}")
     if failed:
-        sys.exit(
-            "\n".join([f"{len(failed)} of the study's commands failed; what went well is in the report:", *failed])
-        )
+        sys.exit("\n".join([f"{len(failed)} of the study's commands failed; the report has the rest:", *failed]))
 
 
 if __name__ == "__main__":

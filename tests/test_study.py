@@ -107,7 +107,7 @@ def test_a_study_waits_for_what_a_killed_one_left_running(house, tmp_path):
 @pytest.mark.parametrize(
     ("change", "told"),
     [
-        ({"eval": []}, "has eval, which a study has not; it has evaluate, report, train"),
+        ({"eval": []}, "eval is not a key of a study, which has evaluate, report, train"),
         ({"train": ["a=1"]}, "must be a list of lists of overrides"),
         ({"train": [[1]]}, "must be a list of lists of overrides"),
         ({"evaluate": []}, "evaluate .* must be a list of lists"),
@@ -122,10 +122,10 @@ def test_what_is_no_study_is_refused(tmp_path, change, told):
     with pytest.raises(ValueError, match=told):
         study.read_study(tmp_path / "study.yaml")
     (tmp_path / "study.yaml").write_bytes(b"\xff\xfe")
-    with pytest.raises(ValueError, match="is no YAML"):
+    with pytest.raises(ValueError, match="is not YAML"):
         study.read_study(tmp_path / "study.yaml")
     (tmp_path / "study.yaml").write_text("train: [")
-    with pytest.raises(ValueError, match="is no YAML"):
+    with pytest.raises(ValueError, match="is not YAML"):
         study.read_study(tmp_path / "study.yaml")
 
 

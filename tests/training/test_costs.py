@@ -125,7 +125,7 @@ def test_days_follow_from_the_rate(command):
         (["experiment=paper", "--tokens-per-sec", "inf"], "--tokens-per-sec (inf) must be finite and above 0"),
         (["experiment=paper", "--vocab-size", "0"], "--vocab-size (0) must be at least 1"),
         (["experiment=paper", "--vocab-size", "60000"], "must be below the vocabulary of 60000"),
-        (["tokenizer=word", "data=stdlib"], "say --vocab-size"),
+        (["tokenizer=word", "data=stdlib"], "give --vocab-size"),
         (["experiment=none_such"], "experiment=none_such is not there"),
         (["train.seq_lenn=3"], "train.seq_lenn"),
         (["train.seq_len=0"], "train.seq_len (0) must be at least 1"),
