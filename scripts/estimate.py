@@ -11,6 +11,8 @@ perf/tokens_per_sec of a run and divide it by the number of GPUs.
 import argparse
 import math
 
+from estimating.costs import FLOAT32, Costs, estimate
+
 from alibi.config import run_of
 from alibi.data import TokenizerConfig
 from alibi.environment import pick_device
@@ -18,7 +20,6 @@ from alibi.model.output import LOGITS_PER_CHUNK
 from alibi.options import Options
 from alibi.script import script
 from alibi.training import RunConfig
-from alibi.training.costs import FLOAT32, Costs, estimate
 from alibi.training.summary import duration
 
 # Published vocabulary sizes for tokenizer=word with all words, so that no text needs to be read.

@@ -1,8 +1,8 @@
-"""What a run will cost: memory of one process, and days, from a short measured run of a few of its layers.
+"""Memory and time of a run, extrapolated from one and two of its layers.
 
-Memory and time grow in a line with layers, and memory with tokens (attention keeps nothing of length
-times length), so that a little of each says what any number costs: no machine need hold the whole
-model. What the backward pass keeps is counted as it is held, in the run's own precision.
+Memory and time are linear in the number of layers, and memory in the number of tokens (attention saves
+nothing of length squared). So two short measurements give the line, and no machine has to hold the whole
+model. Saved activations are counted as they are held, in the run's own precision.
 """
 
 import statistics
@@ -20,24 +20,23 @@ from alibi.model import LanguageModel, ParameterCount
 from alibi.training.training_settings import RunConfig
 
 FLOAT32 = 4
-# State of the optimizer, in numbers a parameter.
+# Optimizer state, in numbers per parameter.
 OPTIMIZER_NUMBERS = {"adamw": 2, "nag": 1}
-# Of a timed pass: enough to keep the machine busy.
-MEMORY_TOKENS = 256  # of the shorter of the two passes whose memory is counted
-TIMED_RUNS, TIMED_TOKENS = 3, {"cpu": 512, "cuda": 8192}
+MEMORY_TOKENS = 256  # longest sequence whose saved activations are counted
+TIMED_RUNS, TIMED_TOKENS = 3, {"cpu": 512, "cuda": 8192}  # enough tokens to keep the machine busy
 
 
 @dataclass(frozen=True)
 class Costs:
-    """Of a run, for one process.
+    """Costs of a run in one process.
 
     Attributes:
         parameters: of the whole model.
         largest_block: parameters of one layer.
-        optimizer_bytes: state of the optimizer.
-        saved_fixed: bytes kept for the backward pass whatever the batch, such as weights in bf16.
-        saved_sequence: bytes kept for each sequence of a micro-batch.
-        seconds_sequence: forward and backward of one sequence; None where it was not measured.
+        optimizer_bytes: optimizer state.
+        saved_fixed: bytes saved for the backward pass whatever the batch size, such as weights cast to bf16.
+        saved_sequence: bytes saved for the backward pass for each sequence of a micro-batch.
+        seconds_sequence: forward and backward pass of one sequence; None if not measured.
     """
 
     parameters: ParameterCount
@@ -49,23 +48,23 @@ class Costs:
 
     @property
     def weight_bytes(self) -> int:
-        """Of the parameters, and as much for their gradients."""
+        """Bytes of the parameters; their gradients take as much again."""
         return FLOAT32 * self.parameters.total
 
     def activation_bytes(self, sequences: int) -> int:
-        """What a micro-batch of so many sequences keeps for its backward pass."""
+        """Bytes that a micro-batch of this many sequences saves for its backward pass."""
         return self.saved_fixed + sequences * self.saved_sequence
 
 
 def estimate(config: RunConfig, vocab_size: int, device: torch.device, measure_time: bool = True) -> Costs:
-    """Costs of the run on `device`.
+    """Measure the run's costs on `device`.
 
     Args:
-        vocab_size: ids of its tokenizer.
-        measure_time: also take the time of forward and backward.
+        vocab_size: of the run's tokenizer.
+        measure_time: also time the forward and backward pass.
 
     Raises:
-        ValueError: settings that cannot be.
+        ValueError: invalid settings.
     """
     with torch.device("meta"):  # counted, not allocated
         whole = LanguageModel(config.model, vocab_size, seed=0)
@@ -97,13 +96,13 @@ def estimate(config: RunConfig, vocab_size: int, device: torch.device, measure_t
 
 
 def at(layers: int, of_one_and_two: dict[int, float]) -> float:
-    """The line through what one layer and two layers cost; never less than two cost, as timings scatter."""
+    """Extrapolate linearly from one and two layers; at least the cost of two, because timings are noisy."""
     one, two = of_one_and_two[1], of_one_and_two[2]
     return one if layers == 1 else max(two, one + (layers - 1) * (two - one))
 
 
 def drawn_ids(vocab_size: int, sequences: int, seq_len: int) -> Tensor:
-    """(sequences, seq_len + 1) ids by Zipf's law: which bands of an adaptive softmax are computed depends on it."""
+    """(sequences, seq_len + 1) ids drawn by Zipf's law, which decides how much an adaptive softmax computes."""
     weights = (torch.arange(vocab_size, dtype=torch.float64) + 2.7) ** -1.1
     generator = torch.Generator().manual_seed(0)
     drawn = torch.multinomial(weights, sequences * (seq_len + 1), replacement=True, generator=generator)
@@ -111,12 +110,12 @@ def drawn_ids(vocab_size: int, sequences: int, seq_len: int) -> Tensor:
 
 
 class LiveStorages(TorchDispatchMode):
-    """Notes every storage that is made, and says which are still held: by saved tensors, closures, or whatever."""
+    """Records every storage that is allocated, so that those still alive can be counted, whatever holds them."""
 
     def __init__(self, given: Iterable[Tensor]) -> None:
         """
         Args:
-            given: was there before, and is not counted where it is looked at.
+            given: tensors that existed before; their storages are not counted.
         """
         super().__init__()
         self.given = {tensor.untyped_storage().data_ptr() for tensor in given}
@@ -127,7 +126,7 @@ class LiveStorages(TorchDispatchMode):
         for tensor in result if isinstance(result, tuple | list) else [result]:
             if isinstance(tensor, Tensor) and tensor.untyped_storage().data_ptr() not in self.given:
                 storage = tensor.untyped_storage()
-                made = StorageWeakRef(storage)  # which keeps its address from being given to another
+                made = StorageWeakRef(storage)  # keeps the address from being reused
                 self.made[made.cdata] = made, storage.nbytes()
         return result
 
@@ -136,16 +135,16 @@ class LiveStorages(TorchDispatchMode):
 
 
 def saved_bytes(model: LanguageModel, ids: Tensor, precision: str) -> int:
-    """Bytes that the forward pass keeps for the backward pass, each storage once and parameters not counted."""
+    """Bytes that the forward pass saves for the backward pass, each storage once, without the parameters."""
     with LiveStorages([ids, *model.parameters()]) as live, autocast(model.device, precision):
         total = model.total_nats(ids[:, :-1], ids[:, 1:])
     held = live.bytes()
-    del total  # until here it held all that its gradient needs
+    del total  # kept alive until here: it holds what its gradient needs
     return held
 
 
 def step_seconds(model: LanguageModel, ids: Tensor, precision: str) -> float:
-    """Seconds of forward and backward, the median of a few after one that warms up."""
+    """Seconds of a forward and backward pass: the median of a few, after one warm-up pass."""
     taken = []
     for _ in range(1 + TIMED_RUNS):
         begun = time.perf_counter()

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from estimating.costs import OPTIMIZER_NUMBERS, at, drawn_ids, estimate, saved_bytes
 
 from alibi.config import run_of
 from alibi.model import LanguageModel
-from alibi.training.costs import OPTIMIZER_NUMBERS, at, drawn_ids, estimate, saved_bytes
 from alibi.training.optimizer import OptimizerConfig, build_optimizer
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[1]
 CPU = torch.device("cpu")
 IDS = 500
 SMALL = [

@@ -1,0 +1,1 @@
+"""What scripts/estimate.py measures a run by."""
