@@ -1,21 +1,21 @@
-"""metrics.jsonl, the truth about a run: written line by line, read again where a run goes on.
-
-A leaf: imports nothing of this project.
-"""
+"""metrics.jsonl, the log of a run: written line by line, and read again when the run is resumed."""
 
 import json
 import os
 from contextlib import suppress
 from pathlib import Path
 
+from alibi.faults import naming
+from alibi.files import write_atomically
+
 
 class MetricsFile:
-    """metrics.jsonl, one object a line.
+    """metrics.jsonl, one JSON object per line.
 
     Args:
         path: of the file.
-        last_step: lines of later steps, and a line cut short, are dropped: the run goes on from there.
-        source: of the lines so far, where it is another file.
+        last_step: the run continues from this step; later lines, and a line cut short, are dropped.
+        source: the file to take earlier lines from, if it is another one.
 
     Attributes:
         earlier: all lines that were there, the dropped ones too.
@@ -23,38 +23,28 @@ class MetricsFile:
 
     def __init__(self, path: Path, last_step: int, source: Path | None = None) -> None:
         self.earlier = read_metrics(source or path)
-        kept = [line for line in self.earlier if line["step"] <= last_step]
-        self.path, beside = path, path.with_name(f".{path.name}.{os.getpid()}")
-        beside.unlink(missing_ok=True)
-        try:
-            with open(beside, "x", encoding="utf-8") as file:  # "x": no link is followed
-                file.write("".join(json.dumps(line) + "\n" for line in kept))
-            os.replace(beside, path)
-        except OSError as error:
-            beside.unlink(missing_ok=True)
-            raise self._named(error) from error
-        self.file = open(path, "ab", buffering=0)  # noqa: SIM115, closed by close()
+        kept = [json.dumps(line) + "\n" for line in self.earlier if line["step"] <= last_step]
+        write_atomically(path, "".join(kept))
+        self.path, self.file = path, open(path, "ab", buffering=0)  # noqa: SIM115, closed by close()
 
     def log(self, line: dict) -> None:
-        """Append a line, whole or not at all.
+        """Append a line; if the disk is full, no part of it stays.
 
         Raises:
-            OSError: the disk is full; it names the file.
+            OSError: naming the file.
         """
         data, size = (json.dumps(line, allow_nan=False) + "\n").encode(), os.fstat(self.file.fileno()).st_size
         try:
-            while data:
-                data = data[self.file.write(data) :]
-        except OSError as error:
+            with naming(self.path):
+                while data:
+                    data = data[self.file.write(data) :]
+        except OSError:
             with suppress(OSError):
                 os.ftruncate(self.file.fileno(), size)
-            raise self._named(error) from error
-
-    def _named(self, error: OSError) -> OSError:
-        return OSError(error.errno, error.strerror, str(self.path))
+            raise
 
     def sync(self) -> None:
-        """Bring the lines so far to the disk."""
+        """Flush all lines to the disk."""
         os.fsync(self.file.fileno())
 
     def close(self) -> None:
@@ -62,25 +52,21 @@ class MetricsFile:
 
 
 def read_metrics(path: Path) -> list[dict]:
-    """Lines of a metrics.jsonl, a last one cut short left out; none where there is no file.
+    """The lines of a metrics.jsonl, without a last one that was cut short; none if there is no file.
 
     Raises:
-        ValueError: a line that is no line of metrics.
+        ValueError: a line is not valid.
     """
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is no text ({error}); move the file away.") from error
+    if not path.exists():
+        return []
     metrics = []
-    for number, line in enumerate(lines, start=1):
-        if not line.endswith("\n"):
+    for number, line in enumerate(path.read_bytes().splitlines(keepends=True), start=1):
+        if not line.endswith(b"\n"):
             continue
         try:
             metrics.append(json.loads(line))
-            if type(metrics[-1]["step"]) is not int or type(metrics[-1].get("tokens", 0)) is not int:
-                raise ValueError("step and tokens are whole numbers")
-            if not all(type(v) in (int, float) for name, v in metrics[-1].items() if name.startswith("val/")):
-                raise ValueError("losses are numbers")
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-            raise ValueError(f"{path}, line {number}, is no line of metrics; move the file away.") from error
+            if type(metrics[-1]["step"]) is not int:
+                raise ValueError("step must be an integer")
+        except (ValueError, KeyError, TypeError) as error:
+            raise ValueError(f"{path}, line {number}, is not a line of metrics; move the file away.") from error
     return metrics

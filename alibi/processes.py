@@ -1,12 +1,10 @@
-"""One process or many: who this one is, what all of them tell each other, and how they end together.
+"""One process or several: rank, collective operations, and how all of them end together.
 
 A leaf: imports nothing of this project.
 """
 
 import os
-import signal
 import socket
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -20,24 +18,27 @@ import torch.distributed as dist
 
 T = TypeVar("T")
 CPU = torch.device("cpu")
-# How long one waits for another that is at work: the longest is a text made ready on another node.
-PATIENCE = timedelta(minutes=30)
-# torchrun ends all when one has ended: those that are silent let the one that speaks be the first.
+TIMEOUT = timedelta(minutes=30)  # the longest wait is for another node that prepares a text
+# torchrun ends all processes when the first one ends; the others wait this long, so that the one that prints its
+# error ends first.
 SILENT_SECONDS = 5
 
 
 class FailedElsewhere(Exception):
-    """Another process failed, and says why; this one ends without a word."""
+    """Another process failed and prints why; this one ends silently."""
 
 
 class LostProcess(ConnectionError):
-    """Another process has ended without a word."""
+    """Another process has ended without a message."""
 
 
 @dataclass(frozen=True)
 class Processes:
-    """
+    """The processes of a command, as seen by one of them.
+
     Attributes:
+        rank: of this process, from 0.
+        number: how many there are.
         device: of this process.
     """
 
@@ -47,7 +48,7 @@ class Processes:
 
     @property
     def is_main(self) -> bool:
-        """The process that writes and prints."""
+        """Whether this is the process that writes and prints."""
         return self.rank == 0
 
     @property
@@ -63,7 +64,7 @@ class Processes:
         return total.tolist()
 
     def least(self, value: int) -> int:
-        """The smallest value that any process has."""
+        """The minimum over all processes."""
         if self.number == 1:
             return value
         box = torch.tensor(value, device=self.device)
@@ -71,18 +72,18 @@ class Processes:
         return int(box)
 
     def greatest(self, value: int) -> int:
-        """The largest value that any process has."""
+        """The maximum over all processes."""
         return -self.least(-value)
 
     def gather(self, value: T) -> list[T]:
-        """What every process has, by rank."""
+        """The value of every process, by rank."""
         values = [value] * self.number
         if self.number > 1:
             dist.all_gather_object(values, value)
         return values
 
     def from_main(self, value: T) -> T:
-        """What the main process has."""
+        """The value of the main process."""
         box = [value]
         if self.number > 1:
             dist.broadcast_object_list(box, 0)
@@ -98,25 +99,14 @@ class Processes:
 
         Args:
             function: must not communicate with the other processes.
-            share: give its result, which is pickled, to all processes; otherwise the others get None.
+            share: return its result, which is pickled, in all processes; otherwise the others get None.
 
         Raises:
             FailedElsewhere: in the other processes, when the function failed.
         """
-        if self.number == 1:
-            return function(*args)
-        result = failure = None
-        if self.is_main:
-            try:
-                result = function(*args)
-            except Exception as error:
-                failure = error
-        shared, failed = self.from_main((result if share else None, failure is not None))
-        if failure is not None:
-            raise failure
-        if failed:
-            raise FailedElsewhere
-        return shared if share else result
+        with self.together():
+            result = function(*args) if self.is_main else None
+        return self.from_main(result) if share else result
 
     @contextmanager
     def together(self) -> Iterator[None]:
@@ -147,7 +137,7 @@ def processes(device: torch.device) -> Iterator[Processes]:
     """Join the processes that torchrun started, or be the only one.
 
     Raises:
-        LostProcess: another one has ended, and this one cannot go on.
+        LostProcess: another process has ended, and this one cannot continue.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         yield Processes(device=device)
@@ -161,20 +151,20 @@ def processes(device: torch.device) -> Iterator[Processes]:
         store=store,
         rank=rank,
         world_size=number,
-        timeout=PATIENCE,
+        timeout=TIMEOUT,
         device_id=device if on_gpu else None,
     )
-    # After an error the group is left to the end of the process: to take it down may need the others.
+    # After an error the group is not destroyed, because that may wait for processes that are gone.
     try:
         yield Processes(rank, number, device)
     except RuntimeError as error:
         if not _is_of_the_connection(error):
             raise
         raise LostProcess(
-            f"process {rank} of {number} cannot go on: another one has ended, and the log of its node says "
-            "why. Give the same command again, or torchrun --max-restarts=N, which does so by itself."
+            f"process {rank} of {number} cannot go on: another one has ended, and the log of its node says why. "
+            "Run the same command again, or use torchrun --max-restarts=N."
         ) from error
-    except SystemExit:  # all of them stop, at the same step
+    except SystemExit:  # all processes stop at the same step
         dist.destroy_process_group()
         raise
     else:
@@ -182,13 +172,13 @@ def processes(device: torch.device) -> Iterator[Processes]:
 
 
 def _meeting_point() -> tuple[dist.Store, int, int]:
-    """Where processes learn each other's addresses; rank and number of them.
+    """The store in which processes find each other's addresses, the rank of this process and their number.
 
-    torchrun's store outlives the processes that it starts again, and with it the addresses of dead ones
-    (pytorch issue 135712); its count of restarts is another one on each node. So process 0 names every
-    attempt anew, and gives the name to all that ask now: one that is dead never answers to it.
+    torchrun's store outlives the processes that it restarts, so it still holds addresses of dead ones (pytorch issue
+    135712), and each node counts restarts by itself. So process 0 chooses a new name for every attempt and gives it
+    to the processes that ask for it now; dead ones do not answer.
     """
-    store, rank, number = next(dist.rendezvous("env://", timeout=PATIENCE))
+    store, rank, number = next(dist.rendezvous("env://", timeout=TIMEOUT))
     name = uuid4().hex
     if rank:
         store.set(f"asks/{rank}", name)
@@ -208,7 +198,7 @@ def _is_of_the_connection(error: RuntimeError) -> bool:
 
 @contextmanager
 def one_message() -> Iterator[None]:
-    """Of all processes of a node, the first that fails says why; the others end without a word, with exit code 1."""
+    """Only the first process of a node that fails raises its error; the others exit silently with code 1."""
     try:
         yield
         return
@@ -222,7 +212,7 @@ def one_message() -> Iterator[None]:
 
 
 def _is_first_to_fail() -> bool:
-    """Whether no other process of this node, in this attempt, has failed before; alone, it is always the first."""
+    """Whether no other process of this node has failed in this attempt of torchrun."""
     if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
         return True
     try:
@@ -231,20 +221,3 @@ def _is_first_to_fail() -> bool:
         return store.add(f"failed/{attempt}", 1) == 1
     except dist.DistError:  # torchrun itself is gone
         return True
-
-
-@contextmanager
-def interruptible() -> Iterator[None]:
-    """Let SIGTERM end what is at work as Ctrl-C does, by a KeyboardInterrupt that holds the signal's number."""
-
-    def interrupt(number: int, frame: object) -> None:
-        raise KeyboardInterrupt(number)
-
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

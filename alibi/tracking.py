@@ -1,7 +1,4 @@
-"""Metrics out: metrics.jsonl, which is the truth, and wandb, which may fail and never stops a run.
-
-A leaf: imports nothing of this project but other leaves.
-"""
+"""Metrics, results and figures sent to wandb, whose failures never stop a run; metrics.jsonl is the record."""
 
 import json
 import math
@@ -12,15 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from alibi.faults import hold
-from alibi.metrics_file import MetricsFile as MetricsFile
-from alibi.metrics_file import read_metrics as read_metrics
 from alibi.wandb_run import Notes, first_line, mark_sent, open_run
 
 MODES = ("offline", "online", "disabled")
 TOKENS, LENGTH = "train/tokens", "eval/length"
-# wandb's pattern is a prefix: eval/* holds eval/wikitext2-test-stride-256/perplexity as well.
+# wandb matches by prefix: eval/* covers eval/wikitext2-test-stride-256/perplexity too.
 X_AXES = {"train/*": TOKENS, "val/*": TOKENS, "perf/*": TOKENS, "eval/*": LENGTH}
-NO_CURVE = {"length", "stride", "scored_tokens"}  # the axis, and what is the same in every row
+NO_CURVE = {"length", "stride", "scored_tokens"}  # the x axis, and numbers that are the same in every row
 ROWS_SENT = "rows-sent.json"
 
 
@@ -28,9 +23,9 @@ ROWS_SENT = "rows-sent.json"
 class TrackingConfig:
     """
     Attributes:
-        wandb: offline, online or disabled; WANDB_MODE, WANDB_PROJECT and the like are not read.
+        wandb: offline, online or disabled. WANDB_MODE, WANDB_PROJECT and the like are not read.
         project: wandb's project.
-        group: wandb's group; None groups runs that differ in their seed alone.
+        group: wandb's group; None groups runs that differ only in their seed.
     """
 
     wandb: str = "offline"
@@ -43,23 +38,23 @@ class TrackingConfig:
 
 
 class Wandb:
-    """A wandb run that never stops the training: what fails becomes one warning.
+    """A wandb run. An error of wandb becomes one warning and turns it off.
 
-    Nothing that was sent can be taken back, and a chart wants an x axis that does not go back. So a run
-    that goes on does not send again what an earlier process sent.
+    What was sent cannot be taken back, and the x axis of a chart must not go back, so a resumed run does
+    not send again what an earlier process sent.
 
     Args:
         config: tracking settings.
-        folder: the run folder; wandb's own files go to its folder `wandb`.
-        run_id: of a run to go on with, or None for a new one.
-        run_config: the run's whole configuration, and facts beside it.
-        group: of the run where the settings name none.
+        folder: the run folder; wandb's own files go to its subfolder `wandb`.
+        run_id: of the wandb run to continue, or None for a new one.
+        run_config: the run's configuration, and facts derived from it.
+        group: wandb's group, unless the settings name one.
         earlier: lines of metrics that earlier processes of this wandb run logged.
-        resend: no other process may be at work on this wandb run, so what they could not send is sent first.
+        resend: first send what earlier processes could not send; no other process may be writing this wandb run.
 
     Attributes:
         id: of the wandb run.
-        mode: that of the settings; offline from where the server did not take what it was sent.
+        mode: tracking.wandb; offline once the server did not accept what was sent.
     """
 
     def __init__(
@@ -74,56 +69,57 @@ class Wandb:
     ) -> None:
         self.run, self.id, self.mode, self.folder = None, run_id, config.wandb, folder / "wandb"
         self.sent_tokens, self.lowest, self.notes = 0, {}, Notes()
-        for line in earlier if run_id else ():
-            self.sent_tokens = max(self.sent_tokens, line.get("tokens", 0))
-            self._note_lowest(line)
-        if config.wandb == "disabled":
-            return
 
         def begin() -> None:
+            for line in earlier if run_id else ():
+                self.sent_tokens = max(self.sent_tokens, line.get("tokens", 0))
+                self._note_lowest(line)
             own, described = run_id or self._id_of_rows(), {"project": config.project, "config": run_config}
             self.run = open_run(config.wandb, folder, own, resend, self.notes, group=config.group or group, **described)
             self.id = self.run.id
             for axis in (TOKENS, LENGTH):
-                self.run.define_metric(axis, hidden=True)  # else a chart of the axis over itself
+                self.run.define_metric(axis, hidden=True)  # else wandb draws the axis over itself
             for pattern, axis in X_AXES.items():
-                # The lowest validation is set in log_step: wandb's own minimum begins anew in each process.
+                # log_step sets the minimum of val/* itself: wandb's own starts anew in each process.
                 summary = "none" if pattern == "val/*" else None
                 self.run.define_metric(pattern, step_metric=axis, summary=summary)
 
-        self._try(begin)
-
-    def log(self, metrics: dict) -> None:
-        """Values by name; their x axis is one of them (train/tokens, eval/length)."""
-        self._try(lambda: self.run.log(metrics))
+        if config.wandb != "disabled":
+            self._try(begin)
 
     def log_step(self, line: dict) -> None:
-        """A line of metrics.jsonl, over train/tokens; in the summary, val/* is the lowest of the run so far."""
+        """Log a line of metrics.jsonl over train/tokens; the summary of val/* is the minimum of the whole run."""
         if line["tokens"] <= self.sent_tokens:
             return
         self.sent_tokens = line["tokens"]
-        self.log({TOKENS if name == "tokens" else name: value for name, value in line.items() if name != "step"})
-        if lowest := self._note_lowest(line):
-            self._try(lambda: self.run.summary.update(lowest))
+        lowest = self._note_lowest(line)
+
+        def log() -> None:
+            self.run.log(
+                {TOKENS if name == "tokens" else name: value for name, value in line.items() if name != "step"}
+            )
+            self.run.summary.update(lowest)
+
+        self._send(log)
 
     def log_rows(self, results: Mapping[str, Sequence[dict]]) -> None:
-        """Rows of result files as curves over eval/length: eval/<what was measured>/<name of the number>.
+        """Log rows of result files as curves eval/<what was measured>/<metric> over eval/length.
 
-        One point of the axis a length, shortest first, for all that was measured; rows with an error and
-        what is no finite number are left out, and rows that an earlier process of this run sent. The
-        summary has the perplexity at each length, perplexity_512, for columns in the table of runs.
+        Each length is one point for all that was measured, shortest first. Rows with an error, non-finite
+        numbers, and rows that an earlier process of this run sent are left out. The summary gets the
+        perplexity at each length (perplexity_512), as columns for wandb's table of runs.
 
         Args:
-            results: by what was measured (wikitext2-test-stride-256), rows with `length` and numbers.
+            results: rows with `length` and numbers, by what was measured (wikitext2-test-stride-256).
         """
 
-        def send() -> None:
-            with hold(self.folder / f".{ROWS_SENT}.lock"):  # another evaluation of the run may end at the same time
-                self._send_rows(results)
+        def log() -> None:
+            with hold(self.folder / f".{ROWS_SENT}.lock"):  # two evaluations of a run may end at the same time
+                self._log_new_rows(results)
 
-        self._try(send)
+        self._send(log)
 
-    def _send_rows(self, results: Mapping[str, Sequence[dict]]) -> None:
+    def _log_new_rows(self, results: Mapping[str, Sequence[dict]]) -> None:
         sent, points, summary = self._rows_sent(), {}, {}
         for measured, rows in results.items():
             for row in rows:
@@ -144,52 +140,53 @@ class Wandb:
             (self.folder / ROWS_SENT).write_text(json.dumps(sent))
 
     def _rows_sent(self) -> list[list]:
-        """[wandb id, what was measured, length, nats] of each row that was sent."""
-        with suppress(OSError, ValueError, TypeError):  # none yet; a damaged file costs points drawn twice
+        """[wandb id, what was measured, length, nats] of each row sent so far."""
+        with suppress(OSError, ValueError, TypeError):  # no file yet; a damaged one only repeats points
             return list(json.loads((self.folder / ROWS_SENT).read_text()))
         return []
 
     def _id_of_rows(self) -> str | None:
-        """Of an earlier evaluation, where training had no wandb."""
+        """The wandb run of an earlier evaluation, for a run that was trained without wandb."""
         rows = self._rows_sent()
         return str(rows[-1][0]) if rows and isinstance(rows[-1], list) else None
 
     def log_table(self, name: str, columns: Sequence[str], rows: Iterable[Sequence]) -> None:
-        """A table of strings, numbers and None; what is NaN or infinite is empty in it."""
+        """Log a table of strings, numbers and None; non-finite numbers become empty cells."""
 
-        def send() -> None:
+        def log() -> None:
             import wandb
 
-            data = [[None if _no_number(value) else value for value in row] for row in rows]
+            data = [[None if _is_not_finite(value) else value for value in row] for row in rows]
             self.run.log({name: wandb.Table(columns=list(columns), data=data)})
 
-        self._try(send)
+        self._send(log)
 
     def log_image(self, name: str, path: Path) -> None:
-        def send() -> None:
+        def log() -> None:
             import wandb
 
             self.run.log({name: wandb.Image(str(path))})
 
-        self._try(send)
+        self._send(log)
 
     def close(self) -> None:
-        """End the run; a server that does not answer is waited for no longer than half a minute."""
-        self._try(lambda: self.run.finish())
+        """End the run; waits half a minute at most for a server that does not answer."""
+        self._send(lambda: self.run.finish())
         if self.run is not None and self.mode == "online":
             mark_sent(self.run)
         self.run = None
 
     def _note_lowest(self, line: dict) -> dict[str, float]:
-        """The lowest so far of each val/ value that the line has."""
+        """The minimum so far of each val/ metric in the line."""
         values = {name: value for name, value in line.items() if name.startswith("val/")}
         self.lowest |= {name: min(value, self.lowest.get(name, value)) for name, value in values.items()}
         return {name: self.lowest[name] for name in values}
 
+    def _send(self, action: Callable[[], object]) -> None:
+        if self.run is not None:
+            self._try(action)
+
     def _try(self, action: Callable[[], object]) -> None:
-        starting = action.__name__ == "begin"
-        if self.run is None and not starting:
-            return
         try:
             action()
         except Exception as error:
@@ -208,10 +205,10 @@ class Wandb:
 
 
 def curve_values(row: dict) -> dict[str, float]:
-    """The finite numbers of a row of results that can change with the length; lists and texts are no curves."""
-    numbers = {name: value for name, value in row.items() if type(value) in (int, float) and not _no_number(value)}
-    return {name: value for name, value in numbers.items() if name not in NO_CURVE}
+    """The finite numbers of a row that vary with its length."""
+    numbers = {name: value for name, value in row.items() if type(value) in (int, float) and name not in NO_CURVE}
+    return {name: value for name, value in numbers.items() if math.isfinite(value)}
 
 
-def _no_number(value: object) -> bool:
+def _is_not_finite(value: object) -> bool:
     return isinstance(value, float) and not math.isfinite(value)

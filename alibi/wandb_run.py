@@ -1,8 +1,7 @@
-"""A run at wandb, opened and closed: under its own settings, and in bounded time whatever wandb's server does.
+"""A wandb run, opened and closed with this project's settings and in bounded time, whatever wandb's server does.
 
-Each process of a run records its part on the disk, also where it sends it at once. wandb marks a part that its server
-has with a file beside it; a part without that mark can be sent by `wandb sync`. The server appends, so parts must
-reach it in order.
+Each process records its part of a run on disk, online as well. wandb marks a part that the server has with a file
+beside it; `wandb sync` can send a part without that mark. The server appends, so parts must arrive in order.
 
 A leaf: imports nothing of this project.
 """
@@ -14,24 +13,24 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
-START_SECONDS = 30  # for the server to take a run
-SYNC_SECONDS = 60  # for it to take what earlier processes recorded
-FINISH_SECONDS = 30  # for it to take what is left when a run ends
+START_SECONDS = 30  # for the server to accept a run
+SYNC_SECONDS = 60  # to send what earlier processes recorded
+FINISH_SECONDS = 30  # to send the rest when a run ends
 MARK = ".wandb.synced"
-# Of wandb's variables, those that say which run this is: tracking.* says so here, and what another job has in the
-# environment does not. Who sends and where to (WANDB_API_KEY, WANDB_ENTITY, WANDB_BASE_URL ...) stays the user's.
-OF_A_RUN = (
+# The variables of wandb that say which run this is. Settings of tracking.* say so here, and what another job left in
+# the environment must not. The account and the server (WANDB_API_KEY, WANDB_ENTITY, WANDB_BASE_URL ...) stay.
+RUN_VARIABLES = (
     "CONFIG_PATHS", "DIR", "FORK_FROM", "JOB_NAME", "JOB_TYPE", "LAUNCH", "LAUNCH_CONFIG_PATH", "MODE", "NAME", "NOTES",
     "PROGRAM", "PROJECT", "REINIT", "RESUME", "RESUME_FROM", "ROOT_DIR", "RUN_GROUP", "RUN_ID", "RUN_JOB_TYPE",
     "RUN_NAME", "RUN_NOTES", "RUN_TAGS", "SERVICE", "SWEEP_ID", "SWEEP_PARAM_PATH", "TAGS",
 )  # fmt: skip
-OF_AN_AGENT = ("SWEEP_ID", "SWEEP_PARAM_PATH", "RUN_ID", "PROJECT")
+AGENT_VARIABLES = ("SWEEP_ID", "SWEEP_PARAM_PATH", "RUN_ID", "PROJECT")
 
 
 class Notes:
-    """What wandb would print, kept, for the one thing in it that matters: that the server lacks something."""
+    """Collects what wandb would print, to find out whether the server lacks something."""
 
-    SIGNS = ("recorded offline", "Timed out finishing", "wandb sync")  # wandb says in a warning that a sync is needed
+    SIGNS = ("recorded offline", "Timed out finishing", "wandb sync")  # of warnings that a sync is needed
 
     def __init__(self) -> None:
         self.said: list[str] = []
@@ -44,37 +43,30 @@ class Notes:
     error = warning
 
     def lost(self) -> str | None:
-        """The first note so far of something that the server did not take."""
+        """The first note about something that the server did not accept."""
         return next((note for note in self.said if any(sign in note for sign in self.SIGNS)), None)
 
 
 def open_run(mode: str, folder: Path, run_id: str | None, resend: bool, notes: Notes, **described):
-    """A run that goes on, or a new one; offline where the server does not take it, which `notes` then has.
+    """Continue or begin a run; offline if the server does not accept it, with the reason in `notes`.
 
     Args:
         mode: online or offline.
-        run_id: None for a new run. A new run that an agent of a wandb sweep starts gets the agent's id and project.
-        resend: send first what earlier processes of the run recorded and the server may lack; none may be at work.
+        run_id: None for a new run, which takes id and project of the agent if one of a wandb sweep starts it.
+        resend: first send what earlier processes recorded and the server may lack; none of them may be running.
         described: project, group and config.
     """
     _forget_other_jobs(keep_agent=run_id is None)
     import wandb
 
     own_id = run_id or secrets.token_hex(4)
+    settings = wandb.Settings(silent=True, console="off", init_timeout=START_SECONDS, finish_timeout=FINISH_SECONDS)
 
     def begin(mode: str):
         wandb.setup(wandb.Settings(silent=True))
         wandb.termsetup(wandb.Settings(silent=True), notes)
         return wandb.init(
-            name=folder.name,
-            id=own_id,
-            resume="allow",
-            dir=folder,
-            mode=mode,
-            settings=wandb.Settings(
-                silent=True, console="off", init_timeout=START_SECONDS, finish_timeout=FINISH_SECONDS
-            ),
-            **described,
+            name=folder.name, id=own_id, resume="allow", dir=folder, mode=mode, settings=settings, **described
         )
 
     if mode == "online":
@@ -84,27 +76,27 @@ def open_run(mode: str, folder: Path, run_id: str | None, resend: bool, notes: N
             return begin("online")
         except Exception as error:  # of many kinds
             notes.warning(f"{first_line(error)}; recorded offline")
-            wandb.teardown()  # else the id counts as in use
+            wandb.teardown()  # otherwise wandb still counts the id as in use
     return begin("offline")
 
 
 def _forget_other_jobs(keep_agent: bool) -> None:
     agent = keep_agent and {"WANDB_SWEEP_ID", "WANDB_RUN_ID"} <= set(os.environ)
-    for name in OF_A_RUN:
-        if not (agent and name in OF_AN_AGENT):
+    for name in RUN_VARIABLES:
+        if not (agent and name in AGENT_VARIABLES):
             os.environ.pop(f"WANDB_{name}", None)
-    os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # else the end waits for a server that is gone, once more
+    os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # otherwise the end waits once more for a lost server
 
 
 def _send_parts(folder: Path, run_id: str) -> None:
     """
     Raises:
-        ConnectionError: the server did not take them all in time.
+        ConnectionError: the server did not accept all parts in time.
     """
     parts = [path for path in folder.glob(f"wandb/*run-*/run-{run_id}.wandb") if not path.with_suffix(MARK).exists()]
     if not parts:
         return
-    # It writes a log into the folder that it runs in; -P: no code of that folder is imported.
+    # cwd: it writes a log into its working folder. -P: no code is imported from there.
     command = [sys.executable, "-P", "-m", "wandb", "sync", "--include-online", *(path.resolve() for path in parts)]
     with suppress(subprocess.TimeoutExpired):
         subprocess.run(command, cwd=folder, capture_output=True, timeout=SYNC_SECONDS)
@@ -113,7 +105,7 @@ def _send_parts(folder: Path, run_id: str) -> None:
 
 
 def mark_sent(run) -> None:
-    """Mark the part of a run that ended with all of it at the server, as `wandb sync` does."""
+    """Mark the part of a run that ended with everything at the server, as `wandb sync` does."""
     (Path(run.dir).parent / f"run-{run.id}.wandb").with_suffix(MARK).touch()
 
 

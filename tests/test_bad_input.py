@@ -8,8 +8,8 @@ import subprocess
 import pytest
 from hydra.errors import CompactHydraException
 
+from alibi.signals import stop_signals
 from alibi.training import train
-from alibi.training.stopping import stop_signals
 
 AROUND_HYDRAS_MESSAGES = ("Traceback", "Error executing job", "HYDRA_FULL_ERROR", "hydra.cc", "full_key")
 BASE = ["tracking.wandb=disabled", "device=cpu", "size=tiny", "train.max_steps=1"]

@@ -18,7 +18,7 @@ ENTRIES = [
 MODEL_SIDE = {"positions", "model"}
 BELOW = MODEL_SIDE | {"runs"}
 LEAVES = {"environment", "faults", "files", "metrics_file", "paths", "pointers", "processes"}
-LEAVES |= {"progress", "streams", "tracking", "wandb_run"}
+LEAVES |= {"progress", "signals", "streams", "tracking", "wandb_run"}
 ALLOWED = {
     "positions": set(),
     "model": {"positions"},
@@ -40,15 +40,16 @@ ALLOWED = {
     "environment": set(),
     "faults": set(),
     "files": {"faults"},
-    "metrics_file": set(),
+    "metrics_file": {"faults", "files"},
     "options": set(),
     "paths": set(),
     "pointers": {"files"},
     "processes": set(),
     "progress": set(),
     "script": {"faults", "streams"},
+    "signals": set(),
     "streams": set(),
-    "tracking": {"faults", "metrics_file", "wandb_run"},
+    "tracking": {"faults", "wandb_run"},
     "wandb_run": set(),
     "alibi": BELOW | {"environment"},
 }

@@ -13,7 +13,7 @@ from alibi.model import LanguageModel
 from alibi.positions import Position
 from alibi.runs import differences, weight_settings
 from alibi.training import train
-from alibi.training.optimizer import check_warmup
+from alibi.training.optimizer import check_schedule
 
 IDS = 267_744
 METHODS = sorted(Position.registry)
@@ -40,7 +40,7 @@ def test_every_method_and_length_composes(method):
         replace(config.train, seq_len=3000)
     assert config.train.batch_tokens == 73_728
     assert config.train.batch_tokens * config.train.max_steps // 103_227_021 == 204  # epochs
-    check_warmup(config.optimizer, config.train.max_steps)
+    check_schedule(config.optimizer, config.train.max_steps)
 
 
 @pytest.mark.parametrize("method", METHODS)

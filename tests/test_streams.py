@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from alibi.metrics_file import read_metrics
 from alibi.runs import RunFolder
-from alibi.tracking import read_metrics
 
 ROOT = Path(__file__).parents[1]
 # Without `import alibi`, which takes torch's seconds.

@@ -13,7 +13,8 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from alibi.config import CONFIGS, register, scratch_folder
-from alibi.sweeps import Outcome, Summary, Sweep, summary_text
+from alibi.sweeps import Summary
+from alibi.sweeps.outcomes import Outcome, Sweep, summary_text
 
 pytestmark = pytest.mark.slow
 
@@ -106,9 +107,12 @@ def test_one_folder_for_jobs_that_differ_is_refused_in_a_place_of_any_name(sweep
         assert not list(Path(odd).glob("alibi-hydra-*"))
     head, *jobs = lines_of(tmp_path)
     assert "4 jobs: 1 ran, 3 failed" in head
-    assert f"job 0 trains in {home}/run too, with other settings: seed is 0 there and 1 now. Leave run_dir" in jobs[1]
-    assert "train.eval_lengths is [8] there and [32] now. They change no weights" in jobs[2]
-    assert "seed is 0 there and 1 now. Leave run_dir" in jobs[3]
+    assert (
+        f"job 0 trains in {home}/run too, with other settings: seed is 0 there and 1 now. Give each job a run_dir"
+        in jobs[1]
+    )
+    assert "train.eval_lengths is [8] there and [32] now. Give each job a run_dir" in jobs[2]
+    assert "seed is 0 there and 1 now; train.eval_lengths is [8] there and [32] now. Give" in jobs[3]
     assert {p.name for p in tmp_path.iterdir()} == {"home", "outputs", "corpus", "cache", "log"}
 
 

@@ -4,7 +4,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from alibi.tracking import MetricsFile, TrackingConfig, Wandb, read_metrics
+from alibi.metrics_file import MetricsFile, read_metrics
+from alibi.tracking import TrackingConfig, Wandb
 
 
 def test_metrics_go_on_after_the_step_that_is_kept(tmp_path):
@@ -26,7 +27,7 @@ def test_metrics_go_on_after_the_step_that_is_kept(tmp_path):
 @pytest.mark.parametrize("line", ['{"a": 1}', "garbage", "[1]"])
 def test_a_line_that_is_no_metrics_is_named(tmp_path, line):
     (tmp_path / "metrics.jsonl").write_text('{"step": 1}\n' + line + "\n")
-    with pytest.raises(ValueError, match=r"metrics\.jsonl, line 2, is no line of metrics"):
+    with pytest.raises(ValueError, match=r"metrics\.jsonl, line 2, is not a line of metrics"):
         MetricsFile(tmp_path / "metrics.jsonl", 5)
 
 
@@ -71,9 +72,9 @@ def test_wandb_gets_axes_group_and_the_same_id(fake, tmp_path):
     assert (call["mode"], call["group"], call["name"], call["config"]) == ("offline", "alibi", "name", {"seed": 1})
     assert ("train/*", "train/tokens") in fake.run.metrics
     assert ("eval/*", "eval/length") in fake.run.metrics
-    wandb.log({"train/loss": 1.0})
+    wandb.log_step(line(1, train_loss=1.0))
     wandb.close()
-    assert fake.run.logged == [{"train/loss": 1.0}]
+    assert fake.run.logged == [{"train/tokens": 10, "train/loss": 1.0}]
     assert fake.run.finished
     assert Wandb(TrackingConfig(), tmp_path, wandb.id, {}, "alibi").id == wandb.id == fake.calls[1]["id"]
 
@@ -81,8 +82,8 @@ def test_wandb_gets_axes_group_and_the_same_id(fake, tmp_path):
 def test_a_wandb_failure_is_said_once_and_stops_nothing(fake, tmp_path):
     wandb = Wandb(TrackingConfig(), tmp_path, None, {}, "alibi")
     with pytest.warns(UserWarning, match="wandb failed and is left out.*disk full"):
-        wandb.log({"bad": 1})
-    wandb.log({"train/loss": 2.0})
+        wandb.log_step({"tokens": 1, "bad": 1})
+    wandb.log_step(line(2, train_loss=2.0))
     wandb.close()
     assert fake.run.logged == []
 
@@ -156,7 +157,7 @@ def test_wandb_that_cannot_begin(fake, tmp_path, monkeypatch):
     fake.module.init = refused
     with pytest.warns(UserWarning, match="unreachable"):
         wandb = Wandb(TrackingConfig("online"), tmp_path, "abc", {}, "alibi")
-    wandb.log({"train/loss": 1.0})
+    wandb.log_step(line(1, train_loss=1.0))
     wandb.close()
     assert wandb.id == "abc", "the id is kept for the next try"
 
@@ -164,7 +165,7 @@ def test_wandb_that_cannot_begin(fake, tmp_path, monkeypatch):
 def test_disabled_does_not_import_it(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "wandb", None)
     wandb = Wandb(TrackingConfig("disabled"), tmp_path, None, {}, "alibi")
-    wandb.log({"train/loss": 1.0})
+    wandb.log_step(line(1, train_loss=1.0))
     wandb.close()
 
 

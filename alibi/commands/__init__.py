@@ -23,9 +23,10 @@ from alibi.evaluation import (
 )
 from alibi.faults import check_writable, explained
 from alibi.interop import HF_PREFIX, open_guest
-from alibi.processes import FailedElsewhere, Processes, interruptible, processes
+from alibi.processes import FailedElsewhere, Processes, processes
 from alibi.reporting import Result, draw_perplexity, findings_text, join, load_results, refusals_text, results_table
 from alibi.runs import Checkpoint, Guest, resolve_runs
+from alibi.signals import interruptible
 from alibi.tracking import TrackingConfig
 from alibi.training.training_settings import PathsConfig
 

@@ -3,7 +3,7 @@
 from alibi.model.alibi_transformer import ALiBiConfig, ALiBiTransformer
 from alibi.model.cache import KeyValueCache
 from alibi.model.language_model import LanguageModel, ParameterCount
-from alibi.model.model_config import LARGEST, ModelConfig, check_kinds
+from alibi.model.model_config import LARGEST, ModelConfig, check_kinds, nearest_divisor
 
 __all__ = [
     "LARGEST",
@@ -14,4 +14,5 @@ __all__ = [
     "ModelConfig",
     "ParameterCount",
     "check_kinds",
+    "nearest_divisor",
 ]

@@ -1,13 +1,12 @@
-"""Sweeps: each job in a process of its own, and at the end the list of what became of all.
+"""Hydra sweeps: each job runs in a process of its own, and the sweep ends with a list of what became of its jobs.
 
-Hydra's launchers end a sweep, or lose count, when a job's process is killed or exits: joblib takes all its workers
-down with one, submitit stops listening at the first. So a job is trained in a child of whatever process the launcher
-gives it, and what a job ends with, the launcher sees as a success; the truth is a small file in a folder that this
-sweep alone has (in hydra.sweep.dir, where others may be), which Hydra's callback at the end, `Summary`, reads.
+Hydra's launchers end a sweep, or lose count, when a job's process is killed or exits: joblib ends all its workers with
+one, submitit stops listening at the first. So a job is trained in a child of whatever process the launcher gives it,
+and the launcher sees every job succeed. What became of a job is a small file in a folder of this sweep (below
+hydra.sweep.dir, which sweeps may share); Hydra's callback at the end, `Summary`, reads them.
 """
 
 from alibi.sweeps.callback import Summary
 from alibi.sweeps.job import is_sweep, run_job
-from alibi.sweeps.outcomes import Outcome, Sweep, summary_text
 
-__all__ = ["Outcome", "Summary", "Sweep", "is_sweep", "run_job", "summary_text"]
+__all__ = ["Summary", "is_sweep", "run_job"]

@@ -1,4 +1,4 @@
-"""What became of the jobs of a sweep: files in a folder that all its processes share, and the list."""
+"""What became of the jobs of a sweep: files in a folder that all its processes share, and the list of them."""
 
 import hashlib
 import json
@@ -18,7 +18,7 @@ BEGUN, RAN, SKIPPED, FAILED, STOPPED = "begun", "ran", "skipped", "failed", "sto
 
 @dataclass
 class Outcome:
-    """What became of a job: one of the words above, why, and its run folder where that is known."""
+    """What became of a job: one of the words above, the reason, and its run folder if known."""
 
     number: int
     overrides: list[str]
@@ -29,7 +29,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Sweep:
-    """What the processes of a sweep tell each other, by files in its folder, which no other sweep has."""
+    """What the processes of a sweep tell each other, as files in a folder of this sweep alone."""
 
     folder: Path
 
@@ -42,14 +42,14 @@ class Sweep:
         write_atomically(self.folder / f"job-{outcome.number}.json", json.dumps(asdict(outcome)))
 
     def outcomes(self) -> list[Outcome]:
-        found = [Outcome(**json.loads(p.read_text())) for p in self.folder.glob("job-*.json")]
+        found = [Outcome(**json.loads(path.read_text())) for path in self.folder.glob("job-*.json")]
         return sorted(found, key=lambda outcome: outcome.number)
 
     def outcome(self, number: int) -> Outcome:
-        return Outcome(**json.loads((self.folder / f"job-{number}.json").read_text()))
+        return next(outcome for outcome in self.outcomes() if outcome.number == number)
 
     def claim(self, run: Path, number: int, settings: dict) -> tuple[int, dict]:
-        """Number and settings of the job that has the run folder: this one, or one that came first."""
+        """Claim a run folder for a job; returns number and settings of the job that has it, which may be another."""
         claim = self.folder / f"claim-{hashlib.sha256(os.fsencode(os.path.realpath(run))).hexdigest()}.json"
         with FileLock(self.folder / "claims.lock"):
             if not claim.exists():
@@ -61,39 +61,37 @@ class Sweep:
         write_atomically(self.folder / "stop", str(number))
 
     def stopped_by(self) -> int:
-        """Number of the signal that the sweep is to stop by; SIGTERM's where its first process is gone, 0 to go on."""
+        """Number of the signal that stops the sweep, SIGTERM's if its leading process is gone; 0 to continue."""
         try:
             return int((self.folder / "stop").read_text())
         except FileNotFoundError:
-            return 0 if self._led() else signal.SIGTERM
+            return 0 if self._is_led() else signal.SIGTERM
 
     def lead(self) -> None:
-        """Say which process leads the sweep; the jobs on this machine stop with it."""
+        """Make this process the leader of the sweep: jobs on this machine stop when it is gone."""
         (self.folder / "leader").write_text(f"{socket.gethostname()} {os.getpid()}")
 
-    def _led(self) -> bool:
-        if not (self.folder / "leader").exists():
-            return True
-        host, process = (self.folder / "leader").read_text().split()
+    def _is_led(self) -> bool:
         try:
+            host, process = (self.folder / "leader").read_text().split()
             if host == socket.gethostname():
                 os.kill(int(process), 0)
         except ProcessLookupError:
             return False
-        except PermissionError:
+        except OSError:  # no leader; or its number belongs to another user's process now
             pass
         return True
 
 
 def summary_text(outcomes: list[Outcome]) -> str:
-    """How many jobs ran, were skipped, failed, were stopped; and a line for each."""
+    """How many jobs ran, were skipped, failed or were stopped, and a line for each."""
     count = {what: sum(o.what == what for o in outcomes) for what in (RAN, SKIPPED, FAILED, STOPPED, BEGUN)}
     head = ", ".join(f"{number} {what}" for what, number in count.items() if number)
     common = set.intersection(*(set(o.overrides) for o in outcomes)) if len(outcomes) > 1 else set()
     lines = [f"\nsweep      {len(outcomes)} jobs: {head or 'none begun'}"]
     for o in outcomes:
         own = " ".join(value for value in o.overrides if value not in common)
-        reason = o.reason or ("no word of its end: its launcher's process was lost" if o.what == BEGUN else "")
+        reason = o.reason or ("lost: its launcher's process ended before it" if o.what == BEGUN else "")
         lines.append("  ".join(part for part in (f"  {o.what:7}  {o.number:3}", own, o.run, reason) if part))
     if count[FAILED] + count[STOPPED] + count[BEGUN]:
         lines.append("The same command skips what is finished and goes on with the rest.")

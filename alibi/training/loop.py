@@ -1,7 +1,4 @@
-"""The training loop: update, log, validate, save, until max_steps.
-
-Imports `data`, `model`, `runs` and `evaluation`.
-"""
+"""The training loop: update, log, validate, save, until max_steps."""
 
 import math
 import signal
@@ -20,7 +17,7 @@ from alibi.processes import Processes, processes
 from alibi.progress import progress_bar
 from alibi.runs import Checkpoint, RunFolder, fingerprint, load_weights, source_sha256, step_name, weight_settings
 from alibi.training.fitting import fitting_updater
-from alibi.training.optimizer import build_optimizer, check_warmup
+from alibi.training.optimizer import build_optimizer, check_schedule
 from alibi.training.parallel import check_same_everywhere, full_moments, full_weights, load_moments, place
 from alibi.training.record import Record
 from alibi.training.resume import check_same_model, check_same_text, find_checkpoint, only_process
@@ -34,22 +31,23 @@ from alibi.training.validation import validate
 
 
 def train(config: RunConfig, run_dir: Path) -> str:
-    """Train the run that `config` describes, in `run_dir`, from its last checkpoint if it has one.
-
-    Returns "ran", or "skipped" where the run was finished already.
+    """Train the run described by `config` in `run_dir`, from its last checkpoint if it has one.
 
     Args:
-        config: with `precision` resolved.
+        config: `precision` must be resolved.
+
+    Returns:
+        "ran", or "skipped" if the run was finished already.
 
     Raises:
-        ValueError: settings that cannot be, another run in the folder, code that was edited since its checkpoint, or
-            a loss that is not finite.
-        FileNotFoundError, ConnectionError: no text.
+        ValueError: invalid settings, another run in the folder, a method edited since the checkpoint, or a
+            non-finite loss.
+        FileNotFoundError, ConnectionError: the text cannot be found.
         SystemExit: stopped by a signal or by train.max_hours, with 128 + the signal's number.
     """
     begun = time.monotonic()
     device = pick_device(config.device)
-    check_warmup(config.optimizer, config.train.max_steps)
+    check_schedule(config.optimizer, config.train.max_steps)
     with processes(device) as procs, ExitStack() as held:
         folder = RunFolder(run_dir)
         procs.on_main(find_checkpoint, config, folder, lambda _: None)  # refuse before any text is prepared
@@ -81,7 +79,7 @@ def _open_folder(config: RunConfig, folder: RunFolder, texts: RunTexts, held: Ex
 
 
 class Run:
-    """One run in progress: the parts, and the state that a checkpoint holds."""
+    """A run in progress: its parts, and the state that a checkpoint holds."""
 
     def __init__(
         self,
@@ -94,7 +92,7 @@ class Run:
         self.config, self.folder, self.procs, self.texts = config, folder, procs, texts
         self.model = LanguageModel(config.model, texts.tokenizer.vocab_size, seed=config.seed)
         self.model.transformer.skip_far_keys = config.train.skip_far_keys
-        self.method_source = source_sha256(self.model)  # now: an edit made while this trains is not what it runs
+        self.method_source = source_sha256(self.model)  # taken now: the file may be edited during training
         self.state, self.source, self.saved_step, self.stopped_by = TrainState(), folder, 0, ""
         if checkpoint:
             load_weights(self.model, checkpoint.path)
@@ -109,29 +107,28 @@ class Run:
                 self.state.branch_off()
         self.order = TrainingOrder(texts.train, config.train.seq_len, config.seed)
         self.lengths, note = in_order(config.train.eval_lengths)
-        if note:
-            procs.say(f"note       {note}")
-        if config.precision == "bf16" and not has_fast_bf16(procs.device):
-            procs.say(
-                "note       bf16 has no instructions on this machine and is many times slower than precision=fp32"
-            )
-        for length in self.lengths:
-            if length > len(texts.validation):
-                procs.say(
-                    f"note       length {length} is above the {len(texts.validation)} validation tokens: one window"
-                )
+        self._print_notes(note)
+
+    def _print_notes(self, note: str | None) -> None:
+        notes, tokens = [note] if note else [], len(self.texts.validation)
+        if self.config.precision == "bf16" and not has_fast_bf16(self.procs.device):
+            notes.append("this machine has no bf16 instructions; bf16 is many times slower than precision=fp32")
+        notes += [f"length {n} is above the {tokens} validation tokens: one window" for n in self.lengths if n > tokens]
+        for text in notes:
+            self.procs.say(f"note       {text}")
 
     def train(self, begun: float) -> int:
-        """To the last step, or to the end of the step in which a stop is asked for.
+        """Train to the last step, or to the end of the step in which a stop is requested.
 
         Args:
-            begun: time.monotonic() from which train.max_hours counts.
+            begun: the time.monotonic() from which train.max_hours counts.
 
-        Returns the number of the signal that it stopped by, or 0.
+        Returns:
+            The number of the signal that stopped the run, or 0.
         """
         train, procs, number = self.config.train, self.procs, 0
         updater, seconds = fitting_updater(self.config, self.model, self.optimizer, self.order, procs, self.state)
-        updater.sound_nats()  # a method that takes no far positions fails here, not at its first checkpoint
+        updater.finite_nats()  # a method that cannot take far positions fails here, not at its first checkpoint
         self.record = procs.on_main(self._begin_record, seconds, share=False)
         until = math.inf if train.max_hours is None else begun + 3600 * train.max_hours
         try:
@@ -143,7 +140,7 @@ class Run:
                     line = self._step(updater)
                     bar.set_postfix_str(_progress(line), refresh=False)
                     bar.update()
-                    # A signal may have reached one process alone; and all go on together from here.
+                    # A signal may have reached only one of the processes.
                     number = procs.greatest(stop.wanted())
                 if number:
                     self.stopped_by = "train.max_hours" if stop.time_is_over() else signal.Signals(number).name
@@ -155,17 +152,14 @@ class Run:
         return number
 
     def _begin_record(self, seconds: float) -> Record:
-        """
-        Args:
-            seconds: of one micro-batch.
-        """
+        """Open the record and describe the run; `seconds` is the time of one micro-batch."""
         print(f"run        {self.folder.path}")
         print(describe_run(self.config, self.texts, self.model, self.state, self.procs, seconds))
         facts = run_facts(self.texts, self.model, self.state, self.procs)
         return Record(self.config, self.folder, self.state, self.source, facts)
 
     def ending(self) -> str:
-        """How the run ended, and how to go on."""
+        """The last line of the output: how the run ended, and how to continue it."""
         state, max_steps = self.state, self.config.train.max_steps
         if state.step == max_steps:
             loss = state.last_val_loss
@@ -177,7 +171,7 @@ class Run:
         )
 
     def _step(self, updater: Updater) -> dict:
-        """One update and all that is due after it; returns the line of metrics."""
+        """One update, then the validation, logging and saving that are due; returns the line of metrics."""
         train, state = self.config.train, self.state
         device = self.model.device
         reset_peak_memory(device)
@@ -206,13 +200,12 @@ class Run:
         return line
 
     def _update(self, updater: Updater) -> dict[str, float]:
-        """The next update, done or skipped: what a line of metrics says of it."""
+        """Make or skip the next update; returns its metrics."""
         train, state = self.config.train, self.state
         blocks, cursor = self.order.blocks(state.cursor, train.batch_tokens // train.seq_len)
         following, _ = self.order.blocks(cursor, len(blocks))
         try:
-            result = updater.update(state.step + 1, blocks, following)
-            measured = {"train/loss": result.loss, "train/lr": result.lr, "train/grad_norm": result.grad_norm}
+            measured = updater.update(state.step + 1, blocks, following)
         except NotFinite as error:
             if state.skipped >= train.skip_nonfinite:
                 raise self._not_finite(str(error)) from error
@@ -228,13 +221,13 @@ class Run:
         kept = self.folder.saved_steps()
         last = f"the last good checkpoint, step {kept[-1]}, is untouched" if kept else "there is no checkpoint yet"
         return NotFinite(
-            f"{what}; stopped, {last}. Use a lower optimizer.lr or optimizer.clip, or leave such updates out "
+            f"{what}; stopped, {last}. Use a lower optimizer.lr or optimizer.clip, or skip such updates "
             f"(train.skip_nonfinite, now {self.config.train.skip_nonfinite})."
         )
 
     def _save(self, updater: Updater) -> None:
-        """A checkpoint, by the main process; all take part, for each may hold a part of it."""
-        if (nats := updater.sound_nats()) is None:
+        """Save a checkpoint. All processes take part, as each may hold a shard of the state."""
+        if (nats := updater.finite_nats()) is None:
             raise self._not_finite(f"step {self.state.step}: the loss after this update is not finite")
         weights = full_weights(self.model, self.procs)
         moments = full_moments(self.model, self.optimizer, self.procs)

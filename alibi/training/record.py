@@ -9,9 +9,10 @@ from pathlib import Path
 from torch import Tensor
 
 from alibi.files import write_atomically
+from alibi.metrics_file import MetricsFile
 from alibi.model import LanguageModel
 from alibi.runs import CONFIG, RunFolder, group_name, settings_text
-from alibi.tracking import MetricsFile, Wandb
+from alibi.tracking import Wandb
 from alibi.training.run_texts import RunTexts
 from alibi.training.train_state import TrainState
 from alibi.training.training_settings import RunConfig

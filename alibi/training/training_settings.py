@@ -1,4 +1,4 @@
-"""What `train.py` can be told: everything that makes a run, and how it is carried out."""
+"""The settings of `train.py`."""
 
 import os
 from dataclasses import dataclass, field
@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from alibi.data import DataConfig, TokenizerConfig
-from alibi.model import ModelConfig, check_kinds
+from alibi.model import ModelConfig, check_kinds, nearest_divisor
 from alibi.paths import expanded
 from alibi.tracking import TrackingConfig
 from alibi.training.optimizer import OptimizerConfig
@@ -18,19 +18,19 @@ class TrainSettings:
     Attributes:
         seq_len: tokens of a training sequence.
         batch_tokens: tokens of one optimizer update, over all processes.
-        micro_batch_tokens: tokens of one forward and backward pass; None chooses what fits.
+        micro_batch_tokens: tokens of one forward and backward pass; None: what fits.
         max_steps: optimizer updates.
         eval_every: updates between validations.
-        eval_lengths: validate at these lengths too, each time.
+        eval_lengths: further lengths of each validation.
         checkpoint_every: updates between checkpoints.
-        keep_last: how many of the newest checkpoints stay, beside the best.
+        keep_last: number of newest checkpoints kept, besides the best.
         log_every: updates between lines of metrics.jsonl.
         resume: auto, false, or the path of a checkpoint.
-        max_hours: after which a run stops, with a checkpoint, as by SIGTERM; None for no limit.
-        skip_nonfinite: how many updates of the run may be left out as their loss or gradient is not finite.
-        compile: torch.compile.
-        parallel: how several processes share a model: ddp, each has the whole, or fsdp, each has a part.
-        skip_far_keys: leave out keys whose weights a linear bias puts below rounding; False visits all.
+        max_hours: stop the run with a checkpoint after this time, as SIGTERM does; None: no limit.
+        skip_nonfinite: how many updates with a non-finite loss or gradient may be skipped.
+        compile: use torch.compile.
+        parallel: ddp (each process has the whole model) or fsdp (each has a part of it).
+        skip_far_keys: skip keys whose attention weights a linear bias pushes below rounding; False visits all.
     """
 
     seq_len: int = 512
@@ -53,37 +53,28 @@ class TrainSettings:
         check_kinds(self, "train.")
         names = ("seq_len", "batch_tokens", "max_steps", "eval_every", "checkpoint_every", "keep_last", "log_every")
         for name in names:
-            if getattr(self, name) < 1:
-                raise ValueError(f"train.{name} ({getattr(self, name)}) must be at least 1.")
-        if self.max_hours is not None and not self.max_hours > 0:
-            raise ValueError(f"train.max_hours ({self.max_hours}) must be above 0, or null for no limit.")
-        if self.skip_nonfinite < 0:
-            raise ValueError(f"train.skip_nonfinite ({self.skip_nonfinite}) must be at least 0.")
-        if any(length < 1 for length in self.eval_lengths):
-            raise ValueError(f"train.eval_lengths ({self.eval_lengths}) must each be at least 1.")
-        if self.batch_tokens % self.seq_len:
-            fitting = max(1, round(self.batch_tokens / self.seq_len)) * self.seq_len
-            raise ValueError(
-                f"train.batch_tokens ({self.batch_tokens}) must be a multiple of train.seq_len ({self.seq_len}); "
-                f"use {fitting}."
-            )
-        micro = self.micro_batch_tokens
-        if micro is not None and (micro < 1 or micro % self.seq_len or self.batch_tokens % micro):
-            raise ValueError(
-                f"train.micro_batch_tokens ({micro}) must be a multiple of train.seq_len ({self.seq_len}) that divides "
-                f"train.batch_tokens ({self.batch_tokens}); use {self._nearest_micro_batch(micro)}, or null."
-            )
-        if self.parallel not in ("ddp", "fsdp"):
-            raise ValueError(f"train.parallel ({self.parallel}) must be ddp or fsdp.")
+            self._check(name, getattr(self, name) >= 1, "at least 1")
+        self._check("max_hours", self.max_hours is None or self.max_hours > 0, "above 0, or null for no limit")
+        self._check("skip_nonfinite", self.skip_nonfinite >= 0, "at least 0")
+        self._check("eval_lengths", all(length >= 1 for length in self.eval_lengths), "a list of lengths of at least 1")
+        self._check("parallel", self.parallel in ("ddp", "fsdp"), "ddp or fsdp")
+        blocks, left = divmod(self.batch_tokens, self.seq_len)
+        nearest = max(1, round(self.batch_tokens / self.seq_len)) * self.seq_len
+        self._check("batch_tokens", not left, f"a multiple of train.seq_len ({self.seq_len}); use {nearest}")
+        if (micro := self.micro_batch_tokens) is not None:
+            fits = micro >= 1 and not micro % self.seq_len and not self.batch_tokens % micro
+            use = self.seq_len * nearest_divisor(blocks, round(micro / self.seq_len))
+            self._check(
+                "micro_batch_tokens", fits, f"a multiple of train.seq_len ({self.seq_len}) that divides "
+                f"train.batch_tokens ({self.batch_tokens}); use {use}, or null"
+            )  # fmt: skip
         if isinstance(self.resume, bool):
             self.resume = "auto" if self.resume else "false"
-        if not isinstance(self.resume, str):
-            raise ValueError(f"train.resume ({self.resume}) must be auto, false or the path of a checkpoint.")
+        self._check("resume", isinstance(self.resume, str), "auto, false or the path of a checkpoint")
 
-    def _nearest_micro_batch(self, near: int) -> int:
-        blocks = self.batch_tokens // self.seq_len
-        divisors = (d for d in range(1, blocks + 1) if blocks % d == 0)
-        return min((d * self.seq_len for d in divisors), key=lambda tokens: abs(tokens - near))
+    def _check(self, name: str, holds: bool, rule: str) -> None:
+        if not holds:
+            raise ValueError(f"train.{name} ({getattr(self, name)}) must be {rule}.")
 
 
 def default_cache() -> str:
@@ -95,8 +86,8 @@ def default_cache() -> str:
 class PathsConfig:
     """
     Attributes:
-        outputs: run folders, and the pointer `latest`.
-        cache: tokenizers and token files.
+        outputs: folder of run folders and the pointer `latest`.
+        cache: folder of tokenizers and token files.
     """
 
     outputs: str = "outputs"
@@ -108,7 +99,7 @@ class PathsConfig:
 
 @dataclass
 class RunConfig:
-    """A whole run. `run_dir` None means a name made of the settings, below paths.outputs."""
+    """All settings of a run. `run_dir` None: a folder in paths.outputs, named after the settings."""
 
     model: ModelConfig = field(default_factory=ModelConfig)
     data: DataConfig = field(default_factory=DataConfig)

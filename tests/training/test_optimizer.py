@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from alibi.model import LanguageModel, ModelConfig
-from alibi.training.optimizer import OptimizerConfig, build_optimizer, check_warmup, learning_rate
+from alibi.training.optimizer import OptimizerConfig, build_optimizer, check_schedule, learning_rate
 
 
 def test_learning_rate_goes_up_in_a_line_and_down_in_one_cosine():
@@ -27,7 +27,7 @@ def test_warm_up_is_a_twentieth_unless_told():
 
 def test_a_warm_up_longer_than_the_run_is_refused():
     with pytest.raises(ValueError, match=r"optimizer.warmup_steps \(100\) must be below train.max_steps \(100\)"):
-        check_warmup(OptimizerConfig(warmup_steps=100), 100)
+        check_schedule(OptimizerConfig(warmup_steps=100), 100)
 
 
 @pytest.mark.parametrize("method", ["alibi", "t5"])

@@ -7,7 +7,7 @@ import torch
 
 from alibi.model import LanguageModel, ModelConfig
 from alibi.training import train
-from alibi.training.optimizer import OptimizerConfig, build_optimizer, check_warmup, learning_rate, set_learning_rate
+from alibi.training.optimizer import OptimizerConfig, build_optimizer, check_schedule, learning_rate, set_learning_rate
 
 UPDATES = 286_000
 PAPER = {"lr": 1.0, "min_lr": 1e-4, "warmup_steps": 16_000, "warmup_init_lr": 1e-7, "cosine_steps": 270_000}
@@ -112,9 +112,9 @@ def test_settings_that_cannot_be_are_named(values, message):
 
 
 def test_a_cosine_that_ends_before_the_run_is_refused():
-    check_warmup(nag(), UPDATES)
+    check_schedule(nag(), UPDATES)
     with pytest.raises(ValueError, match=r"optimizer.cosine_steps \(270000\) must be at least the 284000 updates"):
-        check_warmup(nag(), 300_000)
+        check_schedule(nag(), 300_000)
 
 
 def test_each_optimizer_has_its_own_defaults():

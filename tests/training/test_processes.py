@@ -11,9 +11,10 @@ import pytest
 from safetensors.torch import load_file
 
 from alibi.data import DataConfig, TokenizerConfig
+from alibi.metrics_file import read_metrics
 from alibi.model import ModelConfig
 from alibi.runs import Checkpoint, RunFolder
-from alibi.tracking import TrackingConfig, read_metrics
+from alibi.tracking import TrackingConfig
 from alibi.training import RunConfig, train
 from alibi.training.optimizer import OptimizerConfig
 from alibi.training.resume import only_process
