@@ -93,7 +93,7 @@ WRONG_COMMANDS = [
     ("train", ["train.eval_lengths=64"], 'train.eval_lengths (64) must be a list; write "train.eval_lengths=[64]".'),
     ("train", ["eval.lengths=[64]"], "a setting of evaluate.py, not of train.py; did you mean train.eval_lengths?"),
     ("train", ["device=gpu"], "device (gpu) must be one of: auto, cpu, cuda (a GPU)."),
-    ("evaluate", ["outputs/run"], 'write "runs=outputs/run".'),
+    ("evaluate", ["outputs/run"], "write runs=outputs/run."),
     ("evaluate", ["run=outputs/run"], "did you mean runs?"),
     ("evaluate", ["runs=[outputs/a,", "outputs/b]"], "is a list that does not end; put quotes around it"),
     ("evaluate", ["eval.lengths=64,128"], 'write "eval.lengths=[64,128]" for a list.'),

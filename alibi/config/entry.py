@@ -1,12 +1,12 @@
-"""An entry around Hydra: what a user did wrong is one message and exit code 1; HYDRA_FULL_ERROR=1 shows where."""
+"""The entries around Hydra: a user's mistake is one message and exit code 1; HYDRA_FULL_ERROR=1 shows the traceback."""
 
 import functools
 import os
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from typing import Any, NoReturn
+from contextlib import contextmanager, suppress
+from typing import Any
 from unittest.mock import patch
 
 import hydra
@@ -19,14 +19,14 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from alibi.config.known import CONFIGS, groups, setting_names
-from alibi.config.messages import did_you_mean, refused, several_choices
+from alibi.config.messages import did_you_mean, refused
 from alibi.config.typed import register
 from alibi.faults import explained
 from alibi.processes import one_message
 
 
 class Said(CompactHydraException):
-    """An error whose message was printed when it came."""
+    """An error whose message has been printed."""
 
 
 def entry(name: str) -> Callable[[Callable[[DictConfig], Any]], Callable[[], None]]:
@@ -40,8 +40,13 @@ def entry(name: str) -> Callable[[Callable[[DictConfig], Any]], Callable[[], Non
     def decorate(task: Callable[[DictConfig], Any]) -> Callable[[], None]:
         @functools.wraps(task)
         def job(composed: DictConfig) -> Any:
-            with _said_at_once(), one_message(), plain_errors(name, HydraConfig.get().overrides.task):
-                return task(composed)
+            try:
+                with one_message(), plain_errors(name, HydraConfig.get().overrides.task):
+                    return task(composed)
+            except CompactHydraException as error:
+                if not _full_error():
+                    _say(error)
+                raise Said(str(error)) from error.__cause__
 
         @functools.wraps(task)
         def command() -> None:
@@ -49,7 +54,7 @@ def entry(name: str) -> Callable[[Callable[[DictConfig], Any]], Callable[[], Non
             run = hydra.main(config_path=CONFIGS, config_name=name, version_base="1.3")(job)
             if _full_error():
                 return run()
-            # Hydra would print errors by itself, with two lines of its own around each.
+            # Hydra would print two lines of its own around each error.
             with patch.object(utils, "run_and_report", lambda work: work()), patch.object(JobReturn, *RETURN_VALUE):
                 try:
                     overrides = _arguments(name)
@@ -57,7 +62,12 @@ def entry(name: str) -> Callable[[Callable[[DictConfig], Any]], Callable[[], Non
                 except Said:
                     sys.exit(1)
                 except (HydraException, OmegaConfBaseException, ValueError, OSError) as error:
-                    _end(error, name, overrides)
+                    with suppress(Exception), one_message():
+                        raise error  # all but the first process of torchrun exit here
+                    of_the_disk = isinstance(error, OSError) and not isinstance(error, HydraException)
+                    told = explained(error) if of_the_disk else refused(error, name, overrides)
+                    print(told, file=sys.stderr, flush=True)
+                    sys.exit(1)
 
         return command
 
@@ -65,7 +75,7 @@ def entry(name: str) -> Callable[[Callable[[DictConfig], Any]], Callable[[], Non
 
 
 def _value_or_error(returned: JobReturn) -> Any:
-    """As Hydra's own, which prints a line besides."""
+    """Hydra's own, without the line that it prints."""
     if isinstance(returned._return_value, Exception):
         raise returned._return_value
     return returned._return_value
@@ -76,7 +86,7 @@ RETURN_VALUE = "return_value", property(_value_or_error, JobReturn.return_value.
 
 @contextmanager
 def plain_errors(entry: str, overrides: Sequence[str]) -> Iterator[None]:
-    """What a user can cause, as a CompactHydraException with the message."""
+    """Turn errors that a user can cause into a CompactHydraException with the message."""
     try:
         yield
     except OmegaConfBaseException as error:
@@ -95,31 +105,13 @@ def plain_errors(entry: str, overrides: Sequence[str]) -> Iterator[None]:
         raise SystemExit(128 + (stop.args[0] if stop.args else signal.SIGINT)) from None
 
 
-@contextmanager
-def _said_at_once() -> Iterator[None]:
-    """Print the message when the error comes: the other jobs of a sweep go on, for days perhaps."""
-    try:
-        yield
-    except CompactHydraException as error:
-        if _full_error():
-            raise
-        where = ""
-        if HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN:
-            job = HydraConfig.get().job
-            where = f"job {job.num} ({job.override_dirname}) failed: "
-        print(f"{where}{error}", file=sys.stderr, flush=True)
-        raise Said(str(error)) from error
-
-
-def _end(error: Exception, entry: str, overrides: Sequence[str]) -> NoReturn:
-    """Of a command that could not begin."""
-    try:
-        with one_message():
-            raise error
-    except Exception:
-        of_the_disk = isinstance(error, OSError) and not isinstance(error, HydraException)
-        print(explained(error) if of_the_disk else refused(error, entry, overrides), file=sys.stderr, flush=True)
-        raise SystemExit(1) from error
+def _say(error: CompactHydraException) -> None:
+    """Print the message at once: the other jobs of a sweep may go on for days."""
+    where = ""
+    if HydraConfig.get().mode == RunMode.MULTIRUN:
+        job = HydraConfig.get().job
+        where = f"job {job.num} ({job.override_dirname}) failed: "
+    print(f"{where}{error}", file=sys.stderr, flush=True)
 
 
 def _full_error() -> bool:
@@ -130,14 +122,9 @@ def _arguments(entry: str) -> list[str]:
     """The overrides on the command line.
 
     Raises:
-        ValueError: a flag that Hydra does not have, or a list of choices, of which it would let the last win.
+        ValueError: a flag that Hydra does not have, or a list for a group, of which Hydra would take the last.
     """
     parser = utils.get_args_parser()
-
-    def refuse(message: str) -> NoReturn:
-        raise ValueError(f"{message}; python {entry}.py --help lists the settings, --hydra-help the flags.")
-
-    parser.error = refuse
     options, unknown = parser.parse_known_args()
     for flag in unknown:
         name, _, value = flag.lstrip("-").partition("=")
@@ -147,5 +134,8 @@ def _arguments(entry: str) -> list[str]:
         raise ValueError(f"{flag} is not a flag of {entry}.py{did_you_mean(flag.partition('=')[0], known)}")
     for name, _, value in (text.partition("=") for text in options.overrides):
         if name in groups(entry) and value.startswith("["):
-            raise ValueError(several_choices(name, value, entry))
+            several = f"{name}={value.strip('[]').replace(' ', '')}"
+            raise ValueError(
+                f"{name}={value} is a list, and one is chosen; for several runs: python {entry}.py -m {several}"
+            )
     return options.overrides
