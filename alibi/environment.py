@@ -106,20 +106,11 @@ def check_compiler(device: torch.device) -> None:
     Raises:
         ValueError: torch.compile has no compiler here, C++ for a CPU, C for a GPU's launchers.
     """
-    if device.type == "cuda":
-        kind, names = "C", [os.environ.get("CC", ""), "cc", "gcc", "clang"]
-        found = any(shutil.which(name) for name in names if name)
-    else:
-        from torch._inductor.cpp_builder import get_cpp_compiler  # takes its seconds, and is for who asked for it
-        from torch._inductor.exc import InvalidCxxCompiler
-
-        kind = "C++"
-        try:
-            found = bool(get_cpp_compiler())
-        except InvalidCxxCompiler:
-            found = False
-    if not found:
-        variable, package = ("CC", "gcc") if kind == "C" else ("CXX", "g++")
+    on_gpu = device.type == "cuda"
+    kind, variable, package = ("C", "CC", "gcc") if on_gpu else ("C++", "CXX", "g++")
+    usual = ("cc", "gcc", "clang") if on_gpu else ("clang++" if sys.platform == "darwin" else "g++",)
+    named = os.environ.get(variable)
+    if not any(shutil.which(name) for name in ([named] if named else usual)):
         raise ValueError(
             f"train.compile=true needs a {kind} compiler, and there is none on this machine; install {package}, name "
             f"one in the variable {variable}, or leave train.compile out."

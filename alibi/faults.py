@@ -22,6 +22,7 @@ REMEDIES = {
     errno.ENOTDIR: ("a part of this path is a file, not a folder", PATH),
     errno.ENOSPC: ("the disk is full", FULL),
     errno.EDQUOT: ("your quota on this disk is used up", FULL),
+    errno.EIO: ("the disk reports an error", FULL),
     errno.EFBIG: ("the file would be larger than the system allows (ulimit -f, or the disk's own limit)", FULL),
     errno.EROFS: ("this disk can only be read", CLOSED),
     errno.EACCES: ("you may not read or write there", CLOSED),
@@ -80,18 +81,11 @@ def hold(path: Path, timeout: float = -1) -> AbstractContextManager:
         return FileLock(path).acquire(timeout=timeout)
 
 
-def os_error_of(error: BaseException, path: Path) -> OSError | None:
-    """The OSError behind the error of a library that wraps it (torch.save: context; safetensors: in its text)."""
-    for told in _os_errors(error):
-        return OSError(told.errno, told.strerror, str(path))
-    return None
-
-
 def disk_error_of(error: BaseException, path: Path) -> OSError | None:
-    """What a disk refused, behind the error of a library that fetches; None where it was the network, or a server.
+    """The disk's OSError behind a library's error (the hub's, safetensors'); None if it was a network's.
 
     Args:
-        path: names the disk where the error names no file.
+        path: named where the error names no file.
     """
     for told in _os_errors(error):
         # A firewall's "not permitted" has the same number, and no file.
@@ -101,7 +95,7 @@ def disk_error_of(error: BaseException, path: Path) -> OSError | None:
 
 
 def _os_errors(error: BaseException) -> Iterator[OSError]:
-    """Every error of the system among an error and its causes, one that stands in a text ("(os error 28)") last."""
+    """The OSErrors among an error and its causes; last, one that stands only in its text, "(os error 28)"."""
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, OSError) and cause.errno is not None:

@@ -169,14 +169,12 @@ def test_what_is_composed_can_be_read_again(tmp_path):
         run(f"seed={2**53}")
     with pytest.raises(ValueError, match=r"run_dir \(.*checkpoints/x\) must not lie in a folder named checkpoints"):
         run("run_dir=somewhere/checkpoints/x")
-    with pytest.raises(ValueError, match=r"have .* bytes, and a run's have at most"):
-        settings_text(stored | {"train": stored["train"] | {"eval_lengths": list(range(30000))}})
 
 
 def test_a_folder_whose_name_no_settings_can_hold(tmp_path, monkeypatch):
     (tmp_path / "${x}").mkdir()
     monkeypatch.chdir(tmp_path / "${x}")
-    with pytest.raises(ValueError, match=r"cannot be stored with these settings: data\.path is an interp"):
+    with pytest.raises(ValueError, match=r"cannot be stored with these settings: 'path: .* starts an interpolation"):
         run_from(composed("train", "device=cpu", "data=text", "data.path=text"))
 
 

@@ -7,13 +7,14 @@ Imports `model`, `positions` and `data`. `last`, `best` and `latest` are relativ
 folder may be moved.
 """
 
-from alibi.runs.checkpoint import Checkpoint, typed
+from alibi.pointers import CONFIG
+from alibi.runs.checkpoint import Checkpoint
 from alibi.runs.config_yaml import read_settings, settings_text
 from alibi.runs.fingerprint import fingerprint, fixed_nats, source_sha256
 from alibi.runs.folder import RunFolder, checkpoint_of, load_model, resolve_runs, step_name
 from alibi.runs.guest import Guest, OpenModel
 from alibi.runs.identity import all_settings, differences, group_name, run_name, weight_settings
-from alibi.runs.layout import CONFIG, ChangedModel, DamagedCheckpoint
+from alibi.runs.layout import ChangedModel, DamagedCheckpoint
 from alibi.runs.weights import load_weights
 
 __all__ = [
@@ -38,6 +39,5 @@ __all__ = [
     "settings_text",
     "source_sha256",
     "step_name",
-    "typed",
     "weight_settings",
 ]

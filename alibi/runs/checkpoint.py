@@ -16,17 +16,16 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from torch import Tensor
 
-from alibi.data import DataConfig, Tokenizer, TokenizerConfig, tokenizer_from_json
+from alibi.data import DataConfig, Tokenizer, tokenizer_from_json
 from alibi.files import file_sha256
 from alibi.model import LanguageModel, ModelConfig
+from alibi.pointers import CONFIG, MANIFEST
 from alibi.runs.config_yaml import read_settings
-from alibi.runs.fingerprint import difference, fixed_nats, known_fingerprint, source_sha256
+from alibi.runs.fingerprint import VERSION, difference, fixed_nats, source_sha256
 from alibi.runs.layout import (
     CHOOSE,
-    CONFIG,
     FILES,
     FORMAT,
-    MANIFEST,
     MODEL,
     MOMENTS,
     STATE,
@@ -50,11 +49,9 @@ class Checkpoint:
 
     def __post_init__(self) -> None:
         for name, stated in self.manifest["sha256"].items():
-            try:
-                actual = file_sha256(self.path / name)
-            except FileNotFoundError as error:
-                raise DamagedCheckpoint(f"{self.path} lacks {name}; {CHOOSE}.") from error
-            if actual != stated:
+            if not (self.path / name).is_file():
+                raise DamagedCheckpoint(f"{self.path} lacks {name}; {CHOOSE}.")
+            if (actual := file_sha256(self.path / name)) != stated:
                 raise DamagedCheckpoint(
                     f"{self.path / name} is cut short or altered: its sha256 is {actual[:12]}..., the manifest says "
                     f"{stated[:12]}...; {CHOOSE}."
@@ -64,22 +61,18 @@ class Checkpoint:
     def manifest(self) -> dict:
         try:
             manifest = json.loads((self.path / MANIFEST).read_text(encoding="utf-8"))
-            if (found := manifest["format"]) not in FILES:
-                raise DamagedCheckpoint(
-                    f"{self.path} has checkpoint format {found}, and this version reads {', '.join(map(str, FILES))}. "
-                    f"If a newer version wrote it, update the code; else {CHOOSE}."
-                )
-            if manifest["manifest_sha256"] != manifest_sha256(manifest):
+            if manifest["format"] in FILES and manifest["manifest_sha256"] != manifest_sha256(manifest):
                 raise ValueError("its own checksum differs")
-            manifest["sha256"] = {name: manifest["sha256"][name] for name in FILES[found]}
-            manifest["fingerprint"] = known_fingerprint(manifest.get("fingerprint"))
-            return manifest
-        except DamagedCheckpoint:
-            raise
         except (OSError, ValueError, TypeError, KeyError) as error:
             raise DamagedCheckpoint(
                 f"{self.path} is no sound checkpoint: {MANIFEST} cannot be trusted ({error}); choose another."
             ) from error
+        if (found := manifest["format"]) not in FILES:
+            raise DamagedCheckpoint(
+                f"{self.path} has checkpoint format {found}, and this version reads {', '.join(map(str, FILES))}. "
+                f"If a newer version wrote it, update the code; else {CHOOSE}."
+            )
+        return manifest
 
     @property
     def run(self) -> Path:
@@ -99,12 +92,15 @@ class Checkpoint:
         """sha256 of the text of each split that the run was trained and validated on."""
         return self.manifest["texts"]
 
+    @property
+    def fingerprint(self) -> dict | None:
+        """Of what the model computed; None where it is unknown, or of a version that cannot be compared."""
+        stored = self.manifest.get("fingerprint")
+        return stored if stored and stored["version"] == VERSION else None
+
     @cached_property
     def config(self) -> dict:
-        try:
-            return read_settings(self.path / CONFIG)
-        except ValueError as error:
-            raise self._unusable(CONFIG, error) from error
+        return read_settings(self.path / CONFIG)
 
     @property
     def model_config(self) -> ModelConfig:
@@ -114,15 +110,12 @@ class Checkpoint:
     def data_config(self) -> DataConfig:
         return self._typed(DataConfig, "data")
 
-    @property
-    def tokenizer_config(self) -> TokenizerConfig:
-        return self._typed(TokenizerConfig, "tokenizer")
-
     def _typed(self, schema: type, part: str):
+        """A part of config.yaml as a dataclass; unknown names and wrong types are refused."""
         try:
-            return typed(schema, self.config[part], part)
-        except ValueError as error:
-            raise self._unusable(CONFIG, error) from error
+            return OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(schema), self.config[part]))
+        except (OmegaConfBaseException, ValueError) as error:
+            raise self._unusable(CONFIG, f"{part}: {str(error).splitlines()[0]}") from error
 
     def load_tokenizer(self) -> Tokenizer:
         """
@@ -142,7 +135,7 @@ class Checkpoint:
             ChangedModel: the code was edited, and no longer computes what these weights were trained for.
         """
         model = LanguageModel(self.model_config, self.load_tokenizer().vocab_size, seed=0)
-        stored = self.manifest["fingerprint"]
+        stored = self.fingerprint
         if stored and (how := misfit(read_shapes(self.path), model)):
             raise self._changed(how)
         load_weights(model, self.path)
@@ -154,7 +147,7 @@ class Checkpoint:
 
     def source_changed(self, model: LanguageModel) -> bool:
         """Whether the position method's source differs from what the run was trained with, as far as both are known."""
-        then, now = (self.manifest["fingerprint"] or {}).get("source_sha256"), source_sha256(model)
+        then, now = (self.fingerprint or {}).get("source_sha256"), source_sha256(model)
         return None not in (then, now) and then != now
 
     @property
@@ -194,19 +187,7 @@ class Checkpoint:
         with open_tensors(self.path / MOMENTS) as tensors:
             return {name: tensors.get_tensor(name) for name in tensors.keys()}  # noqa: SIM118
 
-    def _unusable(self, name: str, error: Exception) -> DamagedCheckpoint:
+    def _unusable(self, name: str, error: object) -> DamagedCheckpoint:
         return DamagedCheckpoint(
             f"{self.path / name} cannot be used: {error}. Another version of the project wrote it; {CHOOSE}."
         )
-
-
-def typed(schema: type, values: dict, where: str):
-    """Values from YAML as a dataclass; unknown names and wrong types are refused.
-
-    Raises:
-        ValueError: naming `where` the value stands.
-    """
-    try:
-        return OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(schema), values))
-    except OmegaConfBaseException as error:
-        raise ValueError(f"{where}: {str(error).splitlines()[0]}") from error

@@ -13,10 +13,11 @@ from torch import Tensor
 
 from alibi.data import Tokenizer
 from alibi.environment import environment
-from alibi.faults import naming, os_error_of
+from alibi.faults import disk_error_of, naming
 from alibi.files import file_sha256, replace_folder, sync, write_atomically
 from alibi.model import LanguageModel
-from alibi.runs.layout import CONFIG, FILES, FORMAT, MANIFEST, MODEL, MOMENTS, STATE, TOKENIZER, manifest_sha256
+from alibi.pointers import CONFIG, MANIFEST
+from alibi.runs.layout import FILES, FORMAT, MODEL, MOMENTS, STATE, TOKENIZER, manifest_sha256
 
 
 def write_checkpoint(
@@ -85,7 +86,7 @@ def _disk_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except SafetensorError as error:
-        if told := os_error_of(error, path):
+        if told := disk_error_of(error, path):
             raise told from error
         raise
 

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import yaml
 
+CHOOSE = "choose another run_dir, or another run by runs="
 PARTS = {"seed", "model", "data", "tokenizer", "train", "tracking"}
 
 
@@ -11,16 +12,16 @@ def read_settings(path: Path) -> dict:
     """The settings in a config.yaml.
 
     Raises:
-        ValueError: it is not YAML, or lacks a part that every run has; the message says which.
+        ValueError: it is not YAML, or lacks a part that every run has; the message names file and part.
         OSError: it cannot be read.
     """
     try:
         settings = yaml.safe_load(path.read_text(encoding="utf-8"))
     except yaml.YAMLError as error:
-        raise ValueError(f"it is not YAML: {str(error).splitlines()[0]}") from error
+        raise ValueError(f"{path} cannot be read: it is not YAML ({str(error).splitlines()[0]}); {CHOOSE}.") from error
     missing = PARTS - settings.keys() if isinstance(settings, dict) else PARTS
     if missing:
-        raise ValueError(f"it lacks {', '.join(sorted(missing))}")
+        raise ValueError(f"{path} cannot be read: it lacks {', '.join(sorted(missing))}; {CHOOSE}.")
     return settings
 
 

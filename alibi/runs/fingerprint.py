@@ -71,11 +71,6 @@ def fingerprint(nats: Sequence[float], source: str | None) -> dict:
     return {"version": VERSION, "nats": [float(f"{value:.7g}") for value in nats], "source_sha256": source}
 
 
-def known_fingerprint(stored: dict | None) -> dict | None:
-    """A manifest's fingerprint; None where it has none, or one of another version, which cannot be compared."""
-    return stored if stored and stored["version"] == VERSION else None
-
-
 def difference(stored: dict, nats: Sequence[float]) -> str | None:
     """How nats differ from a fingerprint's, in words; None if only by rounding."""
     mean = sum(stored["nats"]) / len(nats)

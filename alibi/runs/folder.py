@@ -12,10 +12,9 @@ import torch
 
 from alibi.files import put_back
 from alibi.model import LanguageModel
-from alibi.pointers import BEST, LAST, LATEST, expand, follow, point
+from alibi.pointers import BEST, CONFIG, LAST, LATEST, MANIFEST, expand, follow, point
 from alibi.runs.checkpoint import Checkpoint
 from alibi.runs.checkpoint_writer import write_checkpoint
-from alibi.runs.layout import CONFIG, MANIFEST
 
 
 def step_name(step: int) -> str:

@@ -3,7 +3,7 @@
 import hashlib
 import json
 
-from alibi.pointers import CONFIG, MANIFEST
+from alibi.pointers import CONFIG
 
 FORMAT = 2
 MODEL, TOKENIZER = "model.safetensors", "tokenizer.json"
@@ -11,8 +11,6 @@ STATE, MOMENTS = "training_state.json", "training_state.safetensors"
 # The files that a manifest has checksums of, by its format. Format 1 kept the training state as a pickle.
 FILES = {1: (MODEL, "training_state.pt", CONFIG, TOKENIZER), FORMAT: (MODEL, MOMENTS, STATE, CONFIG, TOKENIZER)}
 CHOOSE = "choose another checkpoint, by runs= or train.resume="
-
-__all__ = ["CHOOSE", "CONFIG", "FILES", "FORMAT", "MANIFEST", "MODEL", "MOMENTS", "STATE", "TOKENIZER"]
 
 
 class DamagedCheckpoint(ValueError):

@@ -40,7 +40,7 @@ def find_checkpoint(config: RunConfig, folder: RunFolder, say: Callable[[str], N
                 f"{folder.path} holds a run already, and train.resume is false; use train.resume=auto to go on with "
                 "it, or another run_dir."
             )
-        _same_settings(_stored_settings(folder.path / CONFIG), config, folder.path)
+        _same_settings(read_settings(folder.path / CONFIG), config, folder.path)
     elif folder.path.exists() and any(p.name != "wandb" and p.name[0] != "." for p in folder.path.iterdir()):
         raise ValueError(f"run_dir {folder.path} is not empty and holds no run; choose an empty or a new folder.")
     checkpoint = _newest_sound(folder, say) if resume in ("auto", "false") else _named(resume, config, folder)
@@ -95,13 +95,6 @@ def _newest_sound(folder: RunFolder, say: Callable[[str], None]) -> Checkpoint |
     return None
 
 
-def _stored_settings(path: Path) -> dict:
-    try:
-        return read_settings(path)
-    except ValueError as error:
-        raise ValueError(f"{path} cannot be read ({error}); choose another run_dir.") from error
-
-
 @contextmanager
 def only_process(folder: RunFolder) -> Iterator[None]:
     """Lock the run folder while a run trains in it.
@@ -131,20 +124,20 @@ def _same_settings(stored: dict, config: RunConfig, where: Path) -> None:
 
 def check_same_text(checkpoint: Checkpoint, texts: dict[str, str], tokenizer_sha256: str) -> None:
     """
+    Args:
+        texts: sha256 of the text of each split.
+
     Raises:
         ValueError: the text or the tokenizer is not what the checkpoint was trained with.
     """
-    for split, sha256 in texts.items():
-        if checkpoint.texts[split] != sha256:
+    known = {split: checkpoint.texts[split] for split in texts} | {"tokenizer": checkpoint.load_tokenizer().sha256}
+    for name, sha256 in (texts | {"tokenizer": tokenizer_sha256}).items():
+        if known[name] != sha256:
+            what = name if name == "tokenizer" else f"{name} text"
             raise ValueError(
-                f"the {split} text has sha256 {sha256[:12]}... and {checkpoint.path} was trained with "
-                f"{checkpoint.texts[split][:12]}...; restore the text, or choose another run_dir."
+                f"the {what} has sha256 {sha256[:12]}... and {checkpoint.path} was trained with {known[name][:12]}...; "
+                "restore the text and the tokenizer's settings, or choose another run_dir."
             )
-    if (known := checkpoint.load_tokenizer().sha256) != tokenizer_sha256:
-        raise ValueError(
-            f"the tokenizer has sha256 {tokenizer_sha256[:12]}... and {checkpoint.path} was trained with "
-            f"{known[:12]}...; restore its settings and text, or choose another run_dir."
-        )
 
 
 def check_same_model(checkpoint: Checkpoint, say: Callable[[str], None]) -> None:

@@ -12,11 +12,11 @@ import torch
 from checkpoint_content import FILES, MOMENTS, STATE
 from safetensors.torch import load_file, safe_open
 
-from alibi.data import DataConfig, TokenizerConfig
+from alibi.data import DataConfig
 from alibi.data.tokenizers import ByteTokenizer
 from alibi.files import file_sha256
 from alibi.model import LanguageModel, ModelConfig
-from alibi.runs import Checkpoint, RunFolder, load_model, typed
+from alibi.runs import Checkpoint, RunFolder, load_model
 from alibi.runs.checkpoint_writer import write_checkpoint
 from alibi.runs.layout import FORMAT
 
@@ -46,7 +46,6 @@ def test_the_rest_comes_back(tmp_path: Path, save: Callable, tiny_model: Languag
     assert checkpoint.run == tmp_path / "run"
     assert checkpoint.model_config == tiny_model.config
     assert checkpoint.data_config == DataConfig("stdlib")
-    assert checkpoint.tokenizer_config == TokenizerConfig("byte")
     assert checkpoint.load_tokenizer().sha256 == ByteTokenizer().sha256
     assert checkpoint.texts == {"train": "0" * 64, "validation": "1" * 64}
     assert checkpoint.sha256 == file_sha256(checkpoint.path / "model.safetensors")
@@ -95,18 +94,6 @@ def test_a_tied_weight_is_stored_once(tmp_path: Path, save: Callable, tiny_confi
         loaded = load_model(tmp_path / str(tied))
         assert (loaded.output.weight is loaded.embedding.weight) == tied
     assert sizes == {True: 1, False: 2}
-
-
-@pytest.mark.parametrize(
-    ("values", "message"),
-    [({"num_layers": "many"}, "model: .*many"), ({"depth": 3}, "model: .*depth"), ({"num_heads": 3}, "num_heads")],
-)
-def test_values_are_made_typed(values: dict, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        typed(ModelConfig, values, "model")
-    made = typed(ModelConfig, {"num_layers": 3, "position": {"name": "rotary", "theta": 500.0}}, "model")
-    assert made.num_layers == 3
-    assert made.position == {"name": "rotary", "theta": 500.0}
 
 
 def test_a_failed_write_leaves_the_checkpoint_that_was_there(saved: Path, tiny_model: LanguageModel) -> None:

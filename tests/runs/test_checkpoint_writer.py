@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from alibi.model import LanguageModel, ModelConfig
+from alibi.pointers import MANIFEST
 from alibi.runs import Checkpoint, RunFolder, checkpoint_of, load_model, resolve_runs
-from alibi.runs.layout import FILES, FORMAT, MANIFEST
+from alibi.runs.layout import FILES, FORMAT
 
 
 @pytest.fixture
