@@ -22,7 +22,6 @@ REMEDIES = {
     errno.ENOTDIR: ("a part of this path is a file, not a folder", PATH),
     errno.ENOSPC: ("the disk is full", FULL),
     errno.EDQUOT: ("your quota on this disk is used up", FULL),
-    errno.EIO: ("the disk reports an error", FULL),
     errno.EFBIG: ("the file would be larger than the system allows (ulimit -f, or the disk's own limit)", FULL),
     errno.EROFS: ("this disk can only be read", CLOSED),
     errno.EACCES: ("you may not read or write there", CLOSED),
@@ -89,7 +88,8 @@ def disk_error_of(error: BaseException, path: Path) -> OSError | None:
     """
     for told in _os_errors(error):
         # A firewall's "not permitted" has the same number, and no file.
-        if told.errno in REMEDIES and (told.filename or told.errno not in (errno.EACCES, errno.EPERM)):
+        known = told.errno in REMEDIES or told.errno == errno.EIO
+        if known and (told.filename or told.errno not in (errno.EACCES, errno.EPERM)):
             return OSError(told.errno, told.strerror, told.filename or str(path))
     return None
 
