@@ -12,4 +12,5 @@ ruff format --check .
 # One thread a process: with tiny tensors, threads waiting for each other next to a busy process are far slower.
 # All tests of a file run in one process, so that the file's shared runs are made once.
 export OMP_NUM_THREADS=1
-python -m pytest -n auto --maxprocesses 4 --dist loadfile "$@"
+# Files with slow tests start first (tests/conftest.py), where xdist would start those with the most tests.
+python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder "$@"

@@ -1,4 +1,4 @@
-"""What several tests lean on: the real WikiText where it is at hand, a small text like it, token streams, a model."""
+"""Shared by several tests: the real WikiText if it is at hand, a small text like it, token streams, a model, a run."""
 
 import importlib
 import random
@@ -18,13 +18,20 @@ from alibi.training import RunConfig
 from alibi.training.optimizer import OptimizerConfig
 from alibi.training.training_settings import PathsConfig, TrainSettings
 
-# Drawn alike on every machine and kept nowhere: a failure is seen again by whoever runs the test.
+# The same examples on every machine, and no database: whoever runs the test sees the same failure.
 settings.register_profile("laboratory", deadline=None, derandomize=True, database=None)
 settings.load_profile("laboratory")
 
-# Both are ignored by what is started in the background or under nohup, and by all that it starts.
+# Processes in the background or under nohup ignore both, and so would all that the tests start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with slow tests first, so that parallel workers do not wait for one of them at the end."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
+
 
 SHARED = Path(__file__).parents[1].parent / "shared"
 
