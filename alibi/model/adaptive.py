@@ -1,6 +1,6 @@
-"""Adaptive input and adaptive softmax: rare words have narrow vectors, and their scores are seldom computed.
+"""Adaptive input and adaptive softmax: rare words have narrow vectors, and their logits are rarely computed.
 
-Ids are ordered by falling frequency and cut into bands. Band b has words of width d_model / factor^b
+Ids are ordered by decreasing frequency and cut into bands. Band b has words of width d_model / factor^b
 and a projection between that width and d_model. With h a hidden state, e_w the vector of word w and
 P_b the projection of its band:
 
@@ -29,13 +29,13 @@ from alibi.model.output import check_targets, nats_in_chunks, summed_nats, token
 
 
 class BandProjection(nn.Linear):
-    """From a band's width to d_model; its transpose leads back."""
+    """From a band's width to d_model; its transpose maps back."""
 
     def __init__(self, width: int, d_model: int) -> None:
         super().__init__(width, d_model, bias=False)
 
     def initialise(self, generator: torch.Generator) -> None:
-        """Xavier's variance, as in fairseq: close to unit size in both directions, which 1 / inputs is not."""
+        """Xavier's variance, as in fairseq: it keeps unit size in both directions, unlike 1 / inputs."""
         nn.init.xavier_normal_(self.weight, generator=generator)
 
 
@@ -43,10 +43,10 @@ class AdaptiveEmbedding(nn.Module):
     """
     Args:
         cutoffs: the first id of each band after the first.
-        factor: by which each band is narrower than the one before.
+        factor: each band is narrower than the one before by this factor.
 
     Raises:
-        ValueError: a cutoff beyond the vocabulary, or a band of no width.
+        ValueError: a cutoff beyond the vocabulary, or a band of width 0.
     """
 
     def __init__(self, vocab_size: int, d_model: int, cutoffs: list[int], factor: int) -> None:
@@ -72,7 +72,7 @@ class AdaptiveEmbedding(nn.Module):
         """(B, L) ids to (B, L, D), times sqrt(d_model) as in TokenEmbedding."""
         ids_T = input_ids.flatten()
         x_TD = self.words[0].weight.new_zeros(len(ids_T), self.d_model)
-        # A band without ids is gone through too: every parameter must have a gradient where processes share them.
+        # Bands without ids are computed too: DDP needs a gradient of every parameter.
         for (start, stop), words, project in zip(self.bands, self.words, self.projections, strict=True):
             tokens = _tokens_in(ids_T, start, stop)
             x_TD.index_copy_(0, tokens, project(words(ids_T[tokens] - start)).to(x_TD.dtype))
@@ -80,10 +80,10 @@ class AdaptiveEmbedding(nn.Module):
 
 
 class AdaptiveSoftmax(nn.Module):
-    """The output layer of an adaptive embedding: the nats of a target cost the head and, at most, its own band.
+    """The output layer of an adaptive embedding: a target needs the head and at most the tail of its own band.
 
     Args:
-        embedding: whose words and projections these are too.
+        embedding: words and projections are shared with it.
         dropout: on the hidden states, and between the two products of a tail, as in the authors' code.
     """
 
@@ -95,12 +95,12 @@ class AdaptiveSoftmax(nn.Module):
 
     @property
     def weights_per_token(self) -> int:
-        """Weights that every token meets; those of tails, which few targets need, are not counted."""
+        """Weights used for every token; those of the tails, which few targets need, are not counted."""
         head = self.tied.words[0].weight.numel() + self.classes.weight.numel()
         return head + self.tied.projections[0].weight.numel()
 
     def logits(self, hidden: Tensor) -> Tensor:
-        """(..., D) to log probabilities of all words, (..., V): for decoding; nothing else needs all of them."""
+        """(..., D) to log probabilities of all words, (..., V), for decoding."""
         hidden = self.dropout(hidden)
         head = _log_softmax(F.linear(hidden, self._head_weight()))
         words = self.tied.words[0].num_embeddings
@@ -136,19 +136,19 @@ class AdaptiveSoftmax(nn.Module):
         return torch.cat([self.tied.words[0].weight, self.classes.weight])
 
     def _head_targets(self, targets_T: Tensor) -> Tensor:
-        """Words of band 0 as they are, others as the class of their band."""
+        """Targets of band 0 unchanged, others as the class of their band."""
         starts = torch.tensor([start for start, _ in self.tied.bands[1:]], device=targets_T.device)
         band_T = torch.bucketize(targets_T, starts, right=True)
         return torch.where(band_T == 0, targets_T, starts[0] + band_T - 1)
 
     def _tails(self, targets_T: Tensor) -> Iterator[tuple[int, Tensor, Tensor]]:
-        """Band, the tokens whose target it has, and these targets counted from its first word."""
+        """Of each band: its number, the tokens with a target in it, and these targets relative to its first word."""
         for band, (start, stop) in enumerate(self.tied.bands[1:], start=1):
             tokens = _tokens_in(targets_T, start, stop)
             yield band, tokens, targets_T[tokens] - start
 
     def _narrow(self, hidden: Tensor, band: int) -> Tensor:
-        """(..., D) to (..., E): what the words of a tail are multiplied with."""
+        """(..., D) to (..., E): the hidden states in the width of a tail."""
         return self.dropout(F.linear(hidden, self.tied.projections[band].weight.T))
 
 

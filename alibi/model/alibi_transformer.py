@@ -1,4 +1,4 @@
-"""The stack for people who bring their own embeddings: ALiBi, a decoder or an encoder."""
+"""A stack with ALiBi, decoder or encoder, for use with your own embeddings."""
 
 from dataclasses import dataclass
 
@@ -16,7 +16,7 @@ class ALiBiConfig:
         num_layers: number of blocks.
         d_model: width of input and output.
         num_heads: attention heads; any number that divides d_model.
-        max_len: the length one means to train at. Never a cap: longer input works.
+        max_len: the intended training length; not a limit, longer input works.
         dropout: on what each sub-layer adds to the residual stream, and on the input.
         causal: a decoder; False makes an encoder with the symmetric bias.
         expansion_factor: width of the feed-forward layer over d_model.

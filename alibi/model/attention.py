@@ -1,6 +1,6 @@
 """Multi-head attention, the same code for causal, encoder, padded and cached use.
 
-    out = softmax(q k^T / sqrt(head_dim) + bias) v, then a linear layer over the joined heads
+    out = softmax(q k^T / sqrt(head_dim) + bias) v, then a linear layer over the concatenated heads
 
 Legend: B batch, L queries, N new keys, M keys, D d_model, H heads, K head_dim.
 """
@@ -24,22 +24,22 @@ from alibi.positions import Turn
 
 @dataclass(frozen=True)
 class Turns:
-    """The method's rotation of queries and of new keys, made once per forward pass."""
+    """The method's rotations of queries and of new keys, made once per forward pass."""
 
     query: Turn | None
     key: Turn | None
 
 
-# Torch's causal kernel on a CPU against blocks of queries with a mask, both doing no position: up to
-# here blocks are faster (0.73 to 0.82 of the time at 512), from here on they cost a little (1.00 to 1.01
-# at 2,048, 1.1 at 4,096).
+# Blocks of queries with a mask against torch's causal kernel, both without positions, on a CPU: below this
+# length blocks are faster (0.73 to 0.82 of the time at 512), above it a little slower (1.00 to 1.01 at 2,048,
+# 1.1 at 4,096).
 TORCH_IS_FASTER_FROM = 1024
 
 
 def attend(q_BHLK: Tensor, k_BHMK: Tensor, v_BHMK: Tensor, scores: ScoreBias, dropout: float = 0.0) -> Tensor:
-    """softmax(q k^T / sqrt(head_dim) + bias) v, (B, H, L, K), without any tensor of size L x M."""
+    """softmax(q k^T / sqrt(head_dim) + bias) v, (B, H, L, K); no tensor of size L x M is made."""
     L, M, on_cpu = q_BHLK.shape[2], k_BHMK.shape[2], q_BHLK.device.type == "cpu"
-    # With dropout a CPU computes plain attention in full.
+    # With dropout, torch on a CPU makes the whole L x M matrix.
     torch_is_best = not dropout and L >= TORCH_IS_FASTER_FROM if on_cpu else True
     if scores.plain and (L == M or not scores.causal) and torch_is_best:
         return scaled_dot_product_attention(q_BHLK, k_BHMK, v_BHMK, dropout_p=dropout, is_causal=scores.causal)
@@ -50,7 +50,7 @@ def attend(q_BHLK: Tensor, k_BHMK: Tensor, v_BHMK: Tensor, scores: ScoreBias, dr
 
 
 def _attend_in_blocks(q_BHLK: Tensor, k_BHMK: Tensor, v_BHMK: Tensor, scores: ScoreBias, dropout: float) -> Tensor:
-    """By public torch alone, for all that the fused path does not do; the backward pass computes a block again."""
+    """Public torch functions only, for what the fused path cannot do; the backward pass recomputes each block."""
     wide = torch.promote_types(q_BHLK.dtype, torch.float32)
 
     def attend_block(q: Tensor, k: Tensor, v: Tensor, start: int, stop: int) -> Tensor:
@@ -62,7 +62,7 @@ def _attend_in_blocks(q_BHLK: Tensor, k_BHMK: Tensor, v_BHMK: Tensor, scores: Sc
     if scores.distance_bias is not None and KeySizes.worthwhile(q_BHLK):
         scores = scores.floored(KeySizes(k_BHMK).bias_depth(q_BHLK, scores.first_query))
     if scores.in_line:
-        scores.line(wide)  # made once, and not again with each block
+        scores.line(wide)  # computed once, not again in each block
     out = []
     for start, stop in scores.blocks():
         keys = scores.keys_seen(stop)
@@ -75,10 +75,10 @@ def _attend_in_blocks(q_BHLK: Tensor, k_BHMK: Tensor, v_BHMK: Tensor, scores: Sc
 
 
 def _in_type(bias: Tensor, dtype: torch.dtype) -> Tensor:
-    """The bias in the query's type, which GPU kernels ask for, as exact as that allows.
+    """The bias in the query's type, which GPU kernels require.
 
-    bf16 has 8 bits. A row's largest, which the softmax forgets, is taken off before, so that the numbers
-    of keys that matter are the small ones.
+    bf16 has 8 bits of precision. Subtract the row maximum first: softmax is invariant to it, and the keys that
+    matter then have small numbers, which bf16 holds best.
     """
     if dtype == bias.dtype:
         return bias
@@ -87,9 +87,9 @@ def _in_type(bias: Tensor, dtype: torch.dtype) -> Tensor:
 
 @contextmanager
 def own_randomness(device: torch.device) -> Iterator[None]:
-    """Draws inside take nothing from the generator but one number.
+    """Draw from a generator of its own inside; the global one advances by a single number.
 
-    How much a kernel draws depends on the method, which decides how queries are cut into blocks; all
+    How much attention draws depends on the position method, which decides how queries are cut into blocks. All
     other dropout must be the same for every method.
     """
     seed = int(torch.randint(2**62, ()))

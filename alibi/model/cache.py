@@ -1,4 +1,4 @@
-"""Keys and values kept while decoding, so that a new token costs its own work and no copy of all before it.
+"""Keys and values kept while decoding, so that a new token does not cost a copy of all earlier ones.
 
 Legend: B batch, N new keys, M keys held, H heads, K head_dim.
 """
@@ -10,10 +10,10 @@ from torch import Tensor
 class Growing:
     """A tensor that grows along one dimension, inside a buffer whose capacity doubles.
 
-    So N appends copy O(N) numbers in all, where joining anew each time would copy O(N * N).
+    N appends copy O(N) numbers in total; concatenating each time would copy O(N * N).
 
     Args:
-        first: what it holds at the start; it is never written to.
+        first: the initial content; it is never written to.
         dim: the dimension that grows.
     """
 
@@ -23,11 +23,11 @@ class Growing:
 
     @property
     def tensor(self) -> Tensor:
-        """What is held, without a copy."""
+        """The content, without a copy."""
         return self.buffer.narrow(self.dim, 0, self.length)
 
     def append(self, new: Tensor) -> Tensor:
-        """Everything held, `new` at its end."""
+        """Append `new`; returns the whole content."""
         if self._writable(new):
             start, self.length = self.length, self.length + new.shape[self.dim]
             if self.length > self.buffer.shape[self.dim]:
@@ -39,9 +39,9 @@ class Growing:
         return self.tensor
 
     def _writable(self, new: Tensor) -> bool:
-        """Whether the buffer may be written in place, with the same outcome as joining anew.
+        """Whether writing in place gives the same result as concatenating.
 
-        Not where gradients are recorded: a backward pass needs what attention read as it was.
+        Not if gradients are recorded: the backward pass needs the tensors as attention read them.
         """
         if torch.is_grad_enabled() or new.dtype != self.buffer.dtype:
             return False
@@ -56,10 +56,10 @@ class Growing:
 
 
 class KeyValueCache:
-    """Keys (already turned) and values of every block, for decoding; filled by the stack.
+    """Keys (already rotated) and values of every block, for decoding; filled by the stack.
 
     Attributes:
-        consecutive: whether all positions so far counted up by one.
+        consecutive: whether each position so far is one above the position before it.
     """
 
     def __init__(self) -> None:
@@ -70,12 +70,12 @@ class KeyValueCache:
         self.consecutive = True
 
     def __len__(self) -> int:
-        """Number of keys held."""
+        """Number of keys."""
         return 0 if self._positions is None else self._positions.length
 
     @property
     def batch_size(self) -> int | None:
-        """Rows held, or None while it is empty."""
+        """Number of rows, or None while it is empty."""
         return self._keys[0].buffer.shape[0] if self._keys else None
 
     @property
@@ -95,11 +95,11 @@ class KeyValueCache:
 
     @property
     def padding_mask(self) -> Tensor | None:
-        """(B, M), True where a key is padding; None where nothing was ever said of padding."""
+        """(B, M), True where a key is padding; None if no padding mask was ever given."""
         return None if self._padding is None else self._padding.tensor
 
     def extend(self, block: int, key_BHNK: Tensor, value_BHNK: Tensor) -> tuple[Tensor, Tensor]:
-        """Append what one block computed for the new tokens; returns all its keys and values."""
+        """Append the keys and values that a block computed for new tokens; returns all of the block."""
         if block == len(self._keys):
             self._keys.append(Growing(key_BHNK, dim=2))
             self._values.append(Growing(value_BHNK, dim=2))
@@ -111,7 +111,7 @@ class KeyValueCache:
 
         Args:
             positions: (N,) or (B, N).
-            consecutive: whether they count on by one from what is held.
+            consecutive: whether they continue the positions so far, each one above the one before.
         """
         self._remember_padding(padding_BN, positions, batch)
         self.consecutive = self.consecutive and consecutive

@@ -4,9 +4,9 @@ By Cauchy and Schwarz, with mu any vector (here the mean key) and u = 1 / sqrt(h
 
     u q_i.k_j <= u q_i.mu + u |q_i| |k_j - mu|
 
-Subtracting the mean tightens the bound: a part that all keys share moves a query's scores alike. Two things
-follow from it, both exact to rounding for the queries and keys that are there: which keys need no visit
-(`far_keys`), and how low a bias needs to go (`bias_depth`).
+Subtracting the mean tightens the bound, because what all keys share shifts all scores of a query equally. Two
+things follow, both exact to rounding: which keys need not be visited (`far_keys`), and how low a bias needs to
+go (`bias_depth`).
 
 Legend: B batch, H heads, L queries, M keys, K head_dim.
 """
@@ -18,7 +18,7 @@ from torch import Tensor
 
 # exp(-margin) of a softmax's sum is half a unit in the last place of 1: ln 2^24 = 16.6, ln 2^53 = 36.7.
 MARGIN, MARGIN_FLOAT64 = 17.0, 37.0
-# The bound passes over the keys three times, attention twice for each query.
+# The bound reads the keys three times, attention twice for each query.
 LEAST_QUERIES = 16
 
 
@@ -27,7 +27,7 @@ class KeySizes:
 
     Attributes:
         mean_BHK1, size_BHM: float32, or float64 for float64 keys.
-        margin: nats below a softmax's sum at which rounding hides what is added to it.
+        margin: how many nats below the softmax's sum a term must be for rounding to hide it.
     """
 
     @torch.no_grad()
@@ -39,22 +39,22 @@ class KeySizes:
 
     @staticmethod
     def worthwhile(q_BHLK: Tensor) -> bool:
-        """Whether enough queries share the passes over the keys: one decoded token would pay for them alone."""
+        """Whether enough queries share the cost of the bound; a single decoded token does not pay for it."""
         return q_BHLK.device.type == "cpu" and q_BHLK.shape[2] >= LEAST_QUERIES and q_BHLK.shape[0] > 0
 
     @torch.no_grad()
     @torch.autocast("cpu", enabled=False)
     def bias_depth(self, q_BHLK: Tensor, first_query: int) -> Tensor:
-        """Nats below the bias of a query's own key from where on a key's weight is hidden by rounding.
+        """How many nats below the bias of a query's own key a bias hides the key's weight by rounding.
 
-        A query sees itself, so a key's weight is at most exp(its score - the own score), and content parts the
-        two by at most
+        A query sees its own key, so the weight of another is at most exp(its score - the own score), and content
+        makes these differ by at most
 
             u |q_i| max_j |k_j - mu| - u q_i.(k_i - mu)
 
-        With a bias `margin` + ln M further down, all M keys together stay below half a unit in the last place. A bias
-        that deep may be replaced by any other: attention lifts it to this depth, where its exponential is
-        not denormal. Some processors take a hundred times as long for denormal numbers (below 1.2e-38).
+        With a bias `margin` + ln M below that, all M keys together stay below half a unit in the last place. How
+        much deeper it is makes no difference, so attention raises it to this depth, where its exponential is not
+        denormal: some processors take a hundred times as long for denormal numbers (below 1.2e-38).
 
         Args:
             first_query: index of the first query among the keys.

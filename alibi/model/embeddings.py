@@ -1,8 +1,8 @@
 """Token embeddings, of unit size whatever the width.
 
 Rows are drawn with standard deviation d_model^-0.5 and multiplied by sqrt(d_model) when read, for
-every position method: added sinusoids, whose elements are of size one, neither drown nor vanish,
-and the same matrix serves as output layer.
+every position method: sinusoids, whose elements are of size one, are then on the same scale as the
+embeddings they are added to, and the same matrix serves as output layer.
 
 Legend: B batch, L tokens, D d_model, V vocabulary.
 """

@@ -1,13 +1,12 @@
-"""Attention on a CPU through torch's fused kernel, a block of queries at a time, forward and backward.
+"""Attention on a CPU with torch's fused kernel, one block of queries at a time, forward and backward.
 
-Why not `scaled_dot_product_attention`: on a CPU it takes a bias or a causal mask, and forgets what a
-block was given before its backward pass unless the whole bias is kept, which is a matrix of lengths.
-Here a block asks for its bias again. What is kept for the backward pass is what plain attention
-keeps: q, k, v, the output and one number a query.
+Why not `scaled_dot_product_attention`: on a CPU it takes either a bias or a causal mask, and autograd would
+keep the bias of every block for the backward pass, L x M numbers in all. Here the backward pass makes the
+bias of a block again. It keeps what plain attention keeps: q, k, v, the output and one number per query.
 
-Keys so far away that their weight is below rounding are left out, see `far_keys`.
+Keys so far away that their weight is below rounding are skipped, see `far_keys`.
 
-Legend: B batch, L queries, M keys, H heads, K head_dim, C queries in a block, N keys of a block, W the line.
+Legend: B batch, L queries, M keys, H heads, K head_dim, C queries in a block, N keys of a block, W line length.
 """
 
 import torch
@@ -17,20 +16,19 @@ from alibi.model.content import KeySizes
 from alibi.model.far_keys import NEAR_KEYS, FarKeys
 from alibi.model.score_bias import ScoreBias
 
-# The kernel behind scaled_dot_product_attention on a CPU, asked directly: it gives the log-sum-exp too.
+# The CPU kernel behind scaled_dot_product_attention, called directly because it also returns the log-sum-exp.
 _forward = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
 _backward = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward
 
 ALL = slice(None)
-# First key and the heads, neighbours, that see from there on. Slices, as indexing by numbers copies.
+# First visited key, and the adjacent heads it holds for. A slice, because indexing by a list copies.
 Span = tuple[int, slice]
 
 
 class FusedAttention(torch.autograd.Function):
-    """softmax(q k^T / sqrt(head_dim) + bias) v, (B, H, L, K), laid out (B, L, H, K) as the next layer reads it.
+    """softmax(q k^T / sqrt(head_dim) + bias) v, (B, H, L, K), in memory (B, L, H, K) as the next layer reads it.
 
-    Args (of apply): q_BHLK, k_BHMK, v_BHMK; scores; `scores.line(...)` where it has a gradient, else
-    None.
+    Args (of apply): q_BHLK, k_BHMK, v_BHMK; scores; `scores.line(...)` if it needs a gradient, else None.
 
     Autocast is off inside: it would round what is computed in float32 here, such as the bound of `far_keys`, to bf16.
     """
@@ -85,14 +83,14 @@ class FusedAttention(torch.autograd.Function):
 
 
 def _in_rows(x: Tensor) -> Tensor:
-    """With the numbers of a row beside each other: of any other layout the kernel makes garbage, without an error."""
+    """Contiguous in the last dimension; the kernel silently returns wrong values for any other layout."""
     return x if x.stride(-1) == 1 else x.contiguous()
 
 
 def _attend_block(
     q: Tensor, k_BHMK: Tensor, v_BHMK: Tensor, scores: ScoreBias, start: int, stop: int, far: FarKeys | None
 ) -> tuple[Tensor, Tensor, list[Span]]:
-    """Output and log-sum-exp of queries stop - 1 down to start, and the keys that each head saw."""
+    """Output and log-sum-exp of queries stop - 1 down to start, and the keys that each head visited."""
     first = 0 if far is None else max(0, scores.first_query + start - NEAR_KEYS)
     out, lse = _attend_keys(q, k_BHMK, v_BHMK, scores, start, stop, first, scores.keys_seen(stop), ALL)
     if first == 0:
@@ -102,8 +100,8 @@ def _attend_block(
     for begin, heads in far.spans(q, lse, start, stop, first):
         if begin < first:
             more, lse_more = _attend_keys(q, k_BHMK, v_BHMK, scores, start, stop, begin, first, heads)
-            # Two parts of one softmax, each weighed by its share of the sum, which is as exact as the scores are: a
-            # part that all scores share costs digits, 1e-5 of a share from scores of 300 on in float32.
+            # Join two parts of one softmax, each weighted by its share of the sum. A share is as precise as the
+            # scores: a large constant in all of them costs digits (1e-5 of a share at scores of 300 in float32).
             total = torch.logaddexp(lse[:, heads], lse_more)
             share, share_more = (lse[:, heads] - total).exp(), (lse_more - total).exp()
             out[:, heads] = share[..., None] * out[:, heads] + share_more[..., None] * more
@@ -120,22 +118,22 @@ def _attend_keys(q, k_BHMK, v_BHMK, scores: ScoreBias, start: int, stop: int, fi
 
 
 def _bias(scores: ScoreBias, start: int, stop: int, first: int, q: Tensor, heads) -> Tensor | None:
-    # float32 for narrow queries too: the kernel adds it to float32 scores. (The other way round, a narrow bias of
-    # float32 queries, it makes garbage without an error.)
+    # float32 for bf16 queries too: the kernel adds it to float32 scores. (With a bias narrower than the queries it
+    # silently returns wrong values.)
     bias = scores.block(start, stop, torch.promote_types(q.dtype, torch.float32), first)
     if bias is None:
         return None
     if bias.shape[1] > 1:
         bias = bias[:, heads]
-    # Four dimensions, spread without copying: with fewer the CPU takes its slow kernel.
+    # Expanded to four dimensions, without a copy: with fewer, torch takes its slow kernel.
     return bias.detach().expand(q.shape[0], q[:, heads].shape[1], -1, -1)
 
 
 def _add_line_gradient(dline, scores: ScoreBias, start, stop, q, k_BHMK, v_BHMK, out, grad, lse) -> None:
-    """Add to dline_HW what a block gives: the scores' gradient, summed over batch and along equal distances.
+    """Add the gradient of one block to dline_HW: the scores' gradient summed over the batch and equal distances.
 
-    Where the bias is constant from some distance on, keys beyond it are not visited: a query's
-    gradient sums to zero over its keys, so theirs is what the others lack.
+    If the bias is constant from some distance on, keys beyond it are not visited: the gradient of a
+    query's scores sums to zero over its keys, so theirs is minus the sum of the others.
     """
     constant_from = scores.distance_bias.constant_from
     first = 0 if constant_from is None else max(0, scores.first_query + start - constant_from)
@@ -155,5 +153,5 @@ def _sum_antidiagonals(x_HCN: Tensor) -> Tensor:
     """(H, C + N - 1): element s is the sum of x[:, r, c] over r + c = s."""
     H, C, N = x_HCN.shape
     padded = torch.nn.functional.pad(x_HCN, (0, C))
-    # Rows read one number short: row r begins r places further right, so that r + c stands in one column.
+    # Read with rows one number shorter: row r is shifted right by r, so that equal r + c are in one column.
     return padded.flatten(1)[:, : C * (N + C - 1)].view(H, C, N + C - 1).sum(1)

@@ -1,7 +1,7 @@
-"""Initial values: every parameter from a generator keyed by its own name.
+"""Initial values: every module draws from a generator keyed by its name.
 
-So two models of the same shape and seed share bit-identical values in every parameter that both
-have, whatever else either has, and in whatever order it was made.
+So two models of the same shape and seed have bit-identical values in every parameter that both
+have, whatever else either of them has, and in whatever order their modules were made.
 """
 
 import hashlib
@@ -15,21 +15,21 @@ from alibi.positions import Position
 
 
 def named_generator(seed: int, name: str) -> torch.Generator:
-    """A CPU generator for one name, so that devices agree."""
+    """A generator for one name; on the CPU, so that values do not depend on the device."""
     digest = hashlib.sha256(f"{seed}/{name}".encode()).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest[:8], "little", signed=True))
 
 
 @torch.no_grad()
 def initialise(model: nn.Module, seed: int, num_layers: int) -> None:
-    """Fill the parameters of `model`, which lie on the CPU.
+    """Initialise the parameters of `model`, which must be on the CPU.
 
-    Linear layers: N(0, 1 / inputs), which keeps unit size; the two that write to the residual
-    stream are divided by sqrt(2 * num_layers), so that the sum of all blocks stays of unit size
+    Linear layers: N(0, 1 / inputs), which keeps unit variance; the two that write to the residual
+    stream are divided by sqrt(2 * num_layers), so that the sum over all blocks has unit variance
     (Radford et al., "Language Models are Unsupervised Multitask Learners", section 2.3). Embeddings:
-    N(0, 1 / width). Biases 0, norms 1. Projections of bands and position methods say it themselves.
+    N(0, 1 / width). Biases 0, norms 1. Band projections and position methods initialise themselves.
     """
-    drawn = set()  # tied weights are met twice
+    drawn = set()  # tied weights occur twice
     for name, module in model.named_modules():
         generator = named_generator(seed, name)
         if isinstance(module, Position | BandProjection):
@@ -46,5 +46,5 @@ def initialise(model: nn.Module, seed: int, num_layers: int) -> None:
 
 
 def draw_seed() -> int:
-    """A seed from torch's global generator, so that torch.manual_seed rules where none is given."""
+    """A seed from torch's global generator: without a seed of its own, a model follows torch.manual_seed."""
     return int(torch.randint(2**62, ()))

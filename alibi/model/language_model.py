@@ -19,7 +19,7 @@ from alibi.model.transformer import Transformer
 
 @dataclass(frozen=True)
 class ParameterCount:
-    """Parameters by what they are for; `embedding` counts input and output embeddings, once if tied."""
+    """Number of parameters by use; `embedding` counts input and output embeddings, once if tied."""
 
     position: int
     embedding: int
@@ -35,10 +35,11 @@ class LanguageModel(nn.Module):
     Args:
         config: shape, parts and position method.
         vocab_size: number of token ids.
-        seed: of the initial values; drawn from torch's global generator when None.
+        seed: of the initial values; None: drawn from torch's global generator.
 
     Raises:
-        ValueError: vocab_size below 1 or not above the cutoffs, an encoder, or what the position method refuses.
+        ValueError: vocab_size is below 1 or not above the cutoffs, the model is not causal, or the position method
+            refuses its settings.
     """
 
     def __init__(self, config: ModelConfig, vocab_size: int, seed: int | None = None) -> None:
@@ -83,12 +84,12 @@ class LanguageModel(nn.Module):
     def nll(
         self, input_ids: Tensor, target_ids: Tensor, first_scored: int = 0, positions: Tensor | None = None
     ) -> Tensor:
-        """Nats of the targets of inputs `first_scored` and after.
+        """Negative log-likelihood of the targets from input `first_scored` on.
 
         Args:
             input_ids: (B, L).
             target_ids: (B, S) with S = L - first_scored: the token that follows each scored input.
-            first_scored: queries before it are context only and cost nothing in the last block.
+            first_scored: earlier inputs are context only, and the last block does not compute them.
             positions: as for `hidden`.
 
         Returns:
@@ -97,11 +98,11 @@ class LanguageModel(nn.Module):
         return self.output.nll(self.hidden(input_ids, positions, first_query=first_scored), target_ids)
 
     def total_nats(self, input_ids: Tensor, target_ids: Tensor) -> Tensor:
-        """The sum of `nll` over all targets (B, L), a scalar for training: no logits are kept for its gradient."""
+        """The sum of `nll` over all targets (B, L), a scalar for training; no logits are kept for its gradient."""
         return self.output.total_nats(self.hidden(input_ids), target_ids)
 
     def flops_per_token(self, context: float) -> float:
-        """Operations of the matrix products of one forward pass, a multiply and an add counted as two.
+        """Floating-point operations of the matrix products of one forward pass; a multiply-add counts as two.
 
         Args:
             context: mean number of keys that a query sees, (L + 1) / 2 in a causal window of L.

@@ -1,4 +1,4 @@
-"""What a model is: one dataclass, the same for every position method. And what kind each setting must have."""
+"""The settings of a model, the same dataclass for every position method; and the check of numbers in settings."""
 
 import math
 from dataclasses import dataclass, field, fields
@@ -17,16 +17,16 @@ KINDS = {
 
 
 def check_kinds(settings: object, prefix: str = "") -> None:
-    """Check every bool, int and float of a dataclass of settings, in lists too, against the kind of its field.
+    """Check every bool, int and float of a dataclass of settings, also in lists, against the type of its field.
 
-    Comparisons do not: nan passes `x <= 0`, and True is 1.
+    Range checks alone do not: nan passes `x <= 0`, and True is 1.
 
     Args:
-        settings: its fields are annotated `int`, `int | None`, `list[int]`, ...; other fields are passed over.
-        prefix: of the names in messages, "model.".
+        settings: fields annotated `int`, `int | None`, `list[int]`, ... are checked, others ignored.
+        prefix: of the names in messages, such as "model.".
 
     Raises:
-        ValueError: a value of another kind, a number that is not finite, or a whole number that readers would round.
+        ValueError: a value of another type, a number that is not finite, or an integer too large for JSON readers.
     """
     for one in fields(settings):
         kind = next((k for k in KINDS if one.type in (k, k | None, list[k], list[k] | None)), None)
@@ -51,17 +51,17 @@ class ModelConfig:
 
     Attributes:
         size: label of the shape, for names of runs.
-        d_ff: width of the feed-forward layer; None means 4 * d_model, and is filled in.
-        dropout: on the embedding and on what each sub-layer adds to the residual stream.
+        d_ff: width of the feed-forward layer; None: 4 * d_model, which is filled in.
+        dropout: on the embedding and on the output of each sub-layer.
         attention_dropout: on attention weights.
         activation_dropout: on the feed-forward layer's activations.
         bias: whether linear layers and LayerNorms have biases.
         final_norm: LayerNorm after the last block.
         tie_embeddings: input and output embeddings are one matrix.
-        adaptive_cutoffs: adaptive input and softmax, and the first id of each band but the first; None means a
-            vector of d_model for every word.
-        adaptive_factor: by which each band is narrower than the one before; None means 4 where there are bands.
-        adaptive_dropout: in the adaptive softmax: on its input, and in the tails; None means 0 where there are bands.
+        adaptive_cutoffs: the first id of each band after the first, of adaptive input and softmax; None: every word
+            has a vector of width d_model.
+        adaptive_factor: each band is narrower than the one before by this factor; None: 4 if there are bands.
+        adaptive_dropout: on the input of the adaptive softmax and in its tails; None: 0 if there are bands.
     """
 
     position: dict[str, Any] = field(default_factory=lambda: {"name": "alibi"})

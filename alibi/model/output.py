@@ -1,4 +1,4 @@
-"""Output layers: hidden states and targets in, nats out. Nobody else sees logits.
+"""Output layers: hidden states and targets in, nats out. No other module sees logits.
 
     nats = -log softmax(hidden weight^T)[target]
 
@@ -11,18 +11,18 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-# Logits that exist at once: on a CPU 2^22 float32 are 16 MiB, which its caches hold.
+# Logits held at once; on a CPU, 2^22 float32 are 16 MiB, which fit its cache.
 LOGITS_PER_CHUNK = {"cpu": 2**22, "cuda": 2**26}
 
 
 class ChunkedNats(torch.autograd.Function):
-    """Sum of nats of targets, a scalar; the gradients are computed with it, so that no chunk's logits are kept.
+    """The sum of the targets' nats, a scalar; its gradients are computed in the forward pass, so no logits are kept.
 
-    Of 4,096 tokens, 8,192 ids and width 256, forward and backward take 0.70 of the time of all logits at
+    With 4,096 tokens, 8,192 ids and width 256, forward and backward take 0.70 of the time of all logits at
     once, and 1.1 of that of the three matrix products alone. torch's own `linear_cross_entropy` is as fast,
     but returns the sum in the type of its input: in bf16, to three digits.
 
-    Args (of apply): hidden_TD; weight_VD; targets_T; the type of the products; tokens of a chunk.
+    Args (of apply): hidden_TD; weight_VD; targets_T; dtype of the matrix products; tokens in a chunk.
     """
 
     @staticmethod
@@ -38,7 +38,7 @@ class ChunkedNats(torch.autograd.Function):
             exponentials = logits.sub_(largest).exp_()
             sums = exponentials.sum(-1, keepdim=True)
             total += (sums.log() + (largest - of_target)).sum(dtype=torch.float64)
-            # The gradient of the logits: probabilities, less one at the target.
+            # The gradient of the logits: the probabilities, minus one at the target.
             dlogits = exponentials.div_(sums).scatter_add_(1, targets, sums.new_full(sums.shape, -1.0)).to(dtype)
             dh.copy_(dlogits @ weight)
             if dtype == wide:
@@ -56,7 +56,7 @@ class ChunkedNats(torch.autograd.Function):
 
 
 def tokens_per_chunk(weight_VD: Tensor) -> int:
-    """How many tokens' logits may exist at once."""
+    """For how many tokens logits may be held at once."""
     return max(1, LOGITS_PER_CHUNK[weight_VD.device.type] // weight_VD.shape[0])
 
 
@@ -72,14 +72,14 @@ def check_targets(hidden: Tensor, targets: Tensor) -> None:
 def nats_in_chunks(
     hidden_TD: Tensor, targets_T: Tensor, logits: Callable[[Tensor], Tensor], chunk_tokens: int
 ) -> Tensor:
-    """Nats of each target, (T,), float32 or wider, of logits that exist for so many tokens at once."""
+    """Nats of each target, (T,), float32 or wider; logits are held for `chunk_tokens` tokens at a time."""
 
     def nats(hidden_TD: Tensor, targets_T: Tensor) -> Tensor:
         logits_TV = logits(hidden_TD)
         wide = torch.promote_types(logits_TV.dtype, torch.float32)
         return F.cross_entropy(logits_TV.to(wide), targets_T, reduction="none")
 
-    # With gradients every chunk's logits would be kept; training takes the sum instead.
+    # With gradients the logits of every chunk would be kept anyway; training uses summed_nats instead.
     size = max(1, len(targets_T)) if torch.is_grad_enabled() else chunk_tokens
     return torch.cat([nats(h, t) for h, t in zip(hidden_TD.split(size), targets_T.split(size), strict=True)])
 
@@ -97,7 +97,7 @@ class SoftmaxOutput(nn.Module):
     """A full softmax over the vocabulary.
 
     Args:
-        weight: (V, D), the token embedding's where input and output are tied.
+        weight: (V, D); the token embedding's if input and output are tied.
     """
 
     def __init__(self, weight: nn.Parameter) -> None:
@@ -106,7 +106,7 @@ class SoftmaxOutput(nn.Module):
 
     @property
     def weights_per_token(self) -> int:
-        """Weights that every token meets."""
+        """Weights used for every token."""
         return self.weight.numel()
 
     def logits(self, hidden: Tensor) -> Tensor:
@@ -131,7 +131,7 @@ class SoftmaxOutput(nn.Module):
         return nats_in_chunks(hidden.flatten(0, -2), targets.flatten(), self.logits, size).view_as(targets)
 
     def total_nats(self, hidden: Tensor, targets: Tensor) -> Tensor:
-        """The sum of `nll`, with its gradient computed chunk by chunk: logits never exist whole.
+        """The sum of `nll`; logits and gradient are computed chunk by chunk.
 
         Args:
             hidden: (B, L, D).

@@ -1,12 +1,12 @@
 """What is added to attention scores: the method's bias, and -inf where a key may not be seen.
 
-Made once per forward pass and shared by all blocks. It is handed out for a block of queries at a
-time, *last query first*: then the distance query - key falls by one along rows and along columns
-alike, and a bias that depends on the distance alone is one line of numbers read through a window
-whose row and column strides are both one. Nothing is copied, no (H, L, M) tensor exists, and
-attention reads O(L) numbers that stay in the cache.
+Made once per forward pass and shared by all blocks. The bias is given out for one block of queries at
+a time, *last query first*: the distance query - key then decreases by one along both rows and columns,
+so a bias that depends on the distance alone is a 1-D array read through a window whose row and column
+strides are both one. Nothing is copied, no (H, L, M) tensor exists, and attention reads O(L) numbers,
+which stay in the CPU's cache.
 
-Legend: B batch, L queries, M keys, H heads, C queries in a block, W numbers of the line.
+Legend: B batch, L queries, M keys, H heads, C queries in a block, W length of the line.
 """
 
 import math
@@ -17,8 +17,8 @@ from torch import Tensor
 
 from alibi.positions import LinearBias, Position
 
-# Causal blocks see only the keys up to their last query, so small blocks waste less on the upper
-# triangle; large ones call the kernel less often, and from 256 queries on it works on taller tiles.
+# A causal block sees the keys up to its last query, so small blocks waste less on the upper triangle; large
+# blocks need fewer kernel calls, and from 256 queries on the kernel uses taller tiles.
 # Forward and backward of one layer (8 heads of 32, one core, ratio to torch's causal attention): at
 # 512 keys 64 0.75, 128 0.73, 256 0.82, 512 1.08; at 2,048 1.11, 1.00, 1.01, 1.10.
 QUERIES_PER_BLOCK = 256
@@ -35,14 +35,14 @@ class ScoreBias:
         causal: query at index i sees the keys up to index i.
         consecutive: positions count up by one in every row, so that distances are index differences.
         padding_BM: True where a key is padding, which only itself may see.
-        skip_far_keys: keys that a linear bias puts below rounding may be left out.
+        skip_far_keys: keys whose weights a linear bias pushes below rounding may be skipped.
 
     Attributes:
         distance_bias: the method's bias where it depends on the distance alone, else None.
-        plain: nothing is added, but for the causal mask.
-        in_line: the bias is a line of numbers, one a distance; else `block` computes it in full.
+        plain: nothing is added except the causal mask.
+        in_line: the bias is one number per distance; otherwise `block` computes it in full.
         learned: the bias has parameters, and their gradients are recorded.
-        slopes: of a linear bias, one a head, where keys far away may be left out; else None.
+        slopes: one per head if the bias is linear and far keys may be skipped, else None.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class ScoreBias:
         self._lines: dict[torch.dtype, Tensor] = {}
 
     def floored(self, depth_H: Tensor) -> "ScoreBias":
-        """The same, but no key's bias is more than `depth_H` nats below that of the query's own position."""
+        """The same bias, raised so that none is more than `depth_H` nats below that of the query's own position."""
         itself = torch.zeros(1, dtype=torch.long, device=depth_H.device)
         floored = copy(self)
         floored._lowest_H = self.distance_bias.at(itself).detach()[:, 0].to(depth_H.dtype) - depth_H
@@ -84,7 +84,7 @@ class ScoreBias:
         return floored
 
     def blocks(self) -> list[tuple[int, int]]:
-        """Query ranges [start, stop), counted from the first query."""
+        """Ranges [start, stop) of queries, counted from the first query."""
         C = QUERIES_PER_BLOCK
         return [(start, min(start + C, self.num_queries)) for start in range(0, self.num_queries, C)]
 
@@ -96,8 +96,8 @@ class ScoreBias:
         """The bias of queries stop - 1 down to start for the keys they see, (1 or B, 1 or H, C, keys).
 
         Args:
-            dtype: float32 for narrower queries too; who needs it narrow takes care of its digits.
-            first_key: keys before it are left out.
+            dtype: float32 or wider; callers that need bf16 cast the bias themselves.
+            first_key: keys before it are skipped.
         """
         if self.plain and not self.causal:
             return None
@@ -113,7 +113,7 @@ class ScoreBias:
         return bias
 
     def line(self, dtype: torch.dtype) -> Tensor:
-        """(1 or H, W): the bias at each distance, from the last query and first key down; -inf where not to be seen."""
+        """(1 or H, W): the bias by distance, from the longest down; -inf where the causal mask hides the key."""
         if dtype not in self._lines:
             longest = self.first_query + self.num_queries - 1
             tail = min(QUERIES_PER_BLOCK, self.num_queries) - 1 if self.causal else self.num_keys - 1 - self.first_query
@@ -126,7 +126,7 @@ class ScoreBias:
         return self._lines[dtype]
 
     def line_index(self, stop: int, key: int) -> int:
-        """Where the line has the distance of query `stop` - 1 and `key`; each query before and key after is one on."""
+        """Index in the line for query `stop` - 1 and `key`; it grows by one per earlier query and per later key."""
         return self.num_queries - stop + key
 
     def _in_full(self, start: int, stop: int, first_key: int, keys: int) -> Tensor:
@@ -145,6 +145,6 @@ class ScoreBias:
         return query[:, None] - torch.arange(first_key, keys, device=device)
 
     def _hidden_by_padding(self, start: int, stop: int, first_key: int, keys: int) -> Tensor:
-        """(B, 1, C, keys). A query always sees itself: a row with nothing to see would be NaN."""
+        """(B, 1, C, keys). A query always sees itself: the softmax of a row without visible keys would be NaN."""
         itself = self._index_distance(start, stop, first_key, keys) == 0
         return self.padding_BM[:, None, None, first_key:keys] & ~itself

@@ -1,8 +1,8 @@
-"""The stack: pre-norm blocks around one position method, hidden states in and out.
+"""The stack: pre-norm blocks that share one position method; hidden states in, hidden states out.
 
     x = x + attention(norm(x));  x = x + feed_forward(norm(x))
 
-Legend: B batch, N tokens given, L tokens returned, M keys (cached and given), D d_model.
+Legend: B batch, N input tokens, L output tokens, M keys (cached and new), D d_model.
 """
 
 import torch
@@ -52,14 +52,14 @@ class Block(nn.Module):
 
 
 class Transformer(nn.Module):
-    """Blocks, final norm and the position method they share.
+    """Blocks, a final norm, and the position method that the blocks share.
 
     Args:
         config: shape and parts; `config.causal` False makes it an encoder.
 
     Attributes:
-        skip_far_keys: leave out keys whose weights a linear bias puts below rounding; False visits all,
-            with the same result but for rounding.
+        skip_far_keys: skip keys whose weights a linear bias pushes below rounding; False visits all keys,
+            with the same result up to rounding.
     """
 
     def __init__(self, config: ModelConfig) -> None:
@@ -83,16 +83,16 @@ class Transformer(nn.Module):
 
         Args:
             x: (B, N, D), scaled token embeddings.
-            positions: integers, (N,) or (B, N); counted on from the cache when not given.
+            positions: integers, (N,) or (B, N); None: they continue those of the cache, or start at 0.
             padding_mask: (B, N) bool, True where a token is padding; no other token sees it.
             cache: earlier keys and values, extended in place; causal only.
-            first_query: the last block computes queries, and the result, from this token on.
+            first_query: the last block computes queries, and so hidden states, from this token on.
 
         Returns:
             (B, N - first_query, D).
 
         Raises:
-            ValueError: wrong width, shape or type, a cache with an encoder or of another batch, or
+            ValueError: wrong width, shape or type, a cache with an encoder or of another batch size, or
                 first_query out of range.
         """
         self._check(x, positions, padding_mask, cache, first_query)

@@ -1,15 +1,14 @@
-"""What a position method may do to a transformer: three hooks, all no-ops here.
+"""The interface of a position method: three hooks, which do nothing by default.
 
 A method enters the model in at most three places:
 
-    embed     x_BLD           what is added to the token embeddings
-    rotate    query, key      how queries and keys are turned before their dot product
-    bias      scores_BHLM     what is added to query . key / sqrt(head_dim)
+    embed     x_BLD           added to the token embeddings
+    rotate    query, key      rotates queries and keys before their dot product
+    bias      scores_BHLM     added to query . key / sqrt(head_dim)
 
-Every hook is given explicit positions, (L,) or (B, L), and never a maximum length: nothing here
-depends on the length seen in training and no state grows with length. A method is one file in this
-folder, a class with a `name`, and one YAML in configs/model; it imports torch, math, dataclasses
-and this module, nothing else.
+Every hook gets explicit positions, (L,) or (B, L), and no maximum length: nothing here depends on the
+training length, and no state grows with length. A method is one file in this folder, a class with a
+`name`, and one YAML in configs/model. It imports only torch, math, dataclasses and this module.
 
 Legend: B batch, L queries, M keys, D d_model, H heads, K head_dim, R any shape of distances.
 """
@@ -23,18 +22,18 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-# Whole numbers of settings stay below this: readers of JSON hold larger ones as floats, which round them.
+# Integers in settings stay below this: some JSON readers turn larger ones into floats and round them.
 LARGEST = 2**53
-# Turns queries or keys (B, H, L, K) to the same shape and dtype.
+# Rotates queries or keys (B, H, L, K); shape and dtype stay the same.
 Turn = Callable[[Tensor], Tensor]
 
 
 class DistanceBias:
-    """A score bias that depends on the distance i - j alone: O(L) numbers describe all L x M of it.
+    """A score bias that depends only on the distance i - j, so that O(L) numbers describe all L x M.
 
     Attributes:
-        constant_from: distances of this size and above share one bias, so that a learned bias need not
-            visit their keys for its gradient; None where no such distance exists.
+        constant_from: all distances from this one on have the same bias, so the gradient of a learned bias
+            can be computed without visiting their keys; None if there is no such distance.
     """
 
     constant_from: ClassVar[int | None] = None
@@ -53,21 +52,21 @@ class DistanceBias:
 
 @dataclass(frozen=True)
 class LinearBias(DistanceBias):
-    """-slope * |i - j|: symmetric, hence right for encoders too; causal attention sees one side."""
+    """-slope * |i - j|. Symmetric, so it works for encoders too; causal attention sees only one side."""
 
     slopes: tuple[float, ...]
 
     def at(self, distance: Tensor) -> Tensor:
-        # float64, so that the one cast in attention gives the correctly rounded value at any length.
+        # float64, so that the single cast in attention rounds correctly at any length.
         slopes_H = torch.tensor(self.slopes, dtype=torch.float64, device=distance.device)
         return -slopes_H.reshape(-1, *[1] * distance.dim()) * distance.abs()
 
 
 class Position(nn.Module):
-    """Base of every position method, and the whole of the method `none`.
+    """Base class of all position methods.
 
-    A subclass registers itself by its name: `class Rotary(Position, name="rotary")`. What belongs
-    to the method alone is a keyword of its `__init__`, with a default; the YAML gives the value.
+    A subclass registers itself by name: `class Rotary(Position, name="rotary")`. The method's own
+    settings are keyword-only arguments of its `__init__`, with defaults; the YAML gives their values.
     """
 
     registry: ClassVar[dict[str, type["Position"]]] = {}
@@ -87,24 +86,24 @@ class Position(nn.Module):
         self.causal = causal
 
     def initialise(self, generator: torch.Generator) -> None:
-        """Draw the method's own parameters, if it has any."""
+        """Initialise the method's own parameters, if it has any."""
 
     def embed(self, x_BLD: Tensor, positions: Tensor) -> Tensor:
         """Token embeddings (B, L, D), already scaled, with the position added."""
         return x_BLD
 
     def rotate(self, positions: Tensor) -> Turn | None:
-        """The turn applied to queries, and to keys, that stand at `positions`.
+        """The rotation of queries, and of keys, at `positions`.
 
-        Called once per forward pass and used by every block.
+        Called once per forward pass; every block uses the result.
 
         Returns:
-            A function from (B, H, L, K) to the same shape and dtype, or None for no turn.
+            A function from (B, H, L, K) to the same shape and dtype, or None for no rotation.
         """
         return None
 
     def distance_bias(self) -> DistanceBias | None:
-        """The score bias, where it depends on the distance alone. Preferred: attention stays O(L)."""
+        """The score bias if it depends only on the distance. Preferred: memory stays O(L)."""
         return None
 
     def has_bias(self) -> bool:
@@ -112,7 +111,7 @@ class Position(nn.Module):
         return type(self).bias is not Position.bias or self.distance_bias() is not None
 
     def bias(self, query_positions: Tensor, key_positions: Tensor) -> Tensor | None:
-        """The score bias in full, (H, L, M) or (B, H, L, M). Override it only where no DistanceBias fits.
+        """The whole score bias, (H, L, M) or (B, H, L, M). Override it only if no DistanceBias fits.
 
         Args:
             query_positions: integers, (L,) or (B, L).
@@ -127,11 +126,10 @@ class Position(nn.Module):
 
 
 def build_position(values: dict, d_model: int, num_heads: int, causal: bool) -> Position:
-    """Make the method that `values` names, `{"name": "rotary", "theta": 10000.0}`.
+    """Build the method named in `values`, such as `{"name": "rotary", "theta": 10000.0}`.
 
     Raises:
-        ValueError: unknown method, a setting that the method does not have, or a value of another kind, not finite or
-            too large.
+        ValueError: unknown method or setting, or a value of the wrong type, not finite or too large.
     """
     settings = dict(values)
     name = settings.pop("name", None)
