@@ -17,6 +17,8 @@ import yaml
 from offline_wandb import HEADER, chart_faults, read_offline_run, records
 from servers.wandb_server import ReceivedRun, wandb_server
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[1]
 TRAIN = [
     "size=tiny", "model=rotary", "data=wikitext2", "tokenizer=byte", "train.seq_len=32", "train.batch_tokens=256",
@@ -211,8 +213,6 @@ def test_results_are_curves_table_and_figure(study):
 
 WRONG = """
 import wandb
-
-pytestmark = pytest.mark.slow
 run = wandb.init(project="p", id="wrong", dir=".", mode="offline", config={"long": "x" * 100_000, "nothing": None},
                  settings=wandb.Settings(silent=True, console="off"))
 run.define_metric("val/*", step_metric="eval/length")

@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 from prepare_corpus import entries, prepared
 
+pytestmark = pytest.mark.slow
+
 # Each tokenizer says in a file that it has begun, and is slow enough for others to come.
 PROCESS = """
 import os, sys, time
@@ -95,8 +97,6 @@ PEAK = """
 import sys
 from pathlib import Path
 from alibi.data import DataConfig, TokenizerConfig, open_text, prepare_tokenizer, prepare_tokens
-
-pytestmark = pytest.mark.slow
 
 def peak():
     status = Path("/proc/self/status").read_text()
