@@ -4,7 +4,7 @@ import hashlib
 import sysconfig
 import tokenize
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from alibi.data.find_files import find_text_files, is_text
@@ -12,7 +12,6 @@ from alibi.data.text import Line, Text, read_lines
 from alibi.data.token_file import TokenFile
 
 Paths = tuple[Path, ...]
-Encoding = Callable[[Path], str]
 # Share of the documents in validation, and as many again in test.
 HELD_OUT = {"text": 0.05, "stdlib": 0.03}
 NOT_LIBRARY = {"site-packages", "dist-packages", "test", "tests", "idle_test", "__pycache__"}
@@ -32,8 +31,8 @@ class Documents(Text):
 
     paths: Paths
     all_paths: Paths
-    encoding_of: Encoding
     left_out: str | None = None
+    encoding_of: Callable[[Path], str] = lambda path: "utf-8"
 
     @property
     def documents_in_text(self) -> int:
@@ -69,17 +68,15 @@ def open_folder(root: Path, pattern: str | None, split: str) -> Documents:
             raise ValueError(f"data.pattern ({pattern}) must be relative to data.path ({root}); use '**/*.txt', say.")
         paths, left_out = find_text_files(root, pattern or "**/*")
     else:
-        raise FileNotFoundError(
-            f"data.path ({root}) is not a folder or a file; give the folder that holds the text files."
-        )
-    return _open("text", root, paths, split, lambda path: "utf-8", left_out)
+        raise FileNotFoundError(f"data.path ({root}) is not a folder or a file; give the folder of text files.")
+    return _documents("text", root, paths, split, left_out)
 
 
 def open_stdlib(split: str) -> Documents:
     """Sources of the running interpreter's standard library, without its tests."""
     root = Path(sysconfig.get_path("stdlib"))
     paths = [p for p in root.rglob("*.py") if p.stat().st_size and not NOT_LIBRARY & set(p.relative_to(root).parts)]
-    return _open("stdlib", root, tuple(paths), split, _source_encoding)
+    return replace(_documents("stdlib", root, tuple(paths), split), encoding_of=_source_encoding)
 
 
 def _source_encoding(path: Path) -> str:
@@ -87,15 +84,13 @@ def _source_encoding(path: Path) -> str:
         return tokenize.detect_encoding(file.readline)[0]
 
 
-def _open(
-    name: str, root: Path, paths: Paths, split: str, encoding_of: Encoding, left_out: str | None = None
-) -> Documents:
-    chosen = split_documents(root, paths, split, HELD_OUT[name], left_out)
+def _documents(name: str, root: Path, paths: Paths, split: str, left_out: str | None = None) -> Documents:
+    chosen = split_documents(root, paths, split, HELD_OUT[name], left_out or "")
     num_bytes = sum(path.stat().st_size for path in chosen)
-    return Documents(name, split, "files", num_bytes, True, chosen, paths, encoding_of, left_out)
+    return Documents(name, split, "files", num_bytes, True, chosen, paths, left_out)
 
 
-def split_documents(root: Path, paths: Sequence[Path], split: str, share: float, left_out: str | None = None) -> Paths:
+def split_documents(root: Path, paths: Sequence[Path], split: str, share: float, left_out: str = "") -> Paths:
     """The files of one split, chosen by a hash of their names, so that adding a file moves few others.
 
     They stay in the order of that hash, so that a split that is cut short is still a fair sample.
@@ -117,7 +112,7 @@ def split_documents(root: Path, paths: Sequence[Path], split: str, share: float,
     needed = 1 if split == "all" else 3
     if len(paths) < needed:
         message = f"{root} has {len(paths)} documents that are not empty, and split={split} needs at least {needed}"
-        raise TooFewDocuments(f"{message}; add files (data.pattern chooses among them). {left_out or ''}".strip())
+        raise TooFewDocuments(f"{message}; add files (data.pattern chooses among them). {left_out}".strip())
     by_hash = sorted(paths, key=name_hash)
     if split == "all":
         return tuple(by_hash)

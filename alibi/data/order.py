@@ -35,7 +35,7 @@ class TrainingOrder:
         self.num_blocks = len(tokens) // seq_len
         if self.num_blocks < 1:
             raise ValueError(
-                f"train.seq_len ({seq_len}) is above the {len(tokens)} tokens of the train split; use a shorter one."
+                f"train.seq_len ({seq_len}) is above the {len(tokens)} tokens of the train split; use fewer."
             )
         self.tokens, self.seq_len, self.seed = tokens, seq_len, seed
         self._epoch, self._permutation = -1, np.array([], int)

@@ -29,22 +29,16 @@ def find_shards(folder: Path, split: str) -> tuple[Path, ...]:
     names = [SHARD.fullmatch(path.name) for path in paths]
     for path, name in zip(paths, names, strict=True):
         if name is None or int(name["index"]) >= int(name["total"]):
-            raise ValueError(
-                f"{path} may be a second copy: the hub names a shard {split}-NNNNN-of-NNNNN.parquet, counting from 0; "
-                "move it away, or give it the name that it has there."
-            )
+            wanted = f"{split}-NNNNN-of-NNNNN.parquet, counting from 0"
+            raise ValueError(f"{path} may be a second copy: a shard is named {wanted}; move it away or rename it.")
     indices, totals = {int(name["index"]) for name in names}, {int(name["total"]) for name in names}
     if len(indices) < len(paths) or len(totals) > 1:
-        raise ValueError(
-            f"{folder} holds shards of {split} twice ({', '.join(path.name for path in paths[:8])}), from two "
-            "versions or two copies; keep each shard once, all from one version."
-        )
+        there = ", ".join(path.name for path in paths[:8])
+        raise ValueError(f"{folder} holds shards of {split} twice ({there}); keep each once, all from one version.")
     if missing := [f"{index:05d}" for index in range(max(totals, default=0)) if index not in indices]:
         few = ", ".join(missing[:8]) + (", ..." if len(missing) > 8 else "")
-        raise FileNotFoundError(
-            f"{folder} lacks {len(missing)} of the {max(totals)} shards of {split}: {few} of {max(totals):05d}; a part "
-            f"of the text would be taken for all of it. {remedy(folder)}"
-        )
+        lacking = f"{len(missing)} of the {max(totals)} shards of {split}: {few} of {max(totals):05d}"
+        raise FileNotFoundError(f"{folder} lacks {lacking}. {remedy(folder)}")
     return tuple(paths)
 
 

@@ -96,10 +96,8 @@ class TokenFile:
         fitting = places[ends[places - 1, 0] <= max_tokens]
         if not len(fitting):
             least = ends[places[0] - 1, 0]
-            raise ValueError(
-                f"max_tokens ({max_tokens}) is below the {least} tokens of the first line, and text is cut at "
-                f"whole lines only; use at least {least}."
-            )
+            message = f"max_tokens ({max_tokens}) is below the {least} tokens of the first line"
+            raise ValueError(f"{message}, and text is cut at whole lines only; use at least {least}.")
         kept = int(fitting[-1])
         tokens, words, num_bytes = (int(n) for n in ends[kept - 1])
         return replace(
@@ -119,7 +117,6 @@ class TokenFileWriter:
         self.end_of_text = end_of_text
         self.separate_documents = separate_documents
         self.counts = dict.fromkeys((*LINE_FIELDS, "lines", "documents"), 0)
-        self.sha256 = {name: hashlib.sha256() for name in FILES}
         self.files = {name: open(folder / f"{name}.bin", "wb") for name in FILES}  # noqa: SIM115, closed by close()
 
     def __enter__(self) -> "TokenFileWriter":
@@ -146,10 +143,8 @@ class TokenFileWriter:
     def _write(self, tokens: list[int], sizes: list[tuple[int, int, int]], first_lines: np.ndarray) -> None:
         arrays = np.array(tokens, self.dtype), np.array(sizes, np.uint32), first_lines.astype(np.uint32)
         for name, array in zip(FILES, arrays, strict=True):
-            data = array.tobytes()
             with naming(self.folder / f"{name}.bin"):
-                self.files[name].write(data)
-            self.sha256[name].update(data)
+                self.files[name].write(array.tobytes())
         for name, total in zip(LINE_FIELDS, arrays[1].sum(axis=0, dtype=np.int64), strict=True):
             self.counts[name] += int(total)
         self.counts["lines"] += len(sizes)
@@ -170,7 +165,7 @@ class TokenFileWriter:
             **self.counts,
             "dtype": self.dtype.name,
             "end_of_text": self.end_of_text,
-            "sha256": {name: digest.hexdigest() for name, digest in self.sha256.items()},
+            "sha256": {name: file_sha256(self.folder / f"{name}.bin") for name in FILES},
         }
         with naming(self.folder / "manifest.json"):
             (self.folder / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n")

@@ -50,15 +50,10 @@ class TokenizerConfig:
         if value is None:
             return
         if self.name not in least:
-            raise ValueError(
-                f"tokenizer.{setting} ({value}) would be ignored by {self.name}: it is for {' and '.join(least)} only; "
-                "remove it."
-            )
-        if not least[self.name] <= value <= MAX_IDS:
-            raise ValueError(
-                f"tokenizer.{setting} ({value}) must be at least {least[self.name]} for {self.name}, and at most "
-                f"{MAX_IDS}."
-            )
+            raise ValueError(f"tokenizer.{setting} ({value}) would be ignored by {self.name}; remove it.")
+        low = least[self.name]
+        if not low <= value <= MAX_IDS:
+            raise ValueError(f"tokenizer.{setting} ({value}) must be from {low} to {MAX_IDS} for {self.name}.")
 
     @property
     def key(self) -> dict:
@@ -76,12 +71,14 @@ class Tokenizer(ABC):
     Attributes:
         name: of the kind.
         vocab_size: number of ids.
-        end_of_text: id of the first input of every stream, and of what closes a document.
+        end_of_text: id of what closes a document.
+        first_input: id of what stands before the first token of a stream.
     """
 
     name: str
     vocab_size: int
     end_of_text: int
+    first_input: int
 
     @abstractmethod
     def encode(self, lines: list[str]) -> list[list[int]]:
@@ -92,11 +89,6 @@ class Tokenizer(ABC):
 
     @abstractmethod
     def to_json(self) -> str: ...
-
-    @property
-    def first_input(self) -> int:
-        """What stands before the first token of a stream."""
-        return self.end_of_text
 
     def encode_prompt(self, text: str) -> list[int]:
         """Ids of a text that is to be continued; its last line goes on unless it has a line end."""
@@ -137,7 +129,7 @@ class BytePairTokenizer(FastTokenizer):
     def __init__(self, tokenizer: hf.Tokenizer) -> None:
         super().__init__(tokenizer)
         self.vocab_size = tokenizer.get_vocab_size()
-        self.end_of_text = tokenizer.token_to_id(END_OF_TEXT)
+        self.end_of_text = self.first_input = tokenizer.token_to_id(END_OF_TEXT)
         if self.end_of_text is None:
             raise ValueError(f"the tokenizer has no token {END_OF_TEXT}, which begins every stream; train it here.")
 
@@ -168,7 +160,8 @@ class WordTokenizer(Tokenizer):
         if len(self.ids) != len(self.words):
             raise ValueError("the word list holds a word twice or a special symbol; train the tokenizer anew.")
         self.vocab_size = len(self.words)
-        self.end_of_text, self.unknown = self.ids["</s>"], self.ids["<unk>"]
+        self.end_of_text = self.first_input = self.ids["</s>"]
+        self.unknown = self.ids["<unk>"]
 
     @classmethod
     def train(cls, lines: Iterable[str], vocab_size: int | None) -> "WordTokenizer":
@@ -214,7 +207,7 @@ class ByteTokenizer(Tokenizer):
 
     name = "byte"
     vocab_size = BYTES + 1
-    end_of_text = BYTES
+    end_of_text = first_input = BYTES
 
     @classmethod
     def train(cls, lines: Iterable[str], vocab_size: None) -> "ByteTokenizer":

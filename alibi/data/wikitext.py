@@ -58,8 +58,8 @@ def open_wikitext(name: str, path: str | None, split: str, words: bool) -> WikiT
     """
     if split not in FILE_SPLIT:
         raise ValueError(
-            f"{name} is scored in its published splits, validation and test, and not by split={split}; "
-            "use one of these. All documents are for data=text and data=stdlib."
+            f"{name} is scored in its published splits, validation and test, and not by split={split}; use one of "
+            "these. All documents are for data=text and data=stdlib."
         )
     if path is None:
         form = "tokens" if words else "raw"

@@ -157,9 +157,9 @@ def test_word_ids_are_what_counting_the_file_gives(wikitext) -> None:
     [
         ({"name": "char"}, r"tokenizer.name \(char\) must be one of: bpe, word, byte"),
         ({"name": "byte", "vocab_size": 300}, r"vocab_size \(300\) would be ignored by byte"),
-        ({"name": "bpe", "vocab_size": 256}, r"vocab_size \(256\) must be at least 257 for bpe"),
-        ({"name": "word", "vocab_size": 4}, r"vocab_size \(4\) must be at least 5 for word"),
-        ({"name": "word", "vocab_size": 0}, r"vocab_size \(0\) must be at least 5 for word"),
+        ({"name": "bpe", "vocab_size": 256}, r"vocab_size \(256\) must be from 257 to .* for bpe"),
+        ({"name": "word", "vocab_size": 4}, r"vocab_size \(4\) must be from 5 to .* for word"),
+        ({"name": "word", "vocab_size": 0}, r"vocab_size \(0\) must be from 5 to .* for word"),
     ],
 )
 def test_impossible_sizes_are_refused(settings: dict, message: str) -> None:
@@ -226,7 +226,7 @@ def test_without_padding_a_tokenizer_is_what_it_was() -> None:
     [
         ({"name": "bpe", "pad_to_multiple_of": 8}, r"tokenizer.pad_to_multiple_of \(8\) would be ignored by bpe"),
         ({"name": "byte", "pad_to_multiple_of": 8}, r"would be ignored by byte"),
-        ({"name": "word", "pad_to_multiple_of": 0}, r"tokenizer.pad_to_multiple_of \(0\) must be at least 1"),
+        ({"name": "word", "pad_to_multiple_of": 0}, r"tokenizer.pad_to_multiple_of \(0\) must be from 1 to"),
     ],
 )
 def test_padding_that_cannot_be_is_refused(values: dict, message: str) -> None:
