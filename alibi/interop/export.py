@@ -51,9 +51,9 @@ def export_run(checkpoint: Checkpoint, out: Path, max_length: int | None = None)
     beside = out.with_name(f".{out.name}.partial")
     shutil.rmtree(beside, ignore_errors=True)
     try:
-        with quiet_transformers():
-            model.save_pretrained(beside)
-            exported.save_pretrained(beside)
+        quiet_transformers()
+        model.save_pretrained(beside)
+        exported.save_pretrained(beside)
         # transformers 5 names a class here that 4 does not have; the two are the same.
         path = beside / "tokenizer_config.json"
         settings = json.loads(path.read_text(encoding="utf-8")) | {"tokenizer_class": "PreTrainedTokenizerFast"}
@@ -80,9 +80,8 @@ def as_fast_tokenizer(tokenizer: Tokenizer, max_length: int):
     backend.post_processor = processors.TemplateProcessing(
         single=f"{first} $A", pair=f"{first} $A $B", special_tokens=[(first, tokenizer.end_of_text)]
     )
-    names = {"bos_token": first, "eos_token": first, "pad_token": first}
-    if tokenizer.name == "word":
-        names = {"pad_token": "<pad>"}
+    words = tokenizer.name == "word"
+    names = {"pad_token": "<pad>"} if words else dict.fromkeys(("bos_token", "eos_token", "pad_token"), first)
     return PreTrainedTokenizerFast(
         tokenizer_object=backend,
         model_max_length=max_length,

@@ -146,10 +146,8 @@ class FairseqCheckpoint:
         return value
 
     def _other(self, why: str) -> ValueError:
-        return ValueError(
-            f"{self.path} is not a checkpoint of the ALiBi authors' WikiText-103 models: {why}. Give one of theirs, "
-            "as the README says."
-        )
+        kind = "checkpoint of the ALiBi authors' WikiText-103 models"
+        return ValueError(f"{self.path} is not a {kind}: {why}. Give one of theirs, as docs/paper.md says.")
 
 
 def _first(names: list[str]) -> str:
@@ -169,10 +167,8 @@ def read_fairseq_checkpoint(path: Path) -> FairseqCheckpoint:
     except pickle.UnpicklingError as error:
         named = re.search(r"GLOBAL ([\w.]+)", str(error))
         what = f"names {named[1]}, which" if named else "holds something that"
-        raise ValueError(
-            f"{path} is not loaded: it {what} is neither a tensor, a plain value nor argparse.Namespace, and loading "
-            "it might run code. Fetch it again from its authors."
-        ) from error
+        rule = "is neither a tensor, a plain value nor argparse.Namespace, and might run code"
+        raise ValueError(f"{path} is not loaded: it {what} {rule}. Fetch it again from its authors.") from error
     except Exception as error:  # bytes that are no pickle end in any kind
         if getattr(error, "filename", None):  # not there, or not readable
             raise
@@ -183,10 +179,8 @@ def read_fairseq_checkpoint(path: Path) -> FairseqCheckpoint:
         updates = content["optimizer_history"][-1]["num_updates"]
         return FairseqCheckpoint(path, settings, content["model"], updates)
     except (LookupError, TypeError, AttributeError) as error:
-        raise ValueError(
-            f"{path} is no checkpoint of fairseq ({one_line(error)}): it needs settings under `cfg` or `args`, tensors "
-            "under `model`, and num_updates in its optimizer_history."
-        ) from error
+        needed = "settings under `cfg` or `args`, tensors under `model`, and num_updates in its optimizer_history"
+        raise ValueError(f"{path} is no checkpoint of fairseq ({one_line(error)}): it needs {needed}.") from error
 
 
 def read_fairseq_dictionary(path: Path) -> list[str]:

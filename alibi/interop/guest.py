@@ -58,10 +58,8 @@ class HuggingFaceModel(Guest):
             model = self._load(device)
             words = model.get_input_embeddings().weight.shape[0]
             if self.tokenizer.vocab_size > words:
-                raise ValueError(
-                    f"its tokenizer has {self.tokenizer.vocab_size} ids and the model {words}: they do not belong "
-                    "together."
-                )
+                ids = self.tokenizer.vocab_size
+                raise ValueError(f"its tokenizer has {ids} ids and the model {words}: they do not belong together.")
             scorer = GuestScorer(model, precision)
         first = self.tokenizer.tokenizer.id_to_token(self.tokenizer.first_input)
         versions = {"transformers": transformers.__version__}
@@ -78,10 +76,8 @@ class HuggingFaceModel(Guest):
             )  # fmt: skip
         name = type(model).__name__
         if lacking := sorted(report["missing_keys"]) or sorted(map(str, report["mismatched_keys"])):
-            raise ValueError(
-                f"its weights are not those of a {name}: {lacking[0]} is missing or of another shape "
-                f"({len(lacking)} such), and would be random numbers."
-            )
+            which = f"{lacking[0]} is missing or of another shape ({len(lacking)} such), and would be random numbers"
+            raise ValueError(f"its weights are not those of a {name}: {which}.")
         _check_all_used([*ignored_settings(self.folder, model), *ignored_weights(report["unexpected_keys"])], name)
         return model.to(device).eval().requires_grad_(False)
 
@@ -96,18 +92,11 @@ class HuggingFaceModel(Guest):
         position = count(model.get_submodule(table)) if table in dict(model.named_modules()) else 0
         embedding = count(model.get_input_embeddings(), model.get_output_embeddings())
         total = model.num_parameters()
-        return {
-            "path": self.run.name,
-            "sha256": self.sha256,
-            "step": 0,
-            "model": self.config.model_type,
-            "seq_len": seq_len,
-            "seed": None,
-            "parameters": total,
-            "parameters_in": {"position": position, "embedding": embedding, "rest": total - position - embedding},
-            "run": self.run.name,
-            "settings": {"hf.name": short_name(self.source), "hf.length_stated_by": stated_by},
-        }
+        name = {"path": self.run.name, "run": self.run.name, "sha256": self.sha256, "step": 0, "seed": None}
+        parts = {"position": position, "embedding": embedding, "rest": total - position - embedding}
+        settings = {"hf.name": short_name(self.source), "hf.length_stated_by": stated_by}
+        shape = {"model": self.config.model_type, "seq_len": seq_len, "parameters": total, "parameters_in": parts}
+        return {**name, **shape, "settings": settings}
 
 
 def open_guest(name: str, outputs: Path) -> HuggingFaceModel:
@@ -130,16 +119,12 @@ def open_guest(name: str, outputs: Path) -> HuggingFaceModel:
         with _refused("transformers knows no such model without code from its folder"):
             config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
         if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING:
-            raise ValueError(
-                f"it is a {config.model_type}, which is no causal language model: nothing in it predicts the next "
-                "token. Give a model that AutoModelForCausalLM loads."
-            )
+            kind = f"{config.model_type}, which is no causal language model"
+            raise ValueError(f"it is a {kind}; give a model that AutoModelForCausalLM loads.")
         if config.is_encoder_decoder or getattr(config, "add_cross_attention", False):
-            raise ValueError(
-                f"it is a {config.model_type} that reads an encoder's states: it was trained to predict a text given "
-                "another, and its decoder alone is no language model. Give a decoder-only model."
-            )
-        with _refused("transformers cannot load its tokenizer without code from its folder"):
+            kind = f"{config.model_type} that reads an encoder's states, so its decoder alone is no language model"
+            raise ValueError(f"it is a {kind}; give a decoder-only model.")
+        with _refused("transformers cannot load its tokenizer without code from its folder; save a tokenizer.json"):
             tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
         tokenizer = GuestTokenizer(tokenizer)
     sha256 = model_sha256(folder)
@@ -152,8 +137,7 @@ def _check_all_used(unused: list[str], reader: str) -> None:
         more = f" and {len(unused) - 4} more" if len(unused) > 4 else ""
         raise ValueError(
             f"it has {', '.join(unused[:4])}{more}, which {reader} does not use, so another model would be scored. "
-            "Merge an adapter into its model, convert the model to a class that has these parts, or remove what does "
-            "nothing."
+            "Merge an adapter, convert the model to a class that has these parts, or remove what does nothing."
         )
 
 
@@ -176,22 +160,15 @@ def _named(source: str) -> Iterator[None]:
 def _refused(what: str) -> Iterator[None]:
     """transformers raises as many kinds of error as there are models; all become a ValueError."""
     try:
-        with quiet_transformers():
-            yield
+        quiet_transformers()
+        yield
     except Exception as error:
         raise ValueError(f"{what} ({one_line(error)}).") from error
 
 
-@contextmanager
-def quiet_transformers() -> Iterator[None]:
-    """Without progress bars and warnings; what is wrong is found by our own checks."""
+def quiet_transformers() -> None:
+    """No progress bars and warnings of transformers; what is wrong is found by our own checks."""
     from transformers.utils import logging
 
-    before = logging.get_verbosity()
     logging.set_verbosity_error()
     logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(before)
-        logging.enable_progress_bar()

@@ -28,18 +28,14 @@ def model_folder(source: str) -> Path:
         if folder.is_absolute() or source.startswith(".") or not HUB_ID.fullmatch(source):
             raise FileNotFoundError(f"hf:{source} does not exist; give a folder, or a model's id on the hub.")
         folder = _from_hub(source)
-    if not (folder / "config.json").is_file():
-        raise FileNotFoundError(
-            f"hf:{source} has no config.json, so it is no model of transformers; save_pretrained writes one (a run of "
-            "this project is named without hf:)."
-        )
-    if not any((folder / name).is_file() for name in TOKENIZERS):
-        raise FileNotFoundError(
-            f"hf:{source} has no tokenizer ({', '.join(TOKENIZERS[:3])} ...), and text can be scored only with the "
-            "model's own; save it there too, tokenizer.save_pretrained(FOLDER)."
-        )
-    if not weight_files(folder):
-        raise FileNotFoundError(f"hf:{source} has no weights: neither *.safetensors nor *.bin is there.")
+    needed = {
+        "config.json; save_pretrained writes one (a run of this project is named without hf:)": ["config.json"],
+        "tokenizer.json or the like; save the model's own there too, tokenizer.save_pretrained(FOLDER)": TOKENIZERS,
+        "weights: neither *.safetensors nor *.bin is there": [path.name for path in weight_files(folder)],
+    }
+    for what, names in needed.items():
+        if not any((folder / name).is_file() for name in names):
+            raise FileNotFoundError(f"hf:{source} has no {what}.")
     return folder
 
 
@@ -50,10 +46,8 @@ def _from_hub(source: str) -> Path:
         if not list(folder.glob("*.safetensors")):
             folder = fetch(name, (*FILES, *PICKLES), revision=revision or None, but=OTHER_COPIES)
     except ConnectionError as error:
-        raise ConnectionError(
-            f"{error} There is no such folder here either. Without a network, fetch the model elsewhere and "
-            "give its folder, runs=hf:FOLDER."
-        ) from error.__cause__
+        remedy = "Without a network, fetch the model elsewhere and give its folder, runs=hf:FOLDER."
+        raise ConnectionError(f"{error} There is no such folder here either. {remedy}") from error.__cause__
     check_sound(path for path in folder.rglob("*") if path.is_file())
     return folder
 

@@ -20,7 +20,7 @@ from torch.overrides import TorchFunctionMode
 from alibi.environment import autocast
 from alibi.faults import one_line
 from alibi.interop.guest_state import GuestState
-from alibi.model.output import LOGITS_PER_CHUNK
+from alibi.model.output import nats_in_chunks, tokens_per_chunk
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -58,13 +58,13 @@ class GuestScorer:
     def nats(self, input_ids: Tensor, target_ids: Tensor, first_scored: int) -> Tensor:
         """See `Scorer`; (B, S) nats, float32."""
         with autocast(self.model.device, self.precision):
-            if not self.splits:
-                return _nats_of(self._logits(input_ids)[:, first_scored:], target_ids)
-            hidden_TD = self._hidden(input_ids)[:, first_scored:].flatten(0, 1)
-            head, targets_T = self.model.get_output_embeddings(), target_ids.flatten()
-            size = max(1, LOGITS_PER_CHUNK[hidden_TD.device.type] // head.weight.shape[0])
-            chunks = zip(hidden_TD.split(size), targets_T.split(size), strict=True)
-            return torch.cat([_nats_of(head(h), t) for h, t in chunks]).view_as(target_ids)
+            if self.splits:
+                states, head = self._hidden(input_ids), self.model.get_output_embeddings()
+            else:
+                states, head = self._logits(input_ids), nn.Identity()
+            size = tokens_per_chunk(self.model.get_input_embeddings().weight)
+            scored = states[:, first_scored:].flatten(0, 1)
+            return nats_in_chunks(scored, target_ids.flatten(), head, size).view_as(target_ids)
 
     @torch.inference_mode()
     def why_not(self, length: int) -> str | None:
@@ -125,18 +125,11 @@ class GuestScorer:
         scale = SAME * logits.abs().max().item()
         changed = (self._logits(other) - logits)[:, :-1].abs()
         if changed.numel() and changed.max().item() > scale:
-            raise ValueError(
-                f"{type(self.model).__name__} is no causal language model as it is configured: its predictions change "
-                "with later tokens."
-            )
+            name = type(self.model).__name__
+            raise ValueError(f"{name} is no causal language model as configured: predictions change with later tokens.")
         # Some models add a bias to the logits, scale them or cap them after the layer.
         whole = isinstance(head, nn.Linear) and self.model.base_model is not self.model
         return whole and math.isfinite(scale) and (head(self._hidden(ids)) - logits).abs().max().item() <= scale / 10
-
-
-def _nats_of(logits: Tensor, targets: Tensor) -> Tensor:
-    wide = torch.promote_types(logits.dtype, torch.float32)
-    return F.cross_entropy(logits.flatten(0, -2).to(wide), targets.flatten(), reduction="none").view_as(targets)
 
 
 class NoSuchRow(IndexError):

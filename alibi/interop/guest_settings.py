@@ -11,10 +11,9 @@ import inspect
 import json
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -49,42 +48,40 @@ NO_WEIGHTS = re.compile(
 )
 
 
-@dataclass(frozen=True)
-class Setting:
+class Setting(NamedTuple):
     """A setting of config.json.
 
     Attributes:
         name: after the names of the objects that it is in, separated by dots.
+        last: its name without those.
         value: for a list, its distinct elements in words, sorted.
         default: of the configuration's class; UNKNOWN if it has no such setting.
     """
 
     name: str
+    last: str
     value: object
     default: object
 
-    @property
-    def last(self) -> str:
-        return self.name.rpartition(".")[2]
 
-    @property
-    def computes(self) -> bool:
-        """Whether the name and value ask for a computation that the class does not do by default."""
-        if self.value == self.default or (self.last, self.value) in ALWAYS or NOT_COMPUTED.search(self.name):
-            return False
-        # Off, a factor of 1, or full attention in every layer.
-        nothing = not self.value or (self.value == 1 and self.value is not True) or self.value == FULL_ATTENTION
-        return bool(COMPUTED.search(self.name)) and not (self.default is UNKNOWN and nothing)
+def _computes(setting: Setting) -> bool:
+    """Whether the name and value ask for a computation that the class does not do by default."""
+    name, last, value, default = setting
+    if value == default or (last, value) in ALWAYS or NOT_COMPUTED.search(name):
+        return False
+    # Off, a factor of 1, or full attention in every layer.
+    nothing = not value or (value == 1 and value is not True) or value == FULL_ATTENTION
+    return bool(COMPUTED.search(name)) and not (default is UNKNOWN and nothing)
 
-    @property
-    def meaning(self) -> tuple[str, object]:
-        """Equal for two names of one thing, such as norm_eps and layer_norm_eps with the same value.
 
-        A model has one activation: any other name of it, beside the one that is read, is obsolete.
-        """
-        found = COMPUTED.search(self.last)
-        word = found[0] if found else self.name
-        return ("activation", None) if word in ("activation", "hidden_act") else (word, self.value)
+def _meaning(setting: Setting) -> tuple[str, object]:
+    """Equal for two names of one thing, such as norm_eps and layer_norm_eps with the same value.
+
+    A model has one activation: any other name of it, beside the one that is read, is obsolete.
+    """
+    found = COMPUTED.search(setting.last)
+    word = found[0] if found else setting.name
+    return ("activation", None) if word in ("activation", "hidden_act") else (word, setting.value)
 
 
 def ignored_settings(folder: Path, model: "PreTrainedModel") -> list[str]:
@@ -96,8 +93,8 @@ def ignored_settings(folder: Path, model: "PreTrainedModel") -> list[str]:
     if any(ROPE_MODULE.rpartition(".")[2] in _source(module) for module in modules):
         read |= _names_in(ROPE_MODULE) - OF_THE_MODEL
     stated = list(_settings(content, model.config))
-    known = {one.meaning for one in stated if one.last in read}
-    ignored = [one for one in stated if one.computes and one.last not in read and one.meaning not in known]
+    known = {_meaning(one) for one in stated if one.last in read}
+    ignored = [one for one in stated if _computes(one) and one.last not in read and _meaning(one) not in known]
     found = [f"{one.name}={one.value}" for one in ignored]
     if content.get("quantization_config") and getattr(model, "hf_quantizer", None) is None:
         found.append("quantization_config")
@@ -115,7 +112,7 @@ def _settings(content: dict, config: object, prefix: str = "") -> Iterator[Setti
     known = type(config) if isinstance(config, PreTrainedConfig) else None
     for name, value in content.items():
         if not isinstance(value, dict):
-            yield Setting(f"{prefix}{name}", _in_words(value), _in_words(getattr(known, name, UNKNOWN)))
+            yield Setting(f"{prefix}{name}", name, _in_words(value), _in_words(getattr(known, name, UNKNOWN)))
         elif name != "quantization_config":
             yield from _settings(value, getattr(config, name, None), f"{prefix}{name}.")
 

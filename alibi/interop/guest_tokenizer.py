@@ -37,29 +37,21 @@ class GuestTokenizer(FastTokenizer):
 
     def __init__(self, tokenizer: "PreTrainedTokenizerFast") -> None:
         if not tokenizer.is_fast:
-            raise ValueError(
-                f"its tokenizer ({type(tokenizer).__name__}) is not one of the `tokenizers` library, which reads a "
-                "text fast; save it as such (tokenizer.json)."
-            )
+            kind = f"({type(tokenizer).__name__}) is not one of the `tokenizers` library"
+            raise ValueError(f"its tokenizer {kind}; save it as such (tokenizer.json).")
         whole = json.loads(tokenizer.backend_tokenizer.to_str())
         begin, end = tokenizer.bos_token_id, tokenizer.eos_token_id
         begin = first_of_template(whole) if begin is None else begin
         if begin is None and end is None:
-            raise ValueError(
-                "the tokenizer has neither a bos nor an eos token, and the text's first token needs an input before "
-                "it; name one in its tokenizer_config.json."
-            )
-        self._first, self.end_of_text = (end if begin is None else begin), (begin if end is None else end)
+            message = "its tokenizer has neither a bos nor an eos token to begin a text with"
+            raise ValueError(f"{message}; name one in its tokenizer_config.json.")
+        self.first_input, self.end_of_text = (end if begin is None else begin), (begin if end is None else end)
         content = of_a_line(whole)
         super().__init__(hf.Tokenizer.from_str(json.dumps(content)))
         # A word tokenizer reads WikiText's `.tokens`, as ours does.
         self.name = "word" if content["model"]["type"] == "WordLevel" else "hf"
         self.vocab_size = 1 + max(self.tokenizer.get_vocab().values())
         self.uncovered_bytes = Coverage(self.tokenizer).uncovered_bytes
-
-    @property
-    def first_input(self) -> int:
-        return self._first
 
 
 def first_of_template(content: dict) -> int | None:

@@ -63,13 +63,11 @@ def _check(model: LanguageModel, slopes_H: Tensor) -> None:
     bias = position.distance_bias()
     own = any(getattr(type(position), hook) is not getattr(Position, hook) for hook in ("embed", "rotate", "bias"))
     if own or not isinstance(bias, LinearBias):
-        raise ValueError(
-            f"model.position.name ({position.name}) is not what MPT does: a linear bias and no more. No other "
-            "architecture of transformers is a model of ours, so runs of this method cannot be exported."
-        )
+        message = f"model.position.name ({position.name}) is not what MPT does: a linear bias and no more"
+        raise ValueError(f"{message}. No other architecture of transformers can be exported to.")
     if not torch.allclose(torch.tensor(bias.slopes), slopes_H.cpu(), rtol=1e-6, atol=0):
         raise ValueError(f"the slopes of {position.name} ({bias.slopes}) are not MPT's ({slopes_H.tolist()}).")
-    wanted = {"activation": "gelu", "bias": False, "final_norm": True, "d_ff": 4 * ours.d_model}
-    for name, value in {**wanted, "adaptive_cutoffs": None}.items():
+    wanted = {"activation": "gelu", "bias": False, "final_norm": True, "adaptive_cutoffs": None}
+    for name, value in {**wanted, "d_ff": 4 * ours.d_model}.items():
         if getattr(ours, name) != value:
             raise ValueError(f"model.{name} ({getattr(ours, name)}) must be {value} for MPT, which has no other.")

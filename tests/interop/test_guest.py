@@ -27,6 +27,7 @@ from alibi.evaluation import compare_results
 from alibi.interop import guest_scorer
 from alibi.interop.guest_scorer import GuestScorer
 from alibi.interop.guest_tokenizer import GuestTokenizer
+from alibi.model.output import LOGITS_PER_CHUNK
 from alibi.reporting import comparison_text
 from alibi.reporting.page import render_page
 from alibi.reporting.study import join
@@ -95,7 +96,7 @@ def test_sliding_scores_the_same_targets_and_only_scored_positions_reach_the_out
     [plain, sliding] = score(f"hf:{folder}", lengths=[32], stride=[None, 8], max_tokens=300)
     assert plain.content["data"]["tokens"] == sliding.rows[32]["scored_tokens"]
     assert sliding.rows[32]["nll_nats"] != pytest.approx(plain.rows[32]["nll_nats"], rel=1e-4)
-    monkeypatch.setitem(guest_scorer.LOGITS_PER_CHUNK, "cpu", 5 * 300)  # five targets at once
+    monkeypatch.setitem(LOGITS_PER_CHUNK, "cpu", 5 * 300)  # five targets at once
     [_, chunked] = score(f"hf:{folder}", lengths=[32], stride=[None, 8], max_tokens=300)
     assert chunked.rows[32]["nll_nats"] == pytest.approx(sliding.rows[32]["nll_nats"], rel=1e-6)
     monkeypatch.setattr(GuestScorer, "_probe", lambda self: False)  # all logits, as where more stands behind the layer

@@ -5,7 +5,7 @@ import sys
 import pytest
 import torch
 
-from alibi.interop import to_mpt
+from alibi.interop.mpt import to_mpt
 from alibi.model import LanguageModel, ModelConfig
 from alibi.positions import LinearBias, Position
 
