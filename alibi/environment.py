@@ -1,4 +1,4 @@
-"""The machine: which device and precision, what a result was made with, how much memory it took.
+"""The machine: device and precision, versions for manifests and results, peak memory.
 
 A leaf: imports nothing of this project.
 """
@@ -21,7 +21,7 @@ PACKAGES = ("torch", "numpy", "tokenizers", "safetensors", "pyarrow", "hydra-cor
 
 
 def environment(device: torch.device) -> dict:
-    """Commit, versions, device and threads, for a manifest."""
+    """Commit, versions, device and threads, for manifests and result files."""
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else _cpu_name()
     return {
         **_git_state(),
@@ -33,7 +33,7 @@ def environment(device: torch.device) -> dict:
 
 
 def _cpu_name() -> str:
-    """With the instructions that decide how fast it multiplies: one name may stand for several generations."""
+    """With the instruction sets that decide its speed: one name may stand for several generations."""
     names = [line.partition(":")[2].strip() for line in _lines(Path("/proc/cpuinfo")) if line.startswith("model name")]
     name = names[0] if names else platform.processor() or platform.machine()
     able = torch.cpu.get_capabilities()
@@ -41,9 +41,9 @@ def _cpu_name() -> str:
 
 
 def _git_state() -> dict:
-    """The code's commit, and whether the tree differs from it; None where git does not know this file.
+    """The code's commit, and whether the working tree differs from it; None if this file is not tracked by git.
 
-    A copy inside another repository is not of that repository's commit.
+    A copy inside another repository does not belong to that repository's commit.
     """
     here = Path(__file__)
 
@@ -67,11 +67,11 @@ def _lines(path: Path) -> list[str]:
 
 
 def reset_peak_memory(device: torch.device) -> None:
-    """Begin a new measurement of the peak, where the system allows it."""
+    """Start a new measurement of the peak, where the system allows it."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
         return
-    with contextlib.suppress(OSError):  # not Linux, or not allowed: the peak is then that of the whole process
+    with contextlib.suppress(OSError):  # not Linux, or not allowed: then the peak is since the start of the process
         Path("/proc/self/clear_refs").write_text("5")
 
 
@@ -104,7 +104,7 @@ def pick_device(name: str) -> torch.device:
 def check_compiler(device: torch.device) -> None:
     """
     Raises:
-        ValueError: torch.compile has no compiler here, C++ for a CPU, C for a GPU's launchers.
+        ValueError: the compiler that torch.compile needs is missing: C++ for a CPU, C for a GPU's launchers.
     """
     on_gpu = device.type == "cuda"
     kind, variable, package = ("C", "CC", "gcc") if on_gpu else ("C++", "CXX", "g++")
@@ -118,10 +118,10 @@ def check_compiler(device: torch.device) -> None:
 
 
 def lend_home() -> None:
-    """Let libraries keep their settings and caches in a folder of this process where they have no home to write to.
+    """Give libraries a temporary folder for settings and caches where there is no writable home.
 
-    A user without an entry in the system's list, HOME=/nonexistent of a daemon: matplotlib, wandb and the hub's
-    library would warn, fail, or make a folder named ~.
+    For a user without a passwd entry, or a daemon's HOME=/nonexistent: matplotlib, wandb and huggingface_hub would
+    warn, fail, or create a folder named ~.
     """
     home = os.path.expanduser("~")
     if os.path.isabs(home) and os.access(home, os.W_OK | os.X_OK):
@@ -135,7 +135,7 @@ def lend_home() -> None:
 
 
 def resolve_precision(name: str, device: torch.device) -> str:
-    """`auto` as bf16 where the machine multiplies it fast, else fp32; the others as they are.
+    """`auto` as bf16 if the machine is fast at it, else fp32; other names unchanged.
 
     Raises:
         ValueError: another name.
@@ -148,7 +148,7 @@ def resolve_precision(name: str, device: torch.device) -> str:
 
 
 def has_fast_bf16(device: torch.device) -> bool:
-    """Whether the machine has instructions for products in bf16. A CPU without took 30 times as long as in fp32."""
+    """Whether the machine has bf16 matrix instructions. A CPU without them took 30 times as long as in fp32."""
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     able = torch.cpu.get_capabilities()
@@ -156,6 +156,6 @@ def has_fast_bf16(device: torch.device) -> bool:
 
 
 def autocast(device: torch.device, precision: str) -> torch.autocast:
-    """Products in bf16 or fp16 where `precision` says so; weights, sums and losses stay in fp32."""
+    """Matrix products in bf16 or fp16 if `precision` says so; weights, sums and losses stay in fp32."""
     narrow = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(precision)
     return torch.autocast(device.type, narrow or torch.bfloat16, enabled=narrow is not None)

@@ -1,4 +1,4 @@
-"""What a disk refuses, told so that a person can go on; and locks. A leaf: imports nothing of this project."""
+"""Disk errors as messages with a remedy, and file locks. A leaf: imports nothing of this project."""
 
 import errno
 import os
@@ -36,14 +36,14 @@ def explained(error: OSError) -> str:
     if error.errno not in REMEDIES:
         return f"{type(error).__name__}: {error}"
     rule, remedy = REMEDIES[error.errno]
-    # A move names two files, and the second is where there was no place.
+    # A rename names two files; the second is the one that could not be made.
     name = error.filename2 or error.filename
     where = f"{name}: " if name else ""
     return f"{where}{rule}. {remedy}, and give the same command again; what was there before is whole."
 
 
 def check_writable(folder: Path) -> None:
-    """Find out before the work, not after it, whether files can be written to a folder that may not be there yet.
+    """Check, before the work is done, that files can be written to a folder, which need not exist yet.
 
     Raises:
         PermissionError: they cannot.
@@ -55,7 +55,7 @@ def check_writable(folder: Path) -> None:
 
 @contextmanager
 def naming(path: Path) -> Iterator[None]:
-    """An OSError that names no file, as one from `write`, gets the name of this one."""
+    """Give `path` as the file name to an OSError that has none, as those of `write`."""
     try:
         yield
     except OSError as error:
@@ -65,16 +65,16 @@ def naming(path: Path) -> Iterator[None]:
 
 
 def hold(path: Path, timeout: float = -1) -> AbstractContextManager:
-    """The lock file at `path`, held from now to the end of the `with`; what another process holds is waited for.
+    """Acquire the lock file at `path`, waiting for other processes; released at the end of the `with`.
 
     Args:
-        timeout: seconds to wait; -1 is for ever.
+        timeout: seconds to wait; -1 waits forever.
 
     Raises:
-        filelock.Timeout: another process holds it.
-        OSError: its folder is gone or may not be written, or the disk has no locks; it names the file.
+        filelock.Timeout: another process still holds it.
+        OSError: its folder is missing or not writable, or the disk has no locks; it names the file.
     """
-    if not path.parent.is_dir():  # filelock would make it anew
+    if not path.parent.is_dir():  # filelock would create it
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path.parent))
     with naming(path):
         return FileLock(path).acquire(timeout=timeout)

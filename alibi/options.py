@@ -1,4 +1,4 @@
-"""Options of a script, of which a misspelt one is answered with the nearest. A leaf, of the standard library alone."""
+"""Command-line options of scripts, with a suggestion for a misspelt one. A leaf of the standard library only."""
 
 import argparse
 from difflib import get_close_matches
@@ -9,7 +9,7 @@ class Options(argparse.ArgumentParser):
     """The parser of a script.
 
     Args:
-        about: the script's docstring, which --help prints as it is.
+        about: the script's docstring, which --help prints unchanged.
     """
 
     def __init__(self, about: str) -> None:

@@ -1,16 +1,16 @@
-"""Paths as people write them. A leaf: imports nothing of this project."""
+"""`~` in paths. A leaf: imports nothing of this project."""
 
 import os
 from pathlib import Path
 
 
 def expanded(path: str) -> str:
-    """The path, with `~` or `~name` at its start replaced by that person's home folder.
+    """The path, with a leading `~` or `~name` replaced by the home folder.
 
-    A shell does this for a bare word only: not inside quotes, after `=`, in a YAML file or in a variable.
+    A shell expands only bare words: not inside quotes, after `=`, in a YAML file or in a variable.
 
     Raises:
-        ValueError: nobody of that name has a home folder here.
+        ValueError: no user of that name has a home folder here.
     """
     full = os.path.expanduser(path)
     if full.startswith("~"):
@@ -22,5 +22,5 @@ def expanded(path: str) -> str:
 
 
 def user_path(path: str) -> Path:
-    """As `expanded`, for the arguments of scripts."""
+    """`expanded` as an argparse type, for scripts."""
     return Path(expanded(path))

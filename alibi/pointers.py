@@ -1,7 +1,8 @@
 """The project's own pointers: `latest` in the outputs, `last` and `best` among a run's checkpoints.
 
-A pointer is a relative link. On a disk without links it is a file that holds the name. In a copy made without links
-(cp -rL, scp -r, zip, an object store) it is a copy of the folder that it pointed to, or gone. All are understood.
+A pointer is a relative symbolic link; on a disk without links, a file that holds the name. In a copy made without
+links (cp -rL, scp -r, zip, an object store) it is a copy of the folder that it pointed to, or missing. All of these
+are read.
 """
 
 import errno
@@ -13,14 +14,14 @@ from pathlib import Path
 
 from alibi.files import free_name, sync, write_atomically
 
-CONFIG, MANIFEST = "config.yaml", "manifest.json"  # what a run folder and a checkpoint folder are known by
+CONFIG, MANIFEST = "config.yaml", "manifest.json"  # the files that mark a run folder and a checkpoint folder
 LATEST, LAST, BEST = "latest", "last", "best"
 POINTERS = (LATEST, LAST, BEST)
 NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS)
 
 
 def point(pointer: Path, target: str) -> None:
-    """Let `pointer` lead to `target`, relative to its own folder, in one move. A folder in its place is kept aside."""
+    """Atomically point `pointer` to `target`, relative to its own folder. A folder in its place is renamed and kept."""
     if pointer.is_dir() and not pointer.is_symlink():
         kept = free_name(pointer.with_name(f".{pointer.name}-copy"))
         with suppress(FileNotFoundError):  # another process was first
@@ -41,9 +42,9 @@ def point(pointer: Path, target: str) -> None:
 
 
 def follow(path: Path) -> Path:
-    """Where a pointer leads, in whichever form it is there; any other path is given back.
+    """Where a pointer of any form leads; any other path is returned as it is.
 
-    A copy of a folder leads to the original where that stands beside it.
+    A copied folder leads to its original where that stands beside it.
     """
     if path.is_symlink():
         return Path(os.path.realpath(path))
@@ -73,7 +74,7 @@ def is_pointer(path: Path) -> bool:
 
 
 def expand(pattern: str) -> list[Path]:
-    """What a glob matches, in order. A wildcard never stands for a pointer: its folder is met under its own name."""
+    """Matches of a glob, in order. Wildcards skip pointers: the folder they point to is matched under its own name."""
     parts = Path(pattern).parts
 
     def through_pointer(match: Path) -> bool:
@@ -86,7 +87,7 @@ def expand(pattern: str) -> list[Path]:
 def refuse_pointer(run_dir: Path) -> None:
     """
     Raises:
-        ValueError: a run would be written where a pointer of the project's own belongs, or through one.
+        ValueError: run_dir is the place of one of the project's pointers, or leads through one.
     """
     place = Path(os.path.abspath(run_dir))
     for part in (place, *place.parents):

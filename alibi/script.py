@@ -1,4 +1,4 @@
-"""Around a script: streams that hold, and one message for what a user can cause. A leaf beside streams and faults."""
+"""Wrapper of a script: broken streams are survived, user errors are one message. A leaf beside streams and faults."""
 
 import signal
 import sys
@@ -13,7 +13,7 @@ from alibi.streams import keep_streams, lost_output
 def script() -> Iterator[None]:
     """One message and exit code 1 instead of a traceback.
 
-    What a script prints is its product: a reader that has seen enough (`| head`) is fine, and a full disk is an error.
+    A script's output is its product: a reader that closes early (`| head`) is fine, a full disk is an error.
     """
     keep_streams()
     try:

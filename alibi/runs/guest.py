@@ -1,6 +1,6 @@
-"""A model that this project did not train, in the place of a checkpoint: what evaluation asks of either.
+"""The interface by which evaluation takes a model that this project did not train, in place of a checkpoint.
 
-Who reads other libraries' models is `interop`, which evaluation does not know.
+`interop` implements it for other libraries' models; evaluation does not import `interop`.
 """
 
 from abc import ABC, abstractmethod
@@ -15,7 +15,7 @@ from alibi.data import Tokenizer
 
 
 def any_length(length: int) -> str | None:
-    """Of models without a longest input, which ours are."""
+    """No reason against any length: ours have no longest input."""
 
 
 @dataclass(frozen=True)
@@ -24,10 +24,10 @@ class OpenModel:
 
     Attributes:
         nats: (input ids (B, L), target ids (B, S), first scored input) -> nats (B, S).
-        about: what a result file says of the weights.
-        why_not: of a number of inputs, why the model cannot take so many; None where it can.
-        first_input: what begins the stream, in words.
-        packages: versions of what is not among the project's own requirements.
+        about: the result file's entry on the weights.
+        why_not: number of inputs -> why the model cannot take that many; None if it can.
+        first_input: the first input of the stream, in words.
+        packages: versions of packages that the project itself does not require.
     """
 
     nats: Callable[[Tensor, Tensor, int], Tensor]
@@ -40,14 +40,14 @@ class OpenModel:
 class Guest(ABC):
     """
     Attributes:
-        run: folder of its results, as a run folder is of a run's.
+        run: the folder for its results, as a run folder holds a run's.
     """
 
     run: Path
 
     @property
     def path(self) -> Path:
-        """Names result files, as a checkpoint's does. No update of a guest is ours."""
+        """Gives result files their name, as a checkpoint's path does; step 0, since we did not train it."""
         return self.run / "step-00000000"
 
     @abstractmethod

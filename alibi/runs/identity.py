@@ -1,11 +1,11 @@
-"""What makes two runs the same: the settings that change the weights, and the names made of them."""
+"""A run's identity: the settings that change its weights, and the names made of them."""
 
 import hashlib
 import json
 import re
 from collections.abc import Callable
 
-# How a run is carried out, watched and stored. Everything else changes the weights.
+# Settings of how a run is executed, tracked and stored. All others change the weights.
 NOT_WEIGHTS = {
     "": {"run_dir", "device", "tracking", "paths"},
     "data": {"path"},
@@ -25,7 +25,7 @@ NOT_WEIGHTS = {
     },
     "model": {"size"},
 }
-# Settings of later date: None is what runs did before there were such, and names and checkpoints stay theirs.
+# Settings added later. None is what runs did before, and is not hashed, so that stored runs keep their names.
 LATER = {
     "model.adaptive_cutoffs",
     "model.adaptive_factor",
@@ -46,7 +46,7 @@ def weight_settings(config: dict) -> dict[str, object]:
     """Settings that change the weights, by their full name."""
     flat = _flat(config, NOT_WEIGHTS)
     if config["data"]["name"] == "text":
-        flat["data.path"] = config["data"]["path"]  # here the folder is the text's only name
+        flat["data.path"] = config["data"]["path"]  # the folder is the only name that such a text has
     return flat
 
 
@@ -66,7 +66,7 @@ def run_name(config: dict) -> str:
 
 
 def group_name(config: dict, text_sha256: str) -> str:
-    """<model>-<size>-<data>-L<seq_len>-<8 hex of the text trained on and of those settings but the seed>."""
+    """<model>-<size>-<data>-L<seq_len>-<8 hex of the training text and of the same settings without the seed>."""
     return _name(config, "", weight_settings(config) | {"seed": None, "text_sha256": text_sha256})
 
 
@@ -80,7 +80,7 @@ def _name(config: dict, seed: str, hashed: dict) -> str:
 def differences(
     stored: dict, current: dict, settings_of: Callable[[dict], dict[str, object]] = weight_settings
 ) -> list[str]:
-    """Sentences, one a setting in which two configurations differ: by default of those that change the weights."""
+    """One sentence for each setting that differs, by default among those that change the weights."""
     old, new = settings_of(stored), settings_of(current)
     absent = "not set"
     return [
