@@ -1,4 +1,4 @@
-"""A laboratory for length extrapolation, and ALiBi for people who write their own loops.
+"""A laboratory for length extrapolation, and ALiBi for your own training loop.
 
 from alibi import ALiBiConfig, ALiBiTransformer
 model = ALiBiTransformer(ALiBiConfig())

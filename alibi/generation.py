@@ -1,8 +1,7 @@
-"""Decoding: a prompt continued token by token, greedily or by sampling, with a key/value cache.
+"""Decoding: a prompt is continued token by token, greedily or by sampling, with a key/value cache.
 
-There is no longest text: positions go on past the training length. Batches hold prompts of one
-width, shorter ones padded on the left; positions count from each row's first real token, so that a
-row gives what it would give alone.
+There is no maximum length: positions go on past the training length. Shorter prompts of a batch are padded on the
+left; positions count from each row's first real token, so that a row gives the same as it would alone.
 
 Legend: B batch, N tokens of the prompt, V vocabulary.
 """
@@ -24,7 +23,7 @@ class Sampling:
 
     Attributes:
         temperature: divides the logits; 0 takes the likeliest token (greedy), the first one among equals.
-        top_k: draw from so many likeliest tokens only.
+        top_k: draw from this many of the likeliest tokens only.
         top_p: of these, draw from the fewest likeliest whose probabilities sum to at least this.
         generator: CPU generator of the draws; None means torch's global one.
 
@@ -44,10 +43,9 @@ class Sampling:
             raise ValueError(f"top_k ({self.top_k}) must be at least 1; leave it out to draw from every token.")
         if self.top_p is not None and not 0 < self.top_p <= 1:
             raise ValueError(f"top_p ({self.top_p}) must be above 0 and at most 1; leave it out for all tokens.")
-        if self.temperature == 0:
-            for name in ("top_k", "top_p", "generator"):
-                if getattr(self, name) is not None:
-                    raise ValueError(f"{name} would be ignored: temperature is 0, which is greedy; leave {name} out.")
+        for name in ("top_k", "top_p", "generator"):
+            if self.temperature == 0 and getattr(self, name) is not None:
+                raise ValueError(f"{name} would be ignored: temperature is 0, which is greedy; leave {name} out.")
         if self.generator is not None and self.generator.device.type != "cpu":
             raise ValueError(f"generator is on {self.generator.device}; use one on the CPU, so that devices agree.")
 
@@ -61,14 +59,13 @@ class Sampling:
             raise ValueError("the model's logits are not finite; its weights or the precision are at fault.")
         if self.temperature == 0:
             return logits_BV.argmax(dim=-1)
-        return torch.multinomial(self.probabilities(logits_BV).cpu(), 1, generator=self.generator)[:, 0].to(
-            logits_BV.device
-        )
+        drawn_B1 = torch.multinomial(self.probabilities(logits_BV).cpu(), 1, generator=self.generator)
+        return drawn_B1[:, 0].to(logits_BV.device)
 
     def probabilities(self, logits_BV: Tensor) -> Tensor:
         """(B, V) in float64, of a temperature above 0."""
         logits_BV = logits_BV.double()
-        # The largest is taken off first, so that a small temperature cannot overflow.
+        # Subtract the row maximum first, so that a small temperature cannot overflow.
         logits_BV = (logits_BV - logits_BV.amax(dim=-1, keepdim=True)) / self.temperature
         if self.top_k is None and self.top_p is None:
             return logits_BV.softmax(dim=-1)
@@ -77,7 +74,7 @@ class Sampling:
             falling[:, self.top_k :] = -math.inf
         falling = falling.softmax(dim=-1)
         if self.top_p is not None:
-            # A token stays where those before it do not reach top_p; the first always does.
+            # A token stays if those before it do not reach top_p; the first always does.
             before = falling.cumsum(dim=-1) - falling
             falling = falling.masked_fill(before >= self.top_p, 0.0)
         kept = torch.zeros_like(falling).scatter(-1, order, falling)
@@ -100,12 +97,12 @@ def generate(
     """Continue prompts by `num_tokens` tokens.
 
     Args:
-        model: dropout is left out, whatever its mode.
+        model: dropout is off, whatever its mode.
         prompt_ids: (B, N) integers.
         padding_mask: (B, N) bool, True where a token is padding, which stands on the left.
         temperature, top_k, top_p, generator: see Sampling.
-        stop_id: a row that draws it is finished, and filled up with it.
-        use_cache: False computes everything anew for each token: the same, slower.
+        stop_id: a row that draws it is finished, and is filled with it.
+        use_cache: False computes everything again for each token: the same result, slower.
 
     Returns:
         (B, N + num_tokens) ids, prompts included.
@@ -114,8 +111,14 @@ def generate(
         ValueError: an empty prompt, ids or settings out of range, padding that is not on the left.
     """
     sampling = Sampling(temperature, top_k, top_p, generator)
-    _check(model, prompt_ids, num_tokens, padding_mask, top_k, stop_id)
-    N = prompt_ids.shape[1]
+    _check_prompt(prompt_ids, padding_mask, model.vocab_size)
+    N, V = prompt_ids.shape[1], model.vocab_size
+    if num_tokens < 0:
+        raise ValueError(f"num_tokens ({num_tokens}) must be at least 0.")
+    if top_k is not None and top_k > V:
+        raise ValueError(f"top_k ({top_k}) must be at most the {V} ids of the vocabulary; leave it out for all.")
+    if stop_id is not None and not 0 <= stop_id < V:
+        raise ValueError(f"stop_id ({stop_id}) must be at least 0 and below {V}.")
     ids = torch.empty(len(prompt_ids), N + num_tokens, dtype=torch.long, device=model.device)
     ids[:, :N] = prompt_ids
     padding = None if padding_mask is None else padding_mask.to(model.device)
@@ -136,7 +139,7 @@ def generate(
 
 
 def _next_logits(model: LanguageModel, ids: Tensor, padding: Tensor | None, cache: KeyValueCache | None) -> Tensor:
-    """Logits (B, V) of the token after `ids`, of which the cache, where there is one, holds all but the new ones."""
+    """Logits (B, V) of the token after `ids`; a cache holds all of them but the new ones."""
     if cache is not None and len(cache):
         return model(ids[:, len(cache) :], cache=cache)[:, -1]
     positions = None
@@ -157,35 +160,18 @@ def _evaluation_mode(model: LanguageModel) -> Iterator[None]:
             module.training = True
 
 
-def _check(
-    model: LanguageModel,
-    prompt_ids: Tensor,
-    num_tokens: int,
-    padding_mask: Tensor | None,
-    top_k: int | None,
-    stop_id: int | None,
-) -> None:
-    V = model.vocab_size
-    if prompt_ids.dim() != 2 or prompt_ids.is_floating_point() or prompt_ids.dtype == torch.bool:
-        raise ValueError(
-            f"prompt_ids are {prompt_ids.dtype} {tuple(prompt_ids.shape)}; they must be integers of shape (batch, seq)."
-        )
+def _check_prompt(prompt_ids: Tensor, padding_mask: Tensor | None, vocab_size: int) -> None:
+    shape = tuple(prompt_ids.shape)
+    if len(shape) != 2 or prompt_ids.is_floating_point() or prompt_ids.dtype == torch.bool:
+        raise ValueError(f"prompt_ids are {prompt_ids.dtype} {shape}; they must be integers of shape (batch, seq).")
     if not prompt_ids.numel():
-        raise ValueError(f"prompt_ids have shape {tuple(prompt_ids.shape)}: an empty prompt; give at least one token.")
+        raise ValueError(f"prompt_ids have shape {shape}: an empty prompt; give at least one token.")
     if padding_mask is not None:
-        if padding_mask.dtype != torch.bool or padding_mask.shape != prompt_ids.shape:
-            raise ValueError(
-                f"padding_mask is {padding_mask.dtype} {tuple(padding_mask.shape)}; it must be bool "
-                f"{tuple(prompt_ids.shape)}, True where a token is padding."
-            )
+        if padding_mask.dtype != torch.bool or padding_mask.shape != shape:
+            given = f"{padding_mask.dtype} {tuple(padding_mask.shape)}"
+            raise ValueError(f"padding_mask is {given}; it must be bool {shape}, True where a token is padding.")
         if padding_mask[:, -1].any() or (padding_mask[:, 1:] & ~padding_mask[:, :-1]).any():
             raise ValueError("padding_mask has padding after a token, or a row of padding alone; pad on the left.")
     low, high = prompt_ids.min().item(), prompt_ids.max().item()
-    if low < 0 or high >= V:
-        raise ValueError(f"prompt_ids hold {low if low < 0 else high}; ids must be at least 0 and below {V}.")
-    if num_tokens < 0:
-        raise ValueError(f"num_tokens ({num_tokens}) must be at least 0.")
-    if top_k is not None and top_k > V:
-        raise ValueError(f"top_k ({top_k}) must be at most the {V} ids of the vocabulary; leave it out for all.")
-    if stop_id is not None and not 0 <= stop_id < V:
-        raise ValueError(f"stop_id ({stop_id}) must be at least 0 and below {V}.")
+    if low < 0 or high >= vocab_size:
+        raise ValueError(f"prompt_ids hold {low if low < 0 else high}; ids must be at least 0 and below {vocab_size}.")

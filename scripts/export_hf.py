@@ -1,9 +1,9 @@
-"""An ALiBi run as a model that transformers loads: an MPT with the run's tokenizer, no code of ours.
+"""Export an ALiBi run as a model that transformers loads without code of ours: an MPT with the run's tokenizer.
 
     python scripts/export_hf.py outputs/latest exported/my-model
     python evaluate.py runs=hf:exported/my-model data=wikitext103 'eval.lengths=[512,2048]'      # the same numbers
 
-MPT takes inputs up to its configuration's max_seq_len, which can be raised later: no weight depends on it.
+MPT takes inputs up to max_seq_len in its configuration, which can be raised later: no weight depends on it.
 """
 
 import argparse
@@ -27,7 +27,7 @@ def parse() -> argparse.Namespace:
 def export(options: argparse.Namespace) -> None:
     """
     Raises:
-        ValueError, FileNotFoundError, FileExistsError, ImportError: no such run, or one that does not fit.
+        ValueError, FileNotFoundError, FileExistsError, ImportError: no such run, or one that MPT cannot hold.
     """
     paths = resolve_runs(options.run, Path("outputs"))
     if len(paths) > 1:

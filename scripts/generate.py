@@ -2,8 +2,8 @@
 
     python scripts/generate.py outputs/latest --prompt "In 1921 the" --tokens 100 --temperature 0.8 --top-k 50 --seed 0
 
-The text begins with the end-of-text token, as in evaluation, then comes the prompt. Prompt and
-continuation are printed, and nothing else goes to stdout.
+The text begins with the end-of-text token, as in evaluation, followed by the prompt. Only prompt and continuation are
+written to stdout.
 """
 
 import argparse
@@ -25,22 +25,22 @@ from alibi.script import script
 def parse() -> argparse.Namespace:
     parser = Options(__doc__)
     parser.add_argument("run", type=expanded, help="a run folder, a checkpoint folder, or latest")
-    parser.add_argument("--prompt", default="", help="text to continue; - reads it from stdin; none: the model begins")
+    parser.add_argument("--prompt", default="", help="text to continue; - reads it from stdin; default: none")
     parser.add_argument("--tokens", type=int, default=100, help="how many to add (100)")
     parser.add_argument("--temperature", type=float, default=1.0, help="0 is greedy (1.0)")
-    parser.add_argument("--top-k", type=int, help="draw from so many likeliest tokens")
+    parser.add_argument("--top-k", type=int, help="draw from this many of the likeliest tokens")
     parser.add_argument("--top-p", type=float, help="draw from the likeliest tokens that sum to this probability")
-    parser.add_argument("--seed", type=int, help="of the draws; without it they differ each time")
+    parser.add_argument("--seed", type=int, help="of the draws; without it they differ every time")
     parser.add_argument("--stop", action="store_true", help="end at end-of-text (with words as tokens: at a line end)")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
     return parser.parse_args()
 
 
 def text_of(prompt: str) -> str:
-    """The prompt, or stdin for -, byte for byte.
+    """The prompt, or stdin for -, byte by byte.
 
     Raises:
-        ValueError: bytes that are no UTF-8.
+        ValueError: bytes that are not UTF-8.
     """
     given = sys.stdin.buffer.read() if prompt == "-" else os.fsencode(prompt)
     try:

@@ -1,11 +1,11 @@
-"""A checkpoint of the ALiBi authors, of their fork of fairseq, as a run folder that evaluate.py takes.
+"""A checkpoint of the ALiBi authors, from their fork of fairseq, as a run folder for evaluate.py.
 
     python scripts/import_fairseq.py alibi_wt103_L512.pt dict.txt outputs/authors-L512
     python evaluate.py runs=outputs/authors-L512 data=wikitext103 'eval.lengths=[512,1024,2048,3072]'
 
-DICT is the dict.txt that fairseq-preprocess makes; wiki.train.tokens, of which it is made, does as well.
-Code in the checkpoint is refused, not run. Its settings of the model are taken over; batch and optimizer
-are noted as the paper's, which the file need not tell.
+DICT is the dict.txt that fairseq-preprocess makes, or wiki.train.tokens, from which it makes it. Code in the
+checkpoint is refused, not run. The model's settings are read from the checkpoint; batch and optimizer are recorded as
+the paper's, since the file need not say.
 """
 
 import argparse
@@ -29,7 +29,7 @@ from alibi.training.training_settings import TrainSettings
 
 BATCH_TOKENS = 73728
 RECIPE = {"lr": 1.0, "min_lr": 1e-4, "warmup_steps": 16000, "warmup_init_lr": 1e-7, "cosine_steps": 270000, "clip": 0.1}
-# Of WikiText-103's validation text, word level, by which a run knows the text that it validates on.
+# sha256 of WikiText-103's validation text in words, which identifies the text that a run validates on.
 WIKITEXT103_VALIDATION = "9aee9f52d6e77de6c7751fc5e7c44287db3ec0eaf15477098acc6b93c1c4250b"
 
 
@@ -37,12 +37,12 @@ def parse() -> argparse.Namespace:
     parser = Options(__doc__)
     parser.add_argument("checkpoint", type=user_path, help="a .pt of the authors' repository")
     parser.add_argument("dict", type=user_path, help="fairseq's dict.txt, or wiki.train.tokens")
-    parser.add_argument("out", type=user_path, help="the run folder to make; it must not be there, or be empty")
+    parser.add_argument("out", type=user_path, help="the run folder to make; must be new or empty")
     return parser.parse_args()
 
 
 def import_checkpoint(path: Path, dictionary: Path, out: Path) -> str:
-    """Make the run folder; what was made, in words.
+    """Make the run folder, and say what was made.
 
     Raises:
         ValueError: a checkpoint of something else, with code in it or damaged; another dictionary; OUT is not empty.
@@ -52,7 +52,7 @@ def import_checkpoint(path: Path, dictionary: Path, out: Path) -> str:
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ValueError(f"{out} is there already, and not empty; name a new folder.")
     source = read_fairseq_checkpoint(path)
-    source.model_config()  # another architecture is named before its vocabulary is
+    source.model_config()  # report another architecture before another vocabulary
     tokenizer = tokenizer_of(dictionary, source)
     model = source.load_model()
     config = asdict(run_config(source, out))
@@ -89,7 +89,7 @@ def tokenizer_of(path: Path, source: FairseqCheckpoint) -> WordTokenizer:
 
 
 def run_config(source: FairseqCheckpoint, out: Path) -> RunConfig:
-    """As of a run of ours that ended with this checkpoint."""
+    """The configuration of a run of ours that would have ended with this checkpoint."""
     length = source.seq_len
     batch = max(1, round(BATCH_TOKENS / length)) * length
     seed = source.settings.get("seed")

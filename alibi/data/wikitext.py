@@ -17,7 +17,6 @@ from alibi.data.token_file import TokenFile
 
 Paths = tuple[Path, ...]
 HUB = "Salesforce/wikitext"
-HUB_CONFIG = {"wikitext103": "wikitext-103", "wikitext2": "wikitext-2"}
 FILE_SPLIT = {"train": "train", "validation": "valid", "test": "test"}
 BLANK_LINE = " \n"
 # As published: lines of the classic files, rows of the hub; the same in both forms.
@@ -61,24 +60,20 @@ def open_wikitext(name: str, path: str | None, split: str, words: bool) -> WikiT
             f"{name} is scored in its published splits, validation and test, and not by split={split}; use one of "
             "these. All documents are for data=text and data=stdlib."
         )
+    form = "tokens" if words else "raw"
     if path is None:
-        form = "tokens" if words else "raw"
         paths = _from_hub(name, split, form)
     else:
-        form, paths = _from_folder(name, Path(path), split, words)
+        root = Path(path)
+        if not root.is_dir():
+            raise FileNotFoundError(f"data.path ({root}) is not a folder; give the folder that holds WikiText's files.")
+        if not words and not all(_files_in(root, name, s, "raw") for s in FILE_SPLIT):
+            form = "tokens"
+        if not (paths := _files_in(root, name, split, form)):
+            raise _missing(name, root, split, words)
+        if paths[0].suffix == ".parquet":
+            check_rows(paths, _hub_config(name, form))
     return WikiText(name, split, form, sum(path.stat().st_size for path in paths), False, paths)
-
-
-def _from_folder(name: str, root: Path, split: str, words: bool) -> tuple[str, Paths]:
-    """The form, and the files of the split in it."""
-    if not root.is_dir():
-        raise FileNotFoundError(f"data.path ({root}) is not a folder; give the folder that holds WikiText's files.")
-    form = "raw" if not words and all(_files_in(root, name, s, "raw") for s in FILE_SPLIT) else "tokens"
-    if not (paths := _files_in(root, name, split, form)):
-        raise _missing(name, root, split, words)
-    if paths[0].suffix == ".parquet":
-        check_rows(paths, _hub_config(name, form))
-    return form, paths
 
 
 def _files_in(root: Path, name: str, split: str, form: str) -> Paths:
@@ -120,7 +115,7 @@ def _from_hub(name: str, split: str, form: str) -> Paths:
 
 
 def _hub_config(name: str, form: str) -> str:
-    return f"{HUB_CONFIG[name]}{'-raw' if form == 'raw' else ''}-v1"
+    return f"wikitext-{name.removeprefix('wikitext')}-{'raw-' if form == 'raw' else ''}v1"
 
 
 def mark_articles(lines: Iterable[str]) -> Iterator[Line]:

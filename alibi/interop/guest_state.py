@@ -1,9 +1,9 @@
-"""What a forward pass may leave in a model of transformers, and how it is taken back.
+"""The state that a forward pass leaves in a model of transformers, and its reset.
 
-A dynamic rotary table keeps the frequencies of the longest input so far, longrope switches between two
-sets in place, other models keep a recurrent state or change their kind of attention. Which attributes
-these are differs by architecture and release, so all of them are put back: the attributes, buffers and
-submodules of every module. Weights and configurations stay the same objects.
+A dynamic rotary table keeps the frequencies of the longest input so far, longrope switches between two sets in place,
+other models keep a recurrent state or change their kind of attention. Which attributes these are depends on
+architecture and release, so all are reset: attributes, buffers and submodules of every module. Weights and
+configurations stay the same objects.
 """
 
 from typing import Any
@@ -18,14 +18,14 @@ class GuestState:
         self.saved = [(vars(module), _copied(vars(module))) for module in model.modules()]
 
     def restore(self) -> None:
-        """Make the model what it was."""
+        """Put the model back into that state."""
         for attributes, saved in self.saved:
             attributes.clear()
             attributes.update(_copied(saved))
 
 
 def _copied(value: Any) -> Any:
-    """Containers and tensors anew; weights, modules, configurations and all else as they are."""
+    """A copy of containers and tensors; weights, modules, configurations and anything else as they are."""
     if isinstance(value, dict | list):
         new = value.copy()
         for place, inner in value.items() if isinstance(value, dict) else enumerate(value):
