@@ -1,7 +1,7 @@
-"""stdout and stderr that never end the work: what cannot be written to them is dropped.
+"""stdout and stderr whose failures never end the program: what cannot be written is dropped.
 
-Ctrl-C ends the `tee` behind a pipe as well, `head` closes its pipe early, a terminal is closed, a log's disk is full,
-a daemon has no streams at all: none of it is a reason to lose a run.
+Ctrl-C also ends the `tee` behind a pipe, `head` closes its pipe early, a terminal is closed, a log's disk is full, a
+daemon has no streams at all: none of these is a reason to lose a run.
 
 A leaf: imports nothing of this project.
 """
@@ -13,15 +13,15 @@ import select
 import sys
 from contextlib import suppress
 
-# What a stream says whose reader has gone: the pipe of a `head`, a terminal.
+# Errors of a stream whose reader is gone, such as the pipe of `head` or a terminal.
 NO_READER = (errno.EPIPE, errno.EIO)
 
 
 class KeptStream(io.FileIO):
-    """The bytes below a text stream.
+    """The raw layer of a text stream.
 
     Attributes:
-        lost: why something was dropped that a reader was still there for.
+        lost: the first error that dropped output although its reader was still there.
     """
 
     lost: OSError | None = None
@@ -42,17 +42,17 @@ class KeptStream(io.FileIO):
 
 
 def keep_streams() -> None:
-    """Let no write to stdout or stderr fail from here on, up to the interpreter's own flush at its end.
+    """From here on, no write to stdout or stderr fails, including the flush at exit.
 
-    Characters that their encoding lacks are escaped. A stream that was closed becomes /dev/null: else the next file
-    that is opened would get its number, and with it what is written to the stream.
+    Characters that the encoding lacks are escaped. A closed stream becomes /dev/null; otherwise the next file to be
+    opened would get its number, and with it what is written to the stream.
     """
     while (handle := os.open(os.devnull, os.O_RDWR)) <= 2:
         os.set_inheritable(handle, True)
     os.close(handle)
     for handle, name in ((1, "stdout"), (2, "stderr")):
         if getattr(sys, name) is not getattr(sys, f"__{name}__"):
-            continue  # a notebook's or a test's own
+            continue  # replaced by a notebook or a test
         stream = getattr(sys, name) or open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
         raw = KeptStream(handle, "w", closefd=False)
         raw.stream_name = name
@@ -67,13 +67,13 @@ def keep_streams() -> None:
 
 
 def lost_output() -> OSError | None:
-    """Why stdout is not whole, where something was to be written to a full disk, say; keep_streams() comes first."""
+    """Why output to stdout was lost, such as a full disk; None if it was not. Needs keep_streams()."""
     sys.stdout.flush()
     raw = getattr(getattr(sys.stdout, "buffer", None), "raw", getattr(sys.stdout, "buffer", None))
     return raw.lost if isinstance(raw, KeptStream) else None
 
 
 def tell_now(text: str) -> None:
-    """To stderr, from a signal handler: the signal may have come in the middle of a print."""
+    """Write to stderr from a signal handler, which may interrupt a print."""
     with suppress(OSError):
         os.write(2, text.encode())

@@ -1,4 +1,4 @@
-"""The settings of the entries: with sweeps/, train.py and evaluate.py the only room that knows Hydra."""
+"""The settings of the entries. Only this room, sweeps/, train.py and evaluate.py import Hydra."""
 
 from alibi.config.entry import entry, plain_errors
 from alibi.config.known import CONFIGS

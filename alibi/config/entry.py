@@ -12,7 +12,6 @@ from unittest.mock import patch
 import hydra
 from hydra._internal import utils
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.utils import JobReturn
 from hydra.errors import CompactHydraException, HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig
@@ -25,10 +24,6 @@ from alibi.faults import explained
 from alibi.processes import one_message
 
 
-class Said(CompactHydraException):
-    """An error whose message has been printed."""
-
-
 def entry(name: str) -> Callable[[Callable[[DictConfig], Any]], Callable[[], None]]:
     """As `@hydra.main`, with this project's messages.
 
@@ -38,50 +33,44 @@ def entry(name: str) -> Callable[[Callable[[DictConfig], Any]], Callable[[], Non
     register()
 
     def decorate(task: Callable[[DictConfig], Any]) -> Callable[[], None]:
+        failed: list[Exception] = []
+        process = os.getpid()
+
         @functools.wraps(task)
         def job(composed: DictConfig) -> Any:
             try:
                 with one_message(), plain_errors(name, HydraConfig.get().overrides.task):
                     return task(composed)
             except CompactHydraException as error:
-                if not _full_error():
-                    _say(error)
-                raise Said(str(error)) from error.__cause__
+                if _full_error() or os.getpid() != process:  # Hydra raises it again, from a launcher's process too
+                    raise
+                _say(error)
+                failed.append(error)
 
         @functools.wraps(task)
         def command() -> None:
             overrides: list[str] = []
+            failed.clear()
             run = hydra.main(config_path=CONFIGS, config_name=name, version_base="1.3")(job)
             if _full_error():
                 return run()
-            # Hydra would print two lines of its own around each error.
-            with patch.object(utils, "run_and_report", lambda work: work()), patch.object(JobReturn, *RETURN_VALUE):
+            with patch.object(utils, "run_and_report", lambda work: work()):  # else Hydra adds lines of its own
                 try:
                     overrides = _arguments(name)
                     run()
-                except Said:
-                    sys.exit(1)
                 except (HydraException, OmegaConfBaseException, ValueError, OSError) as error:
                     with suppress(Exception), one_message():
                         raise error  # all but the first process of torchrun exit here
                     of_the_disk = isinstance(error, OSError) and not isinstance(error, HydraException)
                     told = explained(error) if of_the_disk else refused(error, name, overrides)
                     print(told, file=sys.stderr, flush=True)
-                    sys.exit(1)
+                    failed.append(error)
+            if failed:
+                sys.exit(1)
 
         return command
 
     return decorate
-
-
-def _value_or_error(returned: JobReturn) -> Any:
-    """Hydra's own, without the line that it prints."""
-    if isinstance(returned._return_value, Exception):
-        raise returned._return_value
-    return returned._return_value
-
-
-RETURN_VALUE = "return_value", property(_value_or_error, JobReturn.return_value.fset)
 
 
 @contextmanager

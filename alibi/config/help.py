@@ -1,4 +1,4 @@
-"""What --help prints: the groups with their choices, then the settings with their comments, from the YAMLs."""
+"""The text of --help: groups with their choices, then settings with their comments, from the YAMLs."""
 
 import re
 import textwrap
@@ -10,7 +10,7 @@ from alibi.config.known import CONFIGS, choices, groups, package, setting_names
 
 
 def help_text(entry: str) -> str:
-    """The template that Hydra prints, in which a $ is written twice."""
+    """A template for Hydra, in which $ is written as $$."""
     text = Path(CONFIGS, f"{entry}.yaml").read_text(encoding="utf-8")
     told = "\n".join([*_blocks(text), *_chosen_settings(entry)])
     more = [name for name, of in setting_names(entry).items() if not of and f"{name.rpartition('.')[2]}:" not in told]
@@ -27,7 +27,7 @@ def help_text(entry: str) -> str:
 
 
 def _group_line(text: str, group: str, default: str | None) -> str:
-    """A group, its choices with the default first, and the comment that its YAML has."""
+    """A group, its choices with the default first, and its comment in the entry's YAML."""
     comment = re.search(rf"^  - {group}: \S+ +(#.*)$", text, re.M)
     named = [default] if default else []
     listed = ", ".join([*named, *(one for one in choices(group) if one != default)])
@@ -35,13 +35,13 @@ def _group_line(text: str, group: str, default: str | None) -> str:
 
 
 def _blocks(text: str) -> list[str]:
-    """The settings of an entry's YAML, without what is Hydra's own."""
+    """The settings in an entry's YAML, without Hydra's."""
     blocks = re.split(r"\n+(?=\S)", text.rstrip())
     return [block for block in blocks if not block.startswith(("#", "defaults:", "hydra:"))]
 
 
 def _chosen_settings(entry: str) -> list[str]:
-    """Those of the groups, as they are chosen; of a group that may be left out, the choice that has most."""
+    """The settings of the chosen YAML of each group; if none is chosen, of the one with the longest text."""
     sections: dict[str, str] = {}
     for group in groups(entry):
         texts = {one: Path(CONFIGS, group, f"{one}.yaml").read_text(encoding="utf-8") for one in choices(group)}

@@ -1,4 +1,4 @@
-"""What can be set: names from the dataclasses and the YAMLs, groups and their choices from the YAMLs alone."""
+"""What can be set: setting names, from the dataclasses and YAMLs; groups and their choices, from the YAMLs."""
 
 from dataclasses import fields, is_dataclass
 from functools import cache
@@ -12,7 +12,7 @@ from alibi.training import RunConfig
 
 CONFIGS = str(Path(__file__).parents[2] / "configs")
 SCHEMAS = {"train": RunConfig, "evaluate": EvaluateCommand}
-# Settings that are paths, or lists of them.
+# Settings that are paths or lists of paths.
 PATHS = ("run_dir", "runs", "data.path", "paths.outputs", "paths.cache", "train.resume", "eval.figure_dir")
 
 
@@ -23,21 +23,21 @@ def choices(group: str) -> list[str]:
 
 @cache
 def groups(entry: str) -> dict[str, str | None]:
-    """What is chosen in an entry, each with its default, in the order of its defaults list."""
+    """The groups of an entry and their defaults, in the order of its defaults list."""
     defaults = yaml.safe_load(Path(CONFIGS, f"{entry}.yaml").read_text(encoding="utf-8"))["defaults"]
     named = (next(iter(one.items())) for one in defaults if isinstance(one, dict))
     return {group: default for group, default in named if not group.startswith("override ")}
 
 
 def package(group: str, text: str) -> str:
-    """Where the settings of a group's YAML belong: its first line may say so."""
+    """The package of a group's YAML: the one in its first line, or the group's name."""
     first = text.partition("\n")[0]
     return first.removeprefix("# @package ").strip() if first.startswith("# @package ") else group
 
 
 @cache
 def setting_names(entry: str) -> dict[str, tuple[str, ...]]:
-    """Every setting of an entry, with the choices that alone have it: `model.position.theta` of `model=rotary`."""
+    """All settings of an entry; for `model.position.theta` and the like, the choices that have it (`model=rotary`)."""
     always = dict.fromkeys(_fields(SCHEMAS[entry]), ())
     of_choices: dict[str, tuple[str, ...]] = {}
     for group in groups(entry):

@@ -1,4 +1,4 @@
-"""Typed settings: what Hydra composed, checked against the dataclasses and turned into them."""
+"""What Hydra composed, turned into the dataclasses of settings, which check it."""
 
 import atexit
 import os
@@ -32,10 +32,10 @@ T = TypeVar("T")
 
 @cache
 def scratch_folder(launcher: str = "", outputs: str = "outputs") -> str:
-    """Where Hydra may put what it insists on writing in a sweep; gone when the process ends.
+    """A folder for the files that Hydra writes in a sweep, removed when the process ends.
 
-    Except with submitit, whose jobs may run on other machines: theirs is `<outputs>/.sweeps/<date>-<process>`, which
-    all nodes see if they see the outputs, and stays, as the jobs' output is there. `runs=` and the report pass it over.
+    With submitit, whose jobs may run on other machines, it is `<outputs>/.sweeps/<date>-<process>`, which all nodes
+    see. It stays, because it holds the jobs' output; `runs=` and the report ignore it.
     """
     if "submitit" in launcher:
         folder = Path(expanded(outputs)).absolute() / ".sweeps" / f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
@@ -47,7 +47,7 @@ def scratch_folder(launcher: str = "", outputs: str = "outputs") -> str:
 
 
 def register() -> None:
-    """Tell Hydra the types of the settings; before @hydra.main."""
+    """Register the types of the settings with Hydra; call it before @hydra.main."""
     store = ConfigStore.instance()
     store.store(name="train_schema", node=RunConfig)
     store.store(name="evaluate_schema", node=EvaluateCommand)
@@ -56,11 +56,11 @@ def register() -> None:
 
 
 def typed(schema: type[T], composed: DictConfig) -> T:
-    """The composed settings as dataclasses, each of which checks its own; keys that none has are refused.
+    """The composed settings as dataclasses, which check their values; unknown keys are refused.
 
-    A ~ at the start of a path is the home folder, wherever the path was written.
+    A ~ at the start of a path is expanded, whether it comes from the command line, a YAML or the environment.
     """
-    plain = OmegaConf.to_container(composed, resolve=True)  # Hydra's own node takes any key that +key=value adds
+    plain = OmegaConf.to_container(composed, resolve=True)  # the composed node accepts any key added by +key=value
     for name in PATHS:
         group, _, key = name.rpartition(".")
         settings = plain.get(group) if group else plain
@@ -70,9 +70,9 @@ def typed(schema: type[T], composed: DictConfig) -> T:
 
 
 def _at_home(value: object) -> object:
-    """A path, `hf:` before it or not, or a list of paths, with ~ expanded; what is no text stays as it is.
+    """A path, with or without `hf:`, or a list of paths, with ~ expanded; other values are returned unchanged.
 
-    What was resolved already, `${` in it too, is escaped, for it is composed once more.
+    The result is escaped, because OmegaConf resolves it once more.
     """
     if isinstance(value, list):
         return [_at_home(one) for one in value]
@@ -83,10 +83,10 @@ def _at_home(value: object) -> object:
 
 
 def run_from(composed: DictConfig) -> tuple[RunConfig, Path]:
-    """A run's settings, with what the machine decides filled in, and its folder.
+    """The settings of a run, with what depends on the machine filled in, and its folder.
 
     Raises:
-        ValueError: settings that cannot be.
+        ValueError: invalid settings.
     """
     config = typed(RunConfig, composed)
     device = pick_device(config.device)
@@ -100,15 +100,15 @@ def run_from(composed: DictConfig) -> tuple[RunConfig, Path]:
     if folder.absolute().parent.name == "checkpoints":
         raise ValueError(f"run_dir ({folder}) must not lie in a folder named checkpoints: that holds no runs.")
     config.run_dir = str(folder)
-    settings_text(asdict(config))  # refuses, before any work, what no later command could read
+    settings_text(asdict(config))  # refuse now what no later command could read back
     return config, folder
 
 
 def run_of(overrides: list[str]) -> RunConfig:
-    """The run that train.py would do, told the same; for scripts. A text that has no folder yet may lack it.
+    """The run that train.py would train with these overrides, for scripts; data=text may lack its folder.
 
     Raises:
-        ValueError: settings that cannot be.
+        ValueError: invalid settings.
     """
     register()
     try:
@@ -122,10 +122,9 @@ def run_of(overrides: list[str]) -> RunConfig:
 
 
 def evaluation_from(composed: DictConfig) -> EvaluateCommand:
-    """What evaluate.py was asked for.
-
+    """
     Raises:
-        ValueError: settings that cannot be.
+        ValueError: invalid settings.
     """
     command = typed(EvaluateCommand, composed)
     command.precision = resolve_precision(command.precision, pick_device(command.device))

@@ -1,4 +1,4 @@
-"""Training: the loop, the optimizer, processes. Imports data, model, runs and evaluation."""
+"""Training: the loop, the optimizer, processes."""
 
 from alibi.training.loop import train
 from alibi.training.training_settings import RunConfig, default_cache

@@ -1,7 +1,7 @@
-"""One model on many processes: replicated (DDP) or sharded over them (FSDP2), and its states whole again.
+"""One model on several processes, replicated (DDP) or sharded (FSDP2), and its state in whole tensors.
 
-A checkpoint is of no number of processes: whole tensors, in the form that one process alone writes. So
-every state is gathered before it is written, and cut after it was read, one tensor at a time.
+A checkpoint does not depend on the number of processes: it holds whole tensors, as a single process writes
+them. So state is gathered before it is written and sharded after it was read, one tensor at a time.
 """
 
 from collections.abc import Iterable
@@ -18,10 +18,10 @@ from alibi.processes import Processes
 def check_same_everywhere(what: list, procs: Processes) -> None:
     """
     Args:
-        what: settings and hashes of texts; as many processes as there are must agree on them.
+        what: settings and hashes of texts, which must be equal in all processes.
 
     Raises:
-        ValueError: another node has another text, or decided otherwise.
+        ValueError: another node has other settings or another text.
     """
     for rank, theirs in enumerate(procs.gather(what)):
         if theirs != what:
@@ -32,36 +32,36 @@ def check_same_everywhere(what: list, procs: Processes) -> None:
 
 
 def place(model: LanguageModel, parallel: str, procs: Processes) -> None:
-    """Bring a model to this process's device: whole, or, with fsdp, its share of every parameter.
+    """Move a model to this process's device: the whole, or with fsdp its shard of every parameter.
 
-    A block is brought there, cut, and let go before the next one, so that no device ever holds the whole.
+    Blocks are moved and sharded one after the other, so that no device ever holds the whole model.
     """
     if parallel != "fsdp" or procs.number == 1:
         model.to(procs.device)
         return
-    from torch.distributed.device_mesh import init_device_mesh  # a second to import, for those who need it
+    from torch.distributed.device_mesh import init_device_mesh  # takes a second to import
     from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
 
     mesh = init_device_mesh(procs.device.type, (procs.number,))
     for part in (*model.transformer.blocks, model):
         fully_shard(part, mesh=mesh)
-    for name in ("total_nats", "nll"):  # what is called instead of forward
+    for name in ("total_nats", "nll"):  # called in place of forward
         register_fsdp_forward_method(model, name)
 
 
 def is_sharded(what: nn.Module | Tensor) -> bool:
-    """Whether this process holds only a part: of a model an FSDPModule, of a tensor a DTensor."""
+    """Whether this process holds only a shard: the model is an FSDPModule, the tensor a DTensor."""
     return hasattr(what, "full_tensor" if isinstance(what, Tensor) else "set_requires_gradient_sync")
 
 
 def replicate(module: nn.Module, procs: Processes) -> nn.Module:
-    """The module with gradients averaged over processes, as those of a sharded model are by themselves."""
+    """The module with DDP, which averages gradients over processes; a sharded model does so by itself."""
     devices = [procs.device] if procs.device.type == "cuda" else None
     return DistributedDataParallel(module, device_ids=devices, gradient_as_bucket_view=True)
 
 
 def average_gradients(model: nn.Module, module: nn.Module, now: bool) -> None:
-    """Whether the next backward pass averages the gradients, with all that were accumulated, or only adds to them."""
+    """Let the next backward pass average the accumulated gradients over processes, or only accumulate."""
     if is_sharded(model):
         model.set_requires_gradient_sync(now)
     elif isinstance(module, DistributedDataParallel):
@@ -69,7 +69,7 @@ def average_gradients(model: nn.Module, module: nn.Module, now: bool) -> None:
 
 
 def clip_gradients(parameters: Iterable[nn.Parameter], largest: float) -> float:
-    """Bound the norm of the whole gradient; returns what it was before."""
+    """Clip the norm of the whole gradient; returns the norm before."""
     parameters = list(parameters)
     norm = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
     if is_sharded(norm):
@@ -79,14 +79,14 @@ def clip_gradients(parameters: Iterable[nn.Parameter], largest: float) -> float:
 
 
 def own_part(tensor: Tensor) -> Tensor:
-    """What this process holds of a tensor."""
+    """This process's shard of a tensor, or the tensor if it is not sharded."""
     return tensor.to_local() if is_sharded(tensor) else tensor
 
 
 def full_weights(model: LanguageModel, procs: Processes) -> dict[str, Tensor]:
-    """Every parameter once, whole and on the CPU, in the main process; all take part, and the others keep none."""
+    """All parameters, whole and on the CPU, in the main process; all processes take part."""
     if is_sharded(model):
-        model.reshard()  # a forward pass without a backward one leaves the root whole
+        model.reshard()  # a forward pass without a backward pass leaves the root unsharded
     whole = {name: _whole(parameter, procs) for name, parameter in model.named_parameters()}
     return whole if procs.is_main else {}
 
@@ -132,10 +132,10 @@ def _whole(tensor: Tensor, procs: Processes) -> Tensor | None:
 
 
 def _cut(whole: Tensor, parameter: nn.Parameter) -> Tensor:
-    """A tensor that belongs to a parameter, cut as the parameter is."""
+    """A tensor of the shape of a parameter, sharded as the parameter is."""
     if not is_sharded(parameter) or whole.shape != parameter.shape:
         return whole
     from torch.distributed.tensor import distribute_tensor
 
     mesh, placements = parameter.device_mesh, parameter.placements
-    return distribute_tensor(whole, mesh, placements, src_data_rank=None).clone()  # else a view keeps the whole alive
+    return distribute_tensor(whole, mesh, placements, src_data_rank=None).clone()  # a view would keep the whole alive

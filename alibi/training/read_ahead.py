@@ -1,4 +1,4 @@
-"""Sequences read in a thread, before they are asked for: a step waits for no disk."""
+"""Reads the next sequences in a thread, so that no step waits for the disk."""
 
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -13,8 +13,8 @@ from alibi.data import TrainingOrder
 class ReadAhead:
     """
     Args:
-        order: what the sequences are read from.
-        device: where they will go; for a GPU they are put where it can fetch them by itself.
+        order: the sequences are read from it.
+        device: where they will be used; for a GPU they are read into pinned memory.
     """
 
     def __init__(self, order: TrainingOrder, device: torch.device) -> None:
@@ -24,11 +24,11 @@ class ReadAhead:
         self._reading: Future | None = None
 
     def announce(self, blocks: Sequence[int]) -> None:
-        """These will be asked for next."""
+        """Start reading the blocks that will be asked for next."""
         self._announced, self._reading = blocks, self._pool.submit(self._read, blocks)
 
     def read(self, blocks: Sequence[int]) -> tuple[Tensor, Tensor]:
-        """Inputs and targets, (blocks, seq_len) each, announced or not."""
+        """Inputs and targets, (blocks, seq_len) each, whether announced or not."""
         if self._reading is not None and np.array_equal(blocks, self._announced):
             return self._reading.result()
         return self._read(blocks)

@@ -1,7 +1,4 @@
-"""What a run leaves behind: settings, metrics, wandb's curves, checkpoints and the pointers to them.
-
-Written by process 0 alone.
-"""
+"""What a run writes: settings, metrics, wandb, checkpoints and the pointers to them; in process 0 only."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -23,9 +20,9 @@ METRICS = "metrics.jsonl"
 class Record:
     """
     Args:
-        state: of the run so far. It gets the id of the wandb run.
-        source: the run folder that the state comes from: another one where a run branches off.
-        facts: what the settings imply.
+        state: of the run so far; the id of the wandb run is stored in it.
+        source: the run folder that the state comes from, another one if the run branches off.
+        facts: derived from settings and text, for wandb.
     """
 
     def __init__(self, config: RunConfig, folder: RunFolder, state: TrainState, source: RunFolder, facts: dict) -> None:
@@ -36,7 +33,7 @@ class Record:
         write_atomically(folder.path / CONFIG, self.yaml)
         folder.point_latest(Path(config.paths.outputs))
         if state.best_step in folder.saved_steps():
-            folder.point_best(state.best_step)  # a kill may have come between a checkpoint and its pointer
+            folder.point_best(state.best_step)  # in case of a kill between checkpoint and pointer
         self.metrics = MetricsFile(folder.path / METRICS, state.step, source.path / METRICS)
         settings = asdict(config)
         group, told = group_name(settings, facts["text_sha256"]["train"]), settings | {"facts": facts}
@@ -44,7 +41,7 @@ class Record:
         state.wandb_id = self.wandb.id
 
     def log(self, line: dict) -> None:
-        """A line of metrics."""
+        """Write a line of metrics."""
         self.metrics.log(line)
         self.wandb.log_step(line)
 
@@ -56,14 +53,14 @@ class Record:
         texts: RunTexts,
         fingerprint: dict,
     ) -> None:
-        """A checkpoint of the state as it is, the pointers to it, and no more of the older ones than asked for.
+        """Save a checkpoint, point to it, and remove the older ones beyond train.keep_last.
 
         Args:
-            weights: every parameter, whole.
+            weights: all parameters, whole.
             moments: the optimizer's tensors, whole.
             fingerprint: of what the model computes.
         """
-        self.metrics.sync()  # no checkpoint without the lines before it, even if the machine dies now
+        self.metrics.sync()  # first, so that a power failure leaves no checkpoint without its lines
         about = self.yaml, texts.tokenizer, texts.sha256
         more = {"moments": moments, "weights": weights, "fingerprint": fingerprint}
         self.folder.save_checkpoint(self.state.step, model, self.state.to_json(), *about, **more)

@@ -1,4 +1,4 @@
-"""A run's text, in tokens."""
+"""The tokenizer and token files of a run."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +13,7 @@ from alibi.training.training_settings import RunConfig
 class RunTexts:
     """
     Attributes:
-        covered: tokens stand for enough of the validation text that numbers per word and per byte are of it.
+        covered: the tokens cover enough of the validation text for metrics per word and per byte.
     """
 
     tokenizer: Tokenizer
@@ -23,12 +23,12 @@ class RunTexts:
 
     @property
     def sha256(self) -> dict[str, str]:
-        """Of the text of each split."""
+        """Of the text, by split."""
         return {"train": self.train.text["sha256"], "validation": self.validation.text["sha256"]}
 
 
 def prepare_texts(config: RunConfig, procs: Processes) -> RunTexts:
-    """Tokenizer and token files, from the cache where they are there already.
+    """Prepare the tokenizer and token files, or take them from the cache.
 
     Raises:
         ValueError, FileNotFoundError, ConnectionError: as open_text and prepare_tokens.

@@ -1,4 +1,4 @@
-"""What a run says of itself before its first step."""
+"""What a run prints before its first step, and tells wandb."""
 
 from dataclasses import asdict
 
@@ -28,10 +28,10 @@ def describe_run(
     procs: Processes,
     micro_batch_seconds: float,
 ) -> str:
-    """Parameters, tokens, steps and the expected time.
+    """Parameters, tokens, steps and the expected time, as text.
 
     Args:
-        micro_batch_seconds: measured, of one forward and backward pass.
+        micro_batch_seconds: measured time of one forward and backward pass.
     """
     train, shape, count = config.train, config.model, model.count_parameters()
     micro_batches = train.batch_tokens // state.micro_batch_tokens
@@ -59,7 +59,7 @@ def describe_run(
 
 
 def run_facts(texts: RunTexts, model: LanguageModel, state: TrainState, procs: Processes) -> dict:
-    """What the settings imply, for whoever compares runs: parameters by use, the sizes of text and batch."""
+    """What settings and text imply, to compare runs by: parameters by use, sizes of text and batch."""
     count = model.count_parameters()
     return {
         "parameters": {"total": count.total, **asdict(count)},

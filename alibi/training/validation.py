@@ -1,4 +1,4 @@
-"""Validation while training: the whole split, nonoverlapping, in fp32, by the evaluator's own code."""
+"""Validation during training: the whole split, nonoverlapping, in fp32, with the evaluator's own code."""
 
 import torch
 
@@ -14,8 +14,8 @@ def validate(
 ) -> dict[str, float]:
     """val/loss (nats per token), val/ppl, val/word_ppl, val/bpb at `seq_len`; val/loss_N, val/ppl_N at other lengths N.
 
-    A perplexity above the largest float64 is left out, and so are val/word_ppl and val/bpb of a text that tokens do
-    not cover.
+    A perplexity that overflows float64 is left out, and so are val/word_ppl and val/bpb if the tokens do not cover
+    the text.
     """
     tokens = texts.validation
     model.eval()
@@ -42,7 +42,7 @@ def validate(
 
 @torch.inference_mode()
 def _keep_up(scorer: Scorer, num_batches: int, procs: Processes) -> None:
-    """A pass for nothing where another process has one batch more: a sharded model needs all of them in each."""
+    """A dummy pass if other processes have one batch more: a sharded model needs all processes in every pass."""
     if procs.rank >= num_batches % procs.number > 0:
         nothing = torch.zeros(1, 1, dtype=torch.long, device=procs.device)
         scorer(nothing, nothing, 0)
