@@ -10,7 +10,7 @@ says why they cannot be compared. If no two of several runs can be, nothing is w
 import argparse
 import json
 
-from alibi.commands import compare
+from alibi.commands import compare_runs
 from alibi.options import Options
 from alibi.paths import expanded, user_path
 from alibi.reporting import comparison_text, write_report
@@ -29,11 +29,12 @@ def main(options: argparse.Namespace) -> None:
     Raises:
         ValueError, OSError: no results, or none that can be compared.
     """
-    results, comparison = compare(options.results)
-    print(comparison_text(results, comparison))
+    comparison = compare_runs(options.results)
+    print(comparison_text(comparison))
     if options.out:
-        paths = write_report(results, comparison, options.out)
-        (options.out / "comparison.json").write_text(json.dumps(comparison, indent=1, allow_nan=False) + "\n")
+        paths = write_report(comparison, options.out)
+        content = json.dumps(comparison.to_dict(), indent=1, allow_nan=False)
+        (options.out / "comparison.json").write_text(content + "\n")
         print(f"\n{len(paths)} files; the page is {paths[0]}")
 
 

@@ -1,4 +1,4 @@
-"""A study made by hand: result files, metrics.jsonl and a comparison as the project writes them, with smooth curves.
+"""A study made by hand: result files and metrics.jsonl as the project writes them, with smooth curves.
 
 Reporting knows nothing else. A method's nats fall with context c as c^-0.3 and rise past its training length.
 """
@@ -6,6 +6,7 @@ Reporting knows nothing else. A method's nats fall with context c as c^-0.3 and 
 import hashlib
 import json
 import math
+import re
 from pathlib import Path
 
 TOKENS, WORDS, BYTES = 317_905, 217_646, 1_146_846
@@ -26,6 +27,26 @@ def with_checksum(content):
     """The content with its own sha256 behind it, as evaluation writes it."""
     text = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return content | {"sha256": hashlib.sha256(text.encode()).hexdigest()}
+
+
+def groups():
+    """40 groups of the text, alike in their shares of tokens, words and bytes."""
+    counts = {"tokens": TOKENS, "words": WORDS, "bytes": BYTES}
+    return {
+        "kind": "documents",
+        **{name: [n // 40] * 39 + [n - n // 40 * 39] for name, n in counts.items()},
+    }
+
+
+def change_of(run, lengths, stride):
+    """The change of a sliding file against its training length, split in two."""
+    n = {k: mean_nats(range(1, k + 1), *run) for k in lengths}
+    s = {k: mean_nats(range(k - stride + 1, k + 1), *run) for k in lengths}
+    at, entries = run[1], []
+    for k in (k for k in lengths if k >= at):
+        parts = {"whole": n[k] - n[at], "longer_context": s[k] - s[at], "early_tokens": n[k] - s[k] - (n[at] - s[at])}
+        entries.append({"length": k, **parts, "interval": {p: [v - 0.006, v + 0.006] for p, v in parts.items()}})
+    return {"against": at, "stride": stride, "lengths": entries}
 
 
 def nats_at(context, method, seq_len, seed):
@@ -73,6 +94,10 @@ def row_of(run, length, stride):
         / (1 + length / 3000)
         / (1 if stride is None else length / stride / 3),
         "peak_memory_mib": 300 + length * 0.03 * len(run[0]),
+        "group_nats": [
+            nats * n * (1 + 0.1 * math.sin(i) + 0.014 * math.sin(i * (3 + run[2]) + len(run[0])))
+            for i, n in enumerate(groups()["tokens"])
+        ],
         "context": {
             "up_to": up_to,
             "targets": targets,
@@ -88,14 +113,15 @@ def row_of(run, length, stride):
 
 def make_file(root, method, seed, seq_len=128, stride=None, lengths=LENGTHS, name=None):
     run = (method, seq_len, seed)
-    name = name or f"{method}-tiny-wikitext2-L{seq_len}-seed{seed}-1a2b3c4d"
+    folder = re.sub(r"[^A-Za-z0-9._-]", "_", method)
+    name = name or f"{folder}-tiny-wikitext2-L{seq_len}-seed{seed}-1a2b3c4d"
     protocol = "nonoverlapping" if stride is None else f"stride-{stride}"
     position = 4096 if method == "t5" else 0
     content = {
         "schema": 1,
         "checkpoint": {
             "path": f"{name}/checkpoints/step-00000800",
-            "sha256": "c" * 64,
+            "sha256": hashlib.sha256(str(run).encode()).hexdigest(),
             "step": 800,
             "model": method,
             "seq_len": seq_len,
@@ -128,6 +154,8 @@ def make_file(root, method, seed, seq_len=128, stride=None, lengths=LENGTHS, nam
         "scorer": "full",
         "precision": "fp32",
         "intervals": INTERVALS,
+        "groups": groups(),
+        **({"change": change_of(run, lengths, stride)} if stride and seq_len in lengths else {}),
         "rows": [row_of(run, length, stride) for length in lengths],
         "how_far": {"within_percent": 2.0, "training_length": seq_len, "length": seq_len, "breaks_at": None},
         "made_with": {

@@ -10,12 +10,12 @@ from xml.etree import ElementTree
 
 import pytest
 import torch
+from evaluations import evaluate_checkpoint
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from alibi import commands
-from alibi.commands import EvaluateCommand, compare, evaluate, to_wandb
-from alibi.evaluation import EvaluationSettings, evaluate_checkpoint, open_evaluation_text
+from alibi.commands import EvaluateCommand, compare_runs, evaluate, evaluate_runs, to_wandb
+from alibi.evaluation import EvaluationSettings, open_evaluation_text
 from alibi.evaluation import evaluate as evaluate_module
 from alibi.reporting import comparison_text
 from alibi.runs import Checkpoint, checkpoint_of
@@ -133,7 +133,7 @@ def test_curves_and_figures_are_called_as_their_files(evaluated, recorded, tmp_p
 @pytest.fixture
 def three(small_run, tmp_path, monkeypatch):
     """Three runs of one update, r0 to r2, and what evaluate.py is told of them; no figures, which take their time."""
-    monkeypatch.setattr(commands, "draw_perplexity", lambda *drawn: [])
+    monkeypatch.setattr(evaluate_runs, "draw_perplexity", lambda *drawn: [])
     for seed in range(3):
         train(small_run(max_steps=1, seed=seed), tmp_path / "outputs" / f"r{seed}")
     return "runs=outputs/r*", "eval.lengths=[16,64]", "device=cpu", "tracking.wandb=disabled"
@@ -151,7 +151,7 @@ def rows_of(run):
 
 def after_the_first(monkeypatch, action):
     """Something that happens when one run has been scored, and the next has not."""
-    score, begun = commands.score_checkpoint, []
+    score, begun = evaluate_runs.evaluate_checkpoint, []
 
     def wrapped(*args, **settings):
         begun.append(args[0])
@@ -159,7 +159,7 @@ def after_the_first(monkeypatch, action):
             action()
         return score(*args, **settings)
 
-    monkeypatch.setattr(commands, "score_checkpoint", wrapped)
+    monkeypatch.setattr(evaluate_runs, "evaluate_checkpoint", wrapped)
 
 
 @pytest.mark.parametrize(
@@ -202,7 +202,7 @@ def test_where_none_could_be_evaluated_no_others_are_spoken_of(command, three, m
     def fails(*args, **settings):
         raise ValueError("edited")
 
-    monkeypatch.setattr(commands, "score_checkpoint", fails)
+    monkeypatch.setattr(evaluate_runs, "evaluate_checkpoint", fails)
     code, printed = command("evaluate", *three)
     assert (code, "3 of 3 runs could not be evaluated:\n" in printed) == (1, True)
 
@@ -237,7 +237,7 @@ def test_an_interrupted_evaluation_is_gone_on_with_by_the_same_command(command, 
     scored.clear()
     code, printed = command("evaluate", *three)
     assert (code, scored) == (0, [64, 16, 64])
-    assert printed.count("going on with an evaluation that did not end") == 2
+    assert printed.count("resuming an evaluation that did not end") == 2
     assert rows_of(tmp_path / "outputs" / "r0") == rows[0]
     assert command("evaluate", *three)[0] == 0
     assert scored == [64, 16, 64, *[16, 64] * 3], "an evaluation that ended is replaced"
@@ -268,10 +268,10 @@ def test_any_value_anywhere_is_compared_or_refused(pair, data):
         del inner[at[-1]]
     path.write_text(json.dumps(content))
     try:
-        results, comparison = compare([str(path), str(other)])
+        comparison = compare_runs([str(path), str(other)])
     except ValueError as error:
         named = str(path) in str(error)
     else:
-        json.dumps(comparison, allow_nan=False)
-        named = bool(comparison_text(results, comparison))
+        json.dumps(comparison.to_dict(), allow_nan=False)
+        named = bool(comparison_text(comparison))
     assert named

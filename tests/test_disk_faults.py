@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from evaluations import evaluate_checkpoint
 
-from alibi.evaluation import evaluate_checkpoint, open_evaluation_text
+from alibi.evaluation import open_evaluation_text
 from alibi.evaluation.evaluation_settings import EvaluationSettings
 from alibi.faults import explained
 from alibi.metrics_file import MetricsFile, read_metrics

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from alibi import commands
-from alibi.commands import EvaluateCommand, compare, evaluate
+from alibi.commands import EvaluateCommand, compare_runs, evaluate
 from alibi.data import DataConfig
 from alibi.evaluation import EvaluationSettings
 from alibi.reporting import write_report
@@ -208,6 +208,6 @@ def test_folders_and_files_whose_names_are_no_utf8(small_run, corpus, tmp_path, 
     config.data = DataConfig("text", str(text))
     train(config, outputs / "run")
     evaluate(EvaluateCommand(f"{outputs}/r*", tracking=config.tracking, paths=config.paths, device="cpu"))
-    results, comparison = compare([f"{outputs}/r*"])
-    assert [row["length"] for row in results[0].content["rows"]] == [16, 32, 64]
-    assert write_report(results, comparison, tmp_path / "report")
+    comparison = compare_runs([f"{outputs}/r*"])
+    assert list(comparison.results[0].rows) == [16, 32, 64]
+    assert write_report(comparison, tmp_path / "report")

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from evaluations import evaluate_checkpoint
 
-from alibi.evaluation import EvaluationSettings, evaluate_checkpoint, open_evaluation_text
+from alibi.evaluation import EvaluationSettings, open_evaluation_text
 from alibi.runs import Checkpoint, checkpoint_of
 from alibi.training import train
 

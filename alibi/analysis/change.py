@@ -15,9 +15,17 @@ targets stand early in a window.
 Source: Press et al., arXiv 2108.12409, Appendix B, on the early token curse; the sum is ours.
 """
 
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 
 from alibi.analysis.statistics import interval, resampled_sums
+from alibi.results import Result, load_result, protocol_name, write_result
+from alibi.results.open_result import lock
+from alibi.results.schema import Change, ChangeAt
 
 LARGEST_STRIDE = 8  # as a part of the training length
 
@@ -30,21 +38,53 @@ DEFINITION = {
 }
 
 
-def split_change(nonoverlapping: dict, sliding: dict) -> tuple[dict | None, str | None]:
+def add_changes(paths: Sequence[Path], say: Callable[[str], None]) -> None:
+    """Write the split into every sliding result of a folder that has a nonoverlapping twin.
+
+    Args:
+        paths: results of this evaluation; those of earlier ones beside them are taken in.
+        say: prints the reason why there is no split in one of `paths`.
+    """
+    with lock(paths[0].parents[1]):
+        twins = _twins(load_result(paths[0]))
+        plain = next((twin for twin in twins if twin.measured.protocol == protocol_name(None)), None)
+        for sliding in twins if plain else ():
+            if sliding is plain:
+                continue
+            change, reason = split_change(plain, sliding)
+            if change:
+                write_result(sliding.path, sliding.content.model_copy(update={"change": change}))
+            elif sliding.path in paths:
+                say(f"{sliding.path.name}: {reason}")
+
+
+def _twins(result: Result) -> list[Result]:
+    """The results beside one, itself included, of the same weights, targets and groups, precision and scorer."""
+    found = []
+    for path in sorted(result.path.parent.glob("*.json")):
+        with suppress(ValueError):  # a damaged file is reported when it is asked for
+            other = load_result(path)
+            same = replace(other.measured, protocol="") == replace(result.measured, protocol="")
+            if same and other.content.groups == result.content.groups and other.rows and not other.differs_from(result):
+                found.append(other)
+    return found
+
+
+def split_change(nonoverlapping: Result, sliding: Result) -> tuple[Change | None, str | None]:
     """The change against the training length, split in two at every length that both results have.
 
     Args:
-        nonoverlapping, sliding: result files of the same weights, text and precision.
+        nonoverlapping, sliding: results of the same weights, text and precision.
 
     Returns:
-        What goes into the sliding result as `change`, and None; or None and the reason why there is no
-        split: a stride above an eighth of the training length, or no row at that length.
+        What goes into the sliding result as `change`, and None; or None and the reason why there is no split.
     """
-    seq_len, stride = sliding["checkpoint"]["seq_len"], sliding["rows"][0]["stride"]
+    seq_len, stride = sliding.seq_len, sliding.content.rows[0].stride
     if seq_len is None:
         return None, "the change with length is not split in two, since nothing says at which length it was trained"
     n, s = (
-        {row["length"]: row for row in result["rows"] if "group_nats" in row} for result in (nonoverlapping, sliding)
+        {length: row for length, row in result.rows.items() if "group_nats" in row}
+        for result in (nonoverlapping, sliding)
     )
     if stride * LARGEST_STRIDE > seq_len:
         return None, (
@@ -56,27 +96,23 @@ def split_change(nonoverlapping: dict, sliding: dict) -> tuple[dict | None, str 
             f"the change with length is not split in two, since the training length {seq_len} was not evaluated by "
             "both protocols; add it to eval.lengths"
         )
-    tokens = np.array(sliding["groups"]["tokens"], np.float64)
+    tokens = np.array(sliding.content.groups.tokens, np.float64)
 
-    def parts_at(length: int) -> dict:
-        nats = [np.array(rows[at]["group_nats"]) for at in (seq_len, length) for rows in (n, s)]
+    def at(length: int) -> ChangeAt:
+        nats = [np.array(rows[place]["group_nats"]) for place in (seq_len, length) for rows in (n, s)]
         columns = np.column_stack([*nats, tokens])
+        exact, drawn = _split(columns.sum(0)), _split(resampled_sums(columns))
+        parts = {name: float(value) for name, value in exact.items()}
+        return ChangeAt(
+            length=length, **parts, interval={name: interval(value, len(tokens)) for name, value in drawn.items()}
+        )
 
-        def split(sums: np.ndarray) -> dict[str, np.ndarray]:
-            n_L, s_L, n_M, s_M = (sums[..., :4] / sums[..., 4:]).T
-            whole, longer = n_M - n_L, s_M - s_L
-            return {"whole": whole, "longer_context": longer, "early_tokens": whole - longer}
+    lengths = [at(length) for length in sorted(n.keys() & s.keys())]
+    return Change(against=seq_len, stride=stride, definition=DEFINITION, lengths=lengths), None
 
-        exact, drawn = split(columns.sum(0)), split(resampled_sums(columns))
-        return {
-            "length": length,
-            **{name: float(value) for name, value in exact.items()},
-            "interval": {name: interval(value, len(tokens)) for name, value in drawn.items()},
-        }
 
-    return {
-        "against": seq_len,
-        "stride": stride,
-        "definition": DEFINITION,
-        "lengths": [parts_at(length) for length in sorted(n.keys() & s.keys())],
-    }, None
+def _split(sums: np.ndarray) -> dict[str, np.ndarray]:
+    """The parts of the change, from sums over the text: n(L), s(L), n(L'), s(L') and the number of tokens."""
+    n_L, s_L, n_M, s_M = (sums[..., :4] / sums[..., 4:]).T
+    whole, longer = n_M - n_L, s_M - s_L
+    return {"whole": whole, "longer_context": longer, "early_tokens": whole - longer}

@@ -2,7 +2,10 @@
 
 import math
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from itertools import pairwise
+
+from alibi.results.schema import HowFar
 
 # Sums of nats of the same weights, computed in another order, differ by this much of themselves: about 1e-9 in fp32
 # (a run and its own export), up to 4e-5 in bf16.
@@ -14,11 +17,37 @@ def rounding_of(precision: str) -> float:
     return ROUNDING if precision == "fp32" else ROUNDING_NARROW
 
 
-def measured_perplexities(rows: Iterable[dict]) -> dict[int, float]:
-    """Perplexity by length: infinite where it overflowed, NaN where it is not a number.
+def how_far(rows: Iterable[Mapping], seq_len: int | None, within_percent: float) -> HowFar:
+    """The longest evaluated length up to which perplexity stays within a margin above that at the training length.
 
-    A length that there was no memory for says nothing of the model and is left out, as if it had not been asked for.
+    Lower perplexity is within the margin. A length beyond one that broke the margin does not count, even if it is back
+    within it. A row whose perplexity overflowed or is not a number breaks the margin; one without memory is left out.
+
+    Args:
+        rows: of a result.
+        seq_len: the training length L; None where nobody knows it.
+        within_percent: the margin, per cent of the perplexity at L.
+
+    Returns:
+        `breaks_at` is the first length above the margin, or None; without an evaluation at L, `length` is None and
+        `reason` says so.
     """
+    perplexities = _perplexities(rows)
+    reached = {"within_percent": within_percent, "training_length": seq_len, "length": None, "breaks_at": None}
+    if reason := _no_reference(perplexities, seq_len):
+        return HowFar(**reached, reason=reason)
+    limit = perplexities[seq_len] * (1 + within_percent / 100)
+    for length in sorted(n for n in perplexities if n >= seq_len):
+        # Written so that NaN breaks the margin.
+        if not (perplexities[length] <= limit or math.isclose(perplexities[length], limit, rel_tol=ROUNDING)):
+            reached["breaks_at"] = length
+            break
+        reached["length"] = length
+    return HowFar(**reached)
+
+
+def _perplexities(rows: Iterable[Mapping]) -> dict[int, float]:
+    """By length: infinite where it overflowed, NaN where it is not a number."""
     failed = {"overflow": math.inf, "not a number": math.nan}
     found = {}
     for row in rows:
@@ -28,51 +57,36 @@ def measured_perplexities(rows: Iterable[dict]) -> dict[int, float]:
     return found
 
 
-def how_far(perplexities: Mapping[int, float], seq_len: int | None, within_percent: float) -> dict:
-    """The longest evaluated length up to which perplexity stays within a margin above that at the training length.
-
-    Falling is staying. A length beyond one that broke the margin does not count, even if it is back
-    within it.
-
-    Args:
-        perplexities: by evaluated length; infinite where it overflowed and NaN where it is none, which breaks.
-        seq_len: the training length L; None where nobody knows it.
-        within_percent: the margin, per cent of the perplexity at L.
-
-    Returns:
-        {"within_percent", "training_length", "length", "breaks_at"}: `breaks_at` is the first length
-        above the margin, or None; without an evaluation at L, `length` is None and `reason` says so.
-    """
-    result = {"within_percent": within_percent, "training_length": seq_len, "length": None, "breaks_at": None}
+def _no_reference(perplexities: Mapping[int, float], seq_len: int | None) -> str | None:
+    """Why there is no perplexity at the training length."""
     if seq_len is None:
-        return result | {"reason": "nothing says at which length the model was trained"}
+        return "nothing says at which length the model was trained"
     if seq_len not in perplexities:
-        return result | {"reason": f"length {seq_len}, the training length, was not evaluated, or it failed"}
+        return f"length {seq_len}, the training length, was not evaluated, or it failed"
     if math.isnan(perplexities[seq_len]):
-        return result | {"reason": f"perplexity at length {seq_len}, the training length, is not a number"}
+        return f"perplexity at length {seq_len}, the training length, is not a number"
     if math.isinf(perplexities[seq_len]):
-        return result | {"reason": f"perplexity at length {seq_len}, the training length, is above the largest float"}
-    limit = perplexities[seq_len] * (1 + within_percent / 100)
-    for length in sorted(n for n in perplexities if n >= seq_len):
-        # NaN is no number that stays.
-        if not (perplexities[length] <= limit or math.isclose(perplexities[length], limit, rel_tol=ROUNDING)):
-            return result | {"breaks_at": length}
-        result["length"] = length
-    return result
+        return f"perplexity at length {seq_len}, the training length, is above the largest float"
+    return None
 
 
-def crossings(a: Mapping[int, float], b: Mapping[int, float], rounding: float = ROUNDING) -> list[dict]:
-    """Where two curves of nats against length change places.
+@dataclass(frozen=True)
+class Crossing:
+    """Two curves change places between the evaluated lengths `after` and `before`; their lines meet at `about`."""
+
+    after: int
+    before: int
+    about: float
+
+
+def crossings(a: Mapping[int, float], b: Mapping[int, float], rounding: float = ROUNDING) -> list[Crossing]:
+    """Where two curves of nats against length change places. Curves that only touch do not cross.
 
     Between two lengths both curves are taken as straight in the logarithm of the length.
 
     Args:
         a, b: nats by length.
         rounding: the curves are equal where they differ by no more than this much of themselves.
-
-    Returns:
-        {"after", "before", "about"} for each crossing: the evaluated lengths around it, and the length
-        at which the lines meet. Curves that only touch do not cross.
     """
     shared = sorted(a.keys() & b.keys())
     gaps = {n: 0.0 if math.isclose(a[n], b[n], rel_tol=rounding) else a[n] - b[n] for n in shared}
@@ -82,5 +96,5 @@ def crossings(a: Mapping[int, float], b: Mapping[int, float], rounding: float = 
             equal = [n for n in gaps if after < n < before]
             share = gaps[after] / (gaps[after] - gaps[before])
             about = equal[0] if equal else after * (before / after) ** share
-            found.append({"after": after, "before": before, "about": round(about, 1)})
+            found.append(Crossing(after, before, round(about, 1)))
     return found

@@ -1,214 +1,202 @@
-"""What runs are called where several stand together, and which of them are one line: seeds of the same settings."""
+"""Labels for runs shown together, and which runs are one line: those that differ in their seed alone."""
 
 import json
-from collections import Counter
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import count
 from pathlib import Path, PurePath
+
+from alibi.results import Result
 
 LONGEST_VALUE = 24  # of a setting in a label, in characters
 STEP = "train.step"
 
-Member = tuple[dict, str]  # a result, and the name of its run folder
+
+@dataclass(frozen=True)
+class Labels:
+    """By path of the result file. Given over all results at once, so that a run has one label in every set.
+
+    Attributes:
+        runs: that of its line, with the seed in it.
+        lines: one for all runs that differ in their seed alone.
+        short: for a table that has training length, seed and step in columns: the rest of the label.
+    """
+
+    runs: dict[Path, str]
+    lines: dict[Path, str]
+    short: dict[Path, str]
 
 
-def measured(result: dict) -> tuple[str, ...]:
-    """What two results must share to be compared: split, text, protocol, precision, scorer."""
-    data, protocol = result["data"], result["protocol"]["name"]
-    return data["split"], data["sha256"][:16], protocol, result["precision"], result.get("scorer", "full")
+def label(results: Sequence[Result]) -> Labels:
+    run_of = _runs_of(results)
+    first: dict[tuple, Result] = {}
+    for result in results:
+        # Of a run's files, older ones may state less than newer ones.
+        run = run_of[result.path]
+        if run not in first or (_trained_on(result) and not _trained_on(first[run])):
+            first[run] = result
+    line_of = _lines_of(first, _same_tokenizers(results))
+    members: dict[tuple, Result] = {}
+    for run, line in line_of.items():
+        members.setdefault(line, first[run])
+    apart = _told_apart(members)
+    lines = _unique({line: " ".join([_method(members[line]), *words]) for line, words in apart.items()})
+    runs = _unique(
+        {run: " ".join([_method(first[run]), *_seed(first[run]), *apart[line]]) for run, line in line_of.items()}
+    )
+    return Labels(
+        {path: runs[run] for path, run in run_of.items()},
+        {path: lines[line_of[run]] for path, run in run_of.items()},
+        {result.path: _short(result, apart[line_of[run_of[result.path]]]) for result in results},
+    )
 
 
-def tokenizers_of(results: Iterable[dict]) -> list[str]:
+def tokenizers_of(results: Sequence[Result]) -> list[str]:
     """A name for the tokenizer of each result of one text, the same where numbers per token may be compared.
 
-    Where files tell the ids of the text, the same ids are the same tokenizer, whatever it is called and whoever
-    wrote it down. Older files tell the tokenizer's own hash, or only the number of tokens.
+    Where files state the ids of the text, the same ids are the same tokenizer, whatever its name and file format.
+    Older files state the tokenizer's own hash, or only the number of tokens.
     """
-    results = list(results)
-    ids = {_tokenizer(r): r["data"]["tokens_sha256"] for r in results if "tokens_sha256" in r["data"]}
-    keys = [r["data"].get("tokens_sha256") or ids.get(_tokenizer(r), _tokenizer(r)) for r in results]
+    ids = {_tokenizer(r): r.data.tokens_sha256 for r in results if r.data.tokens_sha256}
+    keys = [r.data.tokens_sha256 or ids.get(_tokenizer(r), _tokenizer(r)) for r in results]
     first = dict(zip(reversed(keys), reversed(results), strict=True))
     names = _unique({key: _tokenizer_words(first[key]) for key in keys})
     return [names[key] for key in keys]
 
 
-class Names:
-    """A label for every run and for every line, which is the runs that differ in their seed alone.
-
-    They are given over all results at once, so that a run has one name in every set.
-
-    Attributes:
-        runs, lines: labels by path. A run's is its line's with the seed in it.
-        short: by path, for a table that has training length, seed and step in columns: the rest of the label.
-    """
-
-    def __init__(self, results: Mapping[Path, dict]) -> None:
-        run_of = _runs_of(results)
-        first: dict[tuple, dict] = {}
-        for path, run in run_of.items():
-            # Of a run's files, older ones may tell less than one written since.
-            if run not in first or (_trained_on(results[path]) and not _trained_on(first[run])):
-                first[run] = results[path]
-        line_of = _lines_of(first, _same_tokenizers(results.values()))
-        members: dict[tuple, Member] = {}
-        for run, line in line_of.items():
-            members.setdefault(line, (first[run], run[0].name))
-        apart = _told_apart(members)
-        lines = _unique({line: " ".join([_method(members[line][0]), *words]) for line, words in apart.items()})
-        runs = _unique(
-            {run: " ".join([_method(first[run]), *_seed(first[run]), *apart[line]]) for run, line in line_of.items()}
-        )
-        self.runs = {path: runs[run] for path, run in run_of.items()}
-        self.lines = {path: lines[line_of[run]] for path, run in run_of.items()}
-        self.short = {path: _short(results[path], apart[line_of[run]]) for path, run in run_of.items()}
-
-
-def _runs_of(results: Mapping[Path, dict]) -> dict[Path, tuple]:
-    """The run of each result: one folder's weights, by whatever protocol; a second file that measured the same counts
-    as another run, since two of one run would pass for two seeds."""
+def _runs_of(results: Iterable[Result]) -> dict[Path, tuple]:
+    """The run of each result: the weights in one folder. A second file that measured the same counts as another run,
+    since two of one run would pass for two seeds."""
     runs, copies = {}, Counter()
-    for path, result in results.items():
-        run = path.absolute().parents[1], result["checkpoint"]["sha256"]
-        runs[path] = (*run, copies[run, measured(result)])
-        copies[run, measured(result)] += 1
+    for result in results:
+        run = result.folder, result.checkpoint.sha256
+        runs[result.path] = (*run, copies[run, result.measured])
+        copies[run, result.measured] += 1
     return runs
 
 
-def _same_tokenizers(results: Iterable[dict]) -> dict[str, str]:
-    """By tokenizer, one of all those that made the same ids of a text: another release may write it down otherwise."""
+def _same_tokenizers(results: Iterable[Result]) -> dict[str, str]:
+    """By tokenizer, the first that makes the same ids of a text: another release may write the same one differently."""
     one: dict[str, str] = {}
     of_ids: dict[tuple, str] = {}
     for result in results:
-        tokenizer, data = _tokenizer(result), result["data"]
+        tokenizer, data = _tokenizer(result), result.data
         known = one.setdefault(tokenizer, tokenizer)
-        if "tokens_sha256" in data:
-            one[tokenizer] = of_ids.setdefault((data["sha256"], data["tokens_sha256"]), known)
+        if data.tokens_sha256:
+            one[tokenizer] = of_ids.setdefault((data.sha256, data.tokens_sha256), known)
     return one
 
 
-def _lines_of(runs: Mapping[tuple, dict], tokenizers: Mapping[str, str]) -> dict[tuple, tuple]:
-    """The line of each run: what it shares with runs of other seeds. A seed that is there twice makes no line."""
-    alike: dict[tuple, list[tuple]] = {}
+def _lines_of(runs: Mapping[tuple, Result], tokenizers: Mapping[str, str]) -> dict[tuple, tuple]:
+    """The line of each run. Where a seed is there twice, each run is a line of its own."""
+    alike = defaultdict(list)
     for run, result in runs.items():
-        same = _but_for_the_seed(result)
-        alike.setdefault((*same, tokenizers[_tokenizer(result)]) if same else run, []).append(run)
+        same = _all_but_seed(result)
+        alike[(*same, tokenizers[_tokenizer(result)]) if same else run].append(run)
     lines = {}
     for key, members in alike.items():
-        several = len({runs[run]["checkpoint"].get("seed") for run in members}) < len(members)
-        lines |= {run: (key, run) if several else (key,) for run in members}
+        twice = len({runs[run].seed for run in members}) < len(members)
+        lines |= {run: (key, run) if twice else (key,) for run in members}
     return {run: lines[run] for run in runs}
 
 
-def _but_for_the_seed(result: dict) -> tuple | None:
-    """What runs share that differ in their seed, or in their tokenizer; None where the file does not tell."""
-    checkpoint = result["checkpoint"]
-    if not checkpoint.get("settings") or checkpoint.get("seed") is None:
+def _all_but_seed(result: Result) -> tuple | None:
+    """What runs share that differ in their seed, or in their tokenizer; None where the file does not state it."""
+    checkpoint = result.checkpoint
+    if not checkpoint.settings or checkpoint.seed is None:
         return None
-    settings = json.dumps(checkpoint["settings"] | {"seed": None}, sort_keys=True)
-    same = (checkpoint["model"], checkpoint.get("seq_len"), checkpoint["step"], checkpoint.get("parameters"))
+    settings = json.dumps(checkpoint.settings | {"seed": None}, sort_keys=True)
+    same = (checkpoint.model, checkpoint.seq_len, checkpoint.step, checkpoint.parameters)
     return *same, settings, _trained_on(result)
 
 
-def _trained_on(result: dict) -> str | None:
-    return (result["checkpoint"].get("training") or {}).get("text_sha256")
+def _trained_on(result: Result) -> str | None:
+    return result.checkpoint.training and result.checkpoint.training.text_sha256
 
 
-def _tokenizer(result: dict) -> str:
+def _tokenizer(result: Result) -> str:
     """Older files do not name it; on the same text another number of tokens is another tokenizer."""
-    data = result["data"]
-    return data["tokenizer"]["sha256"] if "tokenizer" in data else f"{data.get('tokens')} tokens"
+    data = result.data
+    return data.tokenizer.sha256 if data.tokenizer else f"{data.tokens} tokens"
 
 
-def _tokenizer_words(result: dict) -> str:
-    data = result["data"]
-    if "tokenizer" not in data:
-        return f"one that makes {data.get('tokens')} tokens"
-    told = data["tokenizer"]
-    size = f" of {told['vocab_size']:,}" if "vocab_size" in told else ""
-    return f"{told['name']}{size} ({told['sha256'][:8]})"
+def _tokenizer_words(result: Result) -> str:
+    tokenizer = result.data.tokenizer
+    if tokenizer is None:
+        return f"one that makes {result.data.tokens} tokens"
+    return f"{tokenizer.name} of {tokenizer.vocab_size:,} ({tokenizer.sha256[:8]})"
 
 
-def _method(result: dict) -> str:
-    """alibi L=128. A model that was not trained here may say nothing of a length."""
-    checkpoint = result["checkpoint"]
-    length = checkpoint.get("seq_len")
-    return checkpoint["model"] if length is None else f"{checkpoint['model']} L={length}"
+def _method(result: Result) -> str:
+    """alibi L=128. A model that was not trained here may not state a length."""
+    return result.method if result.seq_len is None else f"{result.method} L={result.seq_len}"
 
 
-def _seed(result: dict) -> list[str]:
-    """A model that was not trained here has none."""
-    seed = result["checkpoint"].get("seed")
-    return [] if seed is None else [f"seed {seed}"]
+def _seed(result: Result) -> list[str]:
+    return [] if result.seed is None else [f"seed {result.seed}"]
 
 
-def _short(result: dict, words: Sequence[str]) -> str:
-    checkpoint = result["checkpoint"]
-    return " ".join([checkpoint["model"], *(word for word in words if word != f"step {checkpoint['step']}")])
+def _short(result: Result, words: Sequence[str]) -> str:
+    return " ".join([result.method, *(word for word in words if word != f"step {result.step}")])
 
 
-def _told_apart(lines: Mapping[tuple, Member]) -> dict[tuple, list[str]]:
-    """The words that tell each line from its namesakes: settings that differ, else text, tokenizer or folder."""
+def _told_apart(lines: Mapping[tuple, Result]) -> dict[tuple, list[str]]:
+    """The words that tell each line from others of its method: settings, else text, tokenizer or folder."""
     words: dict[tuple, list[str]] = {line: [] for line in lines}
-    for apart in (_settings_apart, _text_apart, _tokenizer_apart, _folder_apart):
-        alike: dict[tuple, list[tuple]] = {}
-        for line, (result, _) in lines.items():
-            alike.setdefault((_method(result), *words[line]), []).append(line)
+    ways: list[Callable[[Sequence[Result]], list[list[str]]]] = [
+        _settings_apart,
+        lambda alike: _if_they_differ([f"text {(_trained_on(result) or 'unknown')[:8]}" for result in alike]),
+        lambda alike: _if_they_differ([f"tokenizer {_tokenizer(result)[:8]}" for result in alike]),
+        lambda alike: _if_they_differ([f"({result.run})" for result in alike]),
+    ]
+    for way in ways:
+        alike = defaultdict(list)
+        for line, result in lines.items():
+            alike[_method(result), *words[line]].append(line)
         for namesakes in alike.values():
-            for line, more in zip(namesakes, apart([lines[line] for line in namesakes]), strict=True):
+            for line, more in zip(namesakes, way([lines[line] for line in namesakes]), strict=True):
                 words[line] += more
     return words
 
 
-def _settings_apart(members: Sequence[Member]) -> list[list[str]]:
+def _settings_apart(results: Sequence[Result]) -> list[list[str]]:
     """step 800 d_model 64: of each kind of settings (model, optimizer ...) the fewest that tell as much as all of it.
 
-    What a file does not tell is no difference.
+    A setting that a file does not state is no difference.
     """
-    told = [_settings_words(result) for result, _ in members]
-    telling = [words for words, (result, _) in zip(told, members, strict=True) if result["checkpoint"].get("settings")]
-    kinds: dict[str, list[str]] = {}
-    for name in dict.fromkeys(name for words in told for name in words):
-        kept, known = kinds.setdefault(name.partition(".")[0], []), told if name == STEP else telling
+    stated = [_settings_words(result) for result in results]
+    complete = [words for words, result in zip(stated, results, strict=True) if result.checkpoint.settings]
+    kinds: dict[str, list[str]] = defaultdict(list)
+    for name in dict.fromkeys(name for words in stated for name in words):
+        kept, known = kinds[name.partition(".")[0]], stated if name == STEP else complete
         if _number_apart(known, [*kept, name]) > max(1, _number_apart(known, kept)):
             kept.append(name)
-    return [[words[name] for kept in kinds.values() for name in kept if name in words] for words in told]
+    return [[words[name] for kept in kinds.values() for name in kept if name in words] for words in stated]
 
 
-def _number_apart(told: Sequence[Mapping[str, str]], names: Sequence[str]) -> int:
-    return len({tuple(words.get(name) for name in names) for words in told})
+def _number_apart(stated: Sequence[Mapping[str, str]], names: Sequence[str]) -> int:
+    return len({tuple(words.get(name) for name in names) for words in stated})
 
 
-def _settings_words(result: dict) -> dict[str, str]:
+def _settings_words(result: Result) -> dict[str, str]:
     """{"model.d_model": "d_model 64", ...}: settings that a few words can say, and the step."""
-    checkpoint = result["checkpoint"]
-    words = {STEP: f"step {checkpoint['step']}"}
-    for name, value in (checkpoint.get("settings") or {}).items():
+    words = {STEP: f"step {result.step}"}
+    for name, value in (result.checkpoint.settings or {}).items():
         value = PurePath(value).name if name == "data.path" and isinstance(value, str) else value
         text = value if isinstance(value, str) else json.dumps(value)
-        said = f"{name.removesuffix('.name').removesuffix('.path').rpartition('.')[2]} {text}"
-        if name != "seed" and value is not None and len(text) <= LONGEST_VALUE and said.isprintable():
-            words[name] = said
+        phrase = f"{name.removesuffix('.name').removesuffix('.path').rpartition('.')[2]} {text}"
+        if name != "seed" and value is not None and len(text) <= LONGEST_VALUE and phrase.isprintable():
+            words[name] = phrase
     return words
 
 
-def _text_apart(members: Sequence[Member]) -> list[list[str]]:
-    return _where_they_differ([f"text {(_trained_on(result) or 'unknown')[:8]}" for result, _ in members])
-
-
-def _tokenizer_apart(members: Sequence[Member]) -> list[list[str]]:
-    return _where_they_differ([f"tokenizer {_tokenizer(result)[:8]}" for result, _ in members])
-
-
-def _folder_apart(members: Sequence[Member]) -> list[list[str]]:
-    return _where_they_differ([f"({folder})" for _, folder in members])
-
-
-def _where_they_differ(words: Sequence[str]) -> list[list[str]]:
+def _if_they_differ(words: Sequence[str]) -> list[list[str]]:
     return [[word] for word in words] if len(set(words)) > 1 else [[] for _ in words]
 
 
 def _unique(names: Mapping[Hashable, str]) -> dict[Hashable, str]:
-    """The names, with a number behind each that was there before."""
+    """The names, each with a number behind it where it was used before."""
     found: dict[Hashable, str] = {}
     for key, name in names.items():
         free = (name if number == 1 else f"{name} #{number}" for number in count(1))

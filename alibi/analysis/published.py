@@ -6,7 +6,7 @@ Source: "Train Short, Test Long", arXiv 2108.12409v2 (ICLR 2022), Tables 2-7 and
 import csv
 from pathlib import Path
 
-from alibi.results.result import Result
+from alibi.results import Result
 
 PAPER = "Press, Smith and Lewis, Train Short, Test Long, arXiv 2108.12409v2"
 UNIT = "word_perplexity"
@@ -39,12 +39,14 @@ def published_points(method: str, seq_len: int | None, protocol: str, split: str
 
 def differences_in_setup(result: Result) -> list[str]:
     """How a result's text and training differ from those of the published numbers; empty where levels compare."""
-    data, settings = result.content["data"], result.content["checkpoint"].get("settings") or {}
-    words, form, tokenizer = WORDS.get(data["split"], 0), data.get("form", "unknown"), data.get("tokenizer") or {}
-    name, vocab_size = tokenizer.get("name", "unknown tokenizer"), tokenizer.get("vocab_size", 0)
+    data, settings = result.data, result.checkpoint.settings or {}
+    words, form = WORDS.get(data.split, 0), data.form or "unknown"
+    name, vocab_size = (
+        ("unknown tokenizer", 0) if not data.tokenizer else (data.tokenizer.name, data.tokenizer.vocab_size)
+    )
     found = []
-    if data["words"] != words:
-        found.append(f"another text or a part of it ({data['words']:,} words, not {words:,})")
+    if data.words != words:
+        found.append(f"another text or a part of it ({data.words:,} words, not {words:,})")
     if form != "tokens":
         found.append(f"the text in its form .{form}, not .tokens with <unk> for rare words")
     if name != "word" or vocab_size not in VOCAB_SIZES:

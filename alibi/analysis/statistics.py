@@ -11,13 +11,12 @@ short where groups are few.
 """
 
 import math
+from dataclasses import dataclass
 from functools import lru_cache
 from statistics import NormalDist
 
 import numpy as np
 from scipy import stats
-
-from alibi.evaluation.text_groups import Groups
 
 LEVEL = 0.95
 RESAMPLES = 10_000
@@ -59,23 +58,36 @@ def interval(values: np.ndarray, num_groups: int) -> list[float] | None:
     return np.quantile(values, [wider, 1 - wider]).tolist()
 
 
-def row_intervals(group_nats: np.ndarray, groups: Groups) -> dict[str, list[float] | None]:
-    """Intervals of the perplexities of one row, by the names of the row's own numbers."""
-    sums = resampled_sums(np.column_stack([group_nats, groups.sizes]))
-    nats, tokens, words, num_bytes = sums.T
+def row_intervals(group_nats: np.ndarray, sizes: np.ndarray) -> dict[str, list[float] | None]:
+    """Intervals of the perplexities of one row, by the names of the row's own numbers.
+
+    Args:
+        group_nats: (G,), of each group.
+        sizes: (G, 3): tokens, words and bytes of each group.
+    """
+    nats, tokens, words, num_bytes = resampled_sums(np.column_stack([group_nats, sizes])).T
     with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
         values = {
             "perplexity": np.exp(nats / tokens),
             "word_perplexity": np.exp(nats / words),
             "bits_per_byte": nats / num_bytes / math.log(2),
         }
-    return {name: interval(value, len(groups.sizes)) for name, value in values.items()}
+    return {name: interval(value, len(sizes)) for name, value in values.items()}
 
 
-def over_seeds(values: list[float]) -> dict:
-    """Every value, the mean, and from three on an interval (Student's t: seeds are independent draws)."""
+@dataclass(frozen=True)
+class SeedMean:
+    """A number over the seeds of a line; the interval holds over seeds, and needs three."""
+
+    values: list[float]
+    mean: float
+    interval: list[float] | None = None
+
+
+def over_seeds(values: list[float]) -> SeedMean:
+    """Student's t, since seeds are independent draws."""
     mean, number = float(np.mean(values)), len(values)
     if number < 3:
-        return {"values": values, "mean": mean, "interval": None}
+        return SeedMean(values, mean)
     half = float(stats.t.ppf((1 + LEVEL) / 2, number - 1) * np.std(values, ddof=1) / math.sqrt(number))
-    return {"values": values, "mean": mean, "interval": [mean - half, mean + half]}
+    return SeedMean(values, mean, [mean - half, mean + half])

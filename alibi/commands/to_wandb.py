@@ -3,7 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
-from alibi.reporting import Result, load_results
+from alibi.results import Result
 from alibi.runs import Checkpoint, Guest, group_name
 from alibi.tracking import TrackingConfig, Wandb
 
@@ -19,7 +19,7 @@ def track(
     tracking: TrackingConfig,
     checkpoint: Checkpoint | Guest,
     run_id: str | None,
-    files: list[Path],
+    results: list[Result],
     figures: list[Path],
 ) -> str:
     """The rows of a checkpoint to its wandb run, as curves over the length and as a table, and the figures.
@@ -35,7 +35,7 @@ def track(
     # The run stays where training put it, unless another place is asked for.
     project = own["project"] if tracking.project == TrackingConfig.project else tracking.project
     tracking = replace(tracking, project=project, group=tracking.group or own.get("group"))
-    results, last_step = load_results(files), checkpoint.config["train"]["max_steps"]
+    last_step = checkpoint.config["train"]["max_steps"]
     group = group_name(checkpoint.config, checkpoint.texts["train"])
     # Of a run that has ended no process is at work.
     wandb = Wandb(tracking, checkpoint.run, run_id, checkpoint.config, group, resend=checkpoint.step == last_step)
@@ -52,13 +52,13 @@ def track(
 
 
 def _tracked_row(result: Result, row: dict) -> dict:
-    low, high = (row.get("interval") or {}).get("perplexity") or (None, None)
+    low, high = row.get("interval", {}).get("perplexity") or (None, None)
     return {
         "run": result.run,
         "method": result.method,
         "training length": result.seq_len,
-        "protocol": result.content["protocol"]["name"],
-        "split": result.content["data"]["split"],
+        "protocol": result.measured.protocol,
+        "split": result.measured.split,
         **{name: row.get(name) for name in ("length", "perplexity", "word_perplexity", "bits_per_byte")},
         "perplexity low": low,
         "perplexity high": high,

@@ -1,7 +1,6 @@
-"""Evaluation: windows scored into sums, statistics on sums, result files. Imports data, model and runs."""
+"""Evaluation: windows scored into sums and rows of result files. Imports data, model, runs, results and analysis."""
 
-from alibi.analysis.comparison import compare as compare_results
-from alibi.evaluation.evaluate import evaluate_checkpoint, score_checkpoint
+from alibi.evaluation.evaluate import evaluate_checkpoint
 from alibi.evaluation.evaluation_settings import EvaluationSettings, in_order
 from alibi.evaluation.evaluation_text import (
     EvaluationText,
@@ -12,22 +11,17 @@ from alibi.evaluation.evaluation_text import (
 )
 from alibi.evaluation.score import Scorer, fast_batch_tokens, model_scorer, score
 from alibi.evaluation.sums import Accumulator, NatsSum, bits_per_byte, perplexity
-from alibi.results.open_result import OpenResult
-from alibi.results.result_json import find_results
 
 __all__ = [
     "Accumulator",
     "EvaluationSettings",
     "EvaluationText",
     "NatsSum",
-    "OpenResult",
     "Scorer",
     "bits_per_byte",
-    "compare_results",
     "count_uncovered",
     "evaluate_checkpoint",
     "fast_batch_tokens",
-    "find_results",
     "in_order",
     "is_covered",
     "model_scorer",
@@ -35,5 +29,4 @@ __all__ = [
     "perplexity",
     "said_of_uncovered",
     "score",
-    "score_checkpoint",
 ]

@@ -4,11 +4,13 @@ Everything is rebuilt from the checkpoint; only the text may be another one.
 """
 
 from collections.abc import Callable, Iterator
-from pathlib import Path
+from functools import partial
 
 import torch
 
-from alibi.analysis.statistics import ABOUT_INTERVALS
+from alibi.analysis import ABOUT_INTERVALS
+from alibi.analysis.change import add_changes
+from alibi.analysis.curves import how_far
 from alibi.environment import environment
 from alibi.evaluation.cached import cached_scorer
 from alibi.evaluation.evaluation_settings import EvaluationSettings, in_order
@@ -18,8 +20,7 @@ from alibi.evaluation.score import fast_batch_tokens, model_scorer
 from alibi.evaluation.text_groups import Groups, text_groups
 from alibi.model import LanguageModel
 from alibi.processes import ALONE, Processes
-from alibi.results.open_result import OpenResult, explain_changes
-from alibi.results.result_json import SCHEMA, protocol_name
+from alibi.results import SCHEMA, Measured, OpenResult, protocol_name
 from alibi.runs import Checkpoint, Guest, OpenModel, weight_settings
 
 
@@ -31,38 +32,15 @@ def evaluate_checkpoint(
     precision: str,
     say: Callable[[str], None] = print,
     procs: Processes = ALONE,
-) -> list[Path]:
-    """Score every length and stride of `settings`; returns the result files, one a stride."""
-    files = score_checkpoint(checkpoint, text, settings, device, precision, say, procs)
-
-    def finish() -> list[Path]:
-        for file in files:
-            file.end()
-        return [file.path for file in files]
-
-    return procs.on_main(finish)
-
-
-def score_checkpoint(
-    checkpoint: Checkpoint | Guest,
-    text: EvaluationText,
-    settings: EvaluationSettings,
-    device: torch.device,
-    precision: str,
-    say: Callable[[str], None] = print,
-    procs: Processes = ALONE,
 ) -> list[OpenResult]:
-    """The result files with all rows in them, one a stride; unfinished until the caller ends them.
+    """Score every length and stride of `settings` into result files, one a stride; the caller ends them.
 
     A length that cannot be done is a row with its reason, and the others go on. Of several processes each
-    scores its share, and the main one alone has the files, and speaks.
+    scores its share, and only the main one writes, prints and has the files.
     """
-    if not procs.is_main:
-        say = _silent
+    say = say if procs.is_main else _silent
     lengths, note = in_order(settings.lengths)
-    if note:
-        say(note)
-    for remark in _remarks(checkpoint, text, lengths):
+    for remark in [*([note] if note else []), *_remarks(checkpoint, text, lengths)]:
         say(remark)
     groups, files = text_groups(text.tokens), []
     with procs.together():
@@ -70,34 +48,35 @@ def score_checkpoint(
 
     def open_files() -> list[list[int]]:
         """Before anything is scored, so that a file that cannot be read is reported first; returns missing lengths."""
+        made_with = environment(device) | {"processes": procs.number}
+        reach = partial(how_far, seq_len=model.about["seq_len"], within_percent=settings.within_percent)
         for stride in settings.strides:
-            head = result_head(model, text, groups, settings, stride, precision, device, procs)
-            folder, name, plain = checkpoint.run / "evaluation", checkpoint.path.name, text.own and text.whole
-            files.append(OpenResult(folder, name, head, plain, lengths, settings.within_percent, say))
+            measured = _measured(text, settings, stride, precision)
+            path = checkpoint.run / "evaluation" / measured.file_name(checkpoint.path.name, text.own_sha256)
+            head = result_head(model, text, groups, measured, made_with)
+            files.append(OpenResult(path, head, lengths, reach, say))
             files[-1].open(settings.reuse)
         return [[n for n in lengths if n not in file.done] for file in files]
 
-    missing = procs.on_main(open_files)
     batch_tokens = settings.batch_tokens or fast_batch_tokens(device, settings.cached)
     warm = False
-    for number, stride in enumerate(settings.strides):
-        for length in missing[number]:
+    for number, missing in enumerate(procs.on_main(open_files)):
+        for length in missing:
+            stride = settings.strides[number] or length
             if reason := model.why_not(min(length, len(text.tokens))):
-                row = {"length": length, "stride": stride or length, "error": reason}
+                row = {"length": length, "stride": stride, "error": reason}
             else:
                 if not warm:
                     warm_up(text.tokens, length, model.nats, device, batch_tokens)
                     warm = True
-                row = score_length(
-                    text.tokens, groups, length, stride or length, model.nats, device, batch_tokens, procs
-                )
+                row = score_length(text.tokens, groups, length, stride, model.nats, device, batch_tokens, procs)
                 row = row if text.has_text_units else without_text_units(row)
             if error := row.get("error"):
                 say(f"length {length}: {error}")
             elif isinstance(checkpoint, Checkpoint):
                 row["skip_far_keys"] = settings.skip_far_keys
             procs.on_main(lambda number, row: files[number].add(row), number, row)
-    procs.on_main(explain_changes, files, say)
+    procs.on_main(lambda: add_changes([file.path for file in files], say))
     return files
 
 
@@ -106,7 +85,7 @@ def _remarks(checkpoint: Checkpoint | Guest, text: EvaluationText, lengths: list
     for length in lengths:
         if length > len(text.tokens):
             yield f"length {length} is above the {len(text.tokens)} tokens of the split: evaluated as one window"
-    if not text.own and isinstance(checkpoint, Checkpoint):
+    if text.own_sha256 is None and isinstance(checkpoint, Checkpoint):
         yield f"this is not the text that {checkpoint.run.name} was trained beside: its hash is in the result's name"
     if text.uncovered_bytes:
         yield _not_covered(text)
@@ -168,40 +147,36 @@ def _shown(value: object) -> object:
     return value.encode("utf-8", "backslashreplace").decode() if isinstance(value, str) else value
 
 
-def result_head(
-    model: OpenModel,
-    text: EvaluationText,
-    groups: Groups,
-    settings: EvaluationSettings,
-    stride: int | None,
-    precision: str,
-    device: torch.device,
-    procs: Processes,
-) -> dict:
+def _measured(text: EvaluationText, settings: EvaluationSettings, stride: int | None, precision: str) -> Measured:
+    scorer = "cached" if settings.cached else "full"
+    return Measured(text.split, text.sha256, protocol_name(stride), precision, scorer, text.tokens.text["name"])
+
+
+def result_head(model: OpenModel, text: EvaluationText, groups: Groups, measured: Measured, made_with: dict) -> dict:
     """What a result file says of weights, text and protocol."""
-    tokens, made_with = text.tokens, environment(device) | {"processes": procs.number}
+    tokens = text.tokens
     if model.packages:
-        made_with["packages"] |= model.packages
+        made_with = made_with | {"packages": made_with["packages"] | model.packages}
     return {
         "schema": SCHEMA,
         "checkpoint": model.about,
         "data": {
-            "name": tokens.text["name"],
-            "split": text.split,
+            "name": measured.name,
+            "split": measured.split,
             "documents": len(tokens.document_lines()),
             "documents_in_text": text.documents_in_text,
             "tokens": len(tokens),
             "words": tokens.num_words,
             "bytes": tokens.num_bytes,
             "uncovered_bytes": text.uncovered_bytes,
-            "sha256": text.sha256,
+            "sha256": measured.sha256,
             "form": tokens.text["form"],
             "tokenizer": tokens.tokenizer,
             "tokens_sha256": tokens.ids_sha256(),
         },
-        "protocol": {"name": protocol_name(stride), "first_input": model.first_input},
-        "scorer": "cached" if settings.cached else "full",
-        "precision": precision,
+        "protocol": {"name": measured.protocol, "first_input": model.first_input},
+        "scorer": measured.scorer,
+        "precision": measured.precision,
         "made_with": made_with,
         "groups": groups.to_dict(),
         "intervals": ABOUT_INTERVALS | {"units": len(groups.sizes)},

@@ -18,8 +18,7 @@ class EvaluationText:
 
     Attributes:
         sha256: of the part in use.
-        own: it is the run's own text.
-        whole: the split was not cut.
+        own_sha256: of the run's own text of this split; None where this is another text.
         uncovered_bytes: of the part in use, those that no token stands for.
         documents_in_text: of all splits together; None where the splits are not ours to choose.
         notes: which share of its text is scored, in words.
@@ -27,8 +26,7 @@ class EvaluationText:
 
     tokens: TokenFile
     sha256: str
-    own: bool
-    whole: bool
+    own_sha256: str | None
     uncovered_bytes: int = 0
     documents_in_text: int | None = None
     notes: tuple[str, ...] = ()
@@ -69,12 +67,11 @@ def open_evaluation_text(
         text = open_text(data, "all", words)
     whole = replace(prepare_tokens(text, tokenizer, cache, quiet), end_of_text=tokenizer.first_input)
     tokens = whole if max_tokens is None else whole.cut(max_tokens)
-    is_whole = len(tokens) == len(whole)
-    sha256 = text.sha256 if is_whole else text.sha256_of(tokens.num_lines)
+    sha256 = text.sha256 if len(tokens) == len(whole) else text.sha256_of(tokens.num_lines)
     uncovered = count_uncovered(text, tokens, tokenizer)
-    own = _is_own(checkpoint, data, text, words)
-    notes = _notes(text, tokens, split, own)
-    return EvaluationText(tokens, sha256, own, is_whole, uncovered, text.documents_in_text, notes)
+    own_sha256 = _own_sha256(checkpoint, data, text, words)
+    notes = _notes(text, tokens, split, own_sha256 is not None)
+    return EvaluationText(tokens, sha256, own_sha256, uncovered, text.documents_in_text, notes)
 
 
 def count_uncovered(text: Text, tokens: TokenFile, tokenizer: Tokenizer) -> int:
@@ -104,13 +101,15 @@ def _notes(text: Text, tokens: TokenFile, asked: str, own: bool) -> tuple[str, .
     return tuple(notes) if text.left_out is None else (*notes, text.left_out)
 
 
-def _is_own(checkpoint: Checkpoint | Guest, data: DataConfig, text: Text, words: bool) -> bool:
+def _own_sha256(checkpoint: Checkpoint | Guest, data: DataConfig, text: Text, words: bool) -> str | None:
+    """Of the run's own text of this split, whole; None where it is another text."""
     if isinstance(checkpoint, Guest) or data.name != checkpoint.data_config.name:
-        return False
-    # A run reads no test split; its text is known by the validation split beside it. All of it is train and test too.
-    known = ("train", "validation") if text.split == "all" else ("validation",)
+        return None
+    # The manifest may lack the split: all of a text, and test in older ones. It is known by those beside it.
+    beside = ("train", "validation") if text.split == "all" else ("validation",)
+    known = (text.split,) if text.split in checkpoint.texts else beside
     try:
         parts = [text if split == text.split else open_text(data, split, words) for split in known]
     except (FileNotFoundError, TooFewDocuments):
-        return False
-    return all(part.sha256 == checkpoint.texts[part.split] for part in parts)
+        return None
+    return text.sha256 if all(part.sha256 == checkpoint.texts[part.split] for part in parts) else None

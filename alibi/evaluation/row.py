@@ -15,8 +15,8 @@ from alibi.evaluation.sums import NatsSum, bits_per_byte, merged, perplexity
 from alibi.evaluation.text_groups import Groups, GroupSums
 from alibi.processes import ALONE, Processes
 from alibi.progress import progress_bar
+from alibi.results import TEXT_UNITS
 
-TEXT_UNITS = ("word_perplexity", "bits_per_byte")
 OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "cannot allocate memory")
 
 
@@ -58,7 +58,7 @@ def score_length(
             "perplexity": perplexity(total.nats, total.tokens),
             **_word_perplexity(total.nats, tokens.num_words),
             "bits_per_byte": bits_per_byte(total.nats, tokens.num_bytes),
-            "interval": row_intervals(by_group.nats, groups),
+            "interval": row_intervals(by_group.nats, groups.sizes),
             "tokens_per_sec": total.tokens / seconds,
             "peak_memory_mib": max(peaks),
             "context": by_context.to_dict(),

@@ -1,7 +1,8 @@
 """How lines look, on paper and on the page: a method keeps its colour in every chart."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass
+
+from alibi.analysis import Comparison
 
 # Okabe and Ito's colours, which colour-blind readers can tell apart; with each a lighter one for dark pages.
 COLOURS = {
@@ -34,13 +35,9 @@ PARTS = {
 }
 
 
-def looks_of(lines: Iterable[tuple[str, str]]) -> dict[str, Look]:
-    """Colour by method; marker and dash by the line's place among the lines of its method.
-
-    Args:
-        lines: (label, method), in order.
-    """
-    methods = dict(lines)
+def looks_of(comparison: Comparison) -> dict[str, Look]:
+    """By label of the line: colour by method, marker and dash by the line's place among the lines of its method."""
+    methods = {line.label: line.method for line in comparison.lines}
     spare = iter(MORE_COLOURS * len(methods))
     colours = {method: COLOURS.get(method) or next(spare) for method in dict.fromkeys(methods.values())}
     looks: dict[str, Look] = {}

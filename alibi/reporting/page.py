@@ -7,12 +7,12 @@ from jinja2 import Environment, FileSystemLoader
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
+from alibi.analysis import ABOUT_INTERVALS, Comparison
 from alibi.reporting import provenance, report_tables, words
 from alibi.reporting.chart import Chart
-from alibi.reporting.looks import PARTS
+from alibi.reporting.looks import PARTS, looks_of
 from alibi.reporting.plotly_figures import DARK, TEMPLATE, panel_json
 from alibi.reporting.published_table import published_table
-from alibi.reporting.study import Study
 from alibi.reporting.study_charts import (
     context_chart,
     context_lengths,
@@ -30,22 +30,23 @@ LARGEST_BYTES = 6_000_000
 UNSAFE = {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", "\u2029": "\\u2029"}
 
 
-def render_page(study: Study) -> str:
+def render_page(comparison: Comparison) -> str:
     """The page's HTML.
 
     Raises:
         ValueError: it is larger than 6 MB.
     """
     environment = Environment(loader=FileSystemLoader(FILES), autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    figures = _figures(study)
-    settings, common, silent = provenance.setting_rows(study)
+    figures = _figures(comparison)
+    settings, common, silent = provenance.setting_rows(comparison)
     page = environment.get_template("page.html").render(
-        study=study,
-        texts=list(dict.fromkeys(words.text(part.content["data"]) for part in study.sets)),
-        numbers=_numbers(study),
-        units={unit: _sets_with(study, unit) for unit in METRICS if _sets_with(study, unit)},
+        comparison=comparison,
+        looks=looks_of(comparison),
+        texts=list(dict.fromkeys(part.first.text for part in comparison.sets)),
+        numbers=_numbers(comparison),
+        units={unit: _sets_with(comparison, unit) for unit in METRICS if _sets_with(comparison, unit)},
         log=any(panel["layout"]["yaxis"]["type"] == "log" for panel in _panels(figures, "perplexity")),
-        intervals=study.has_intervals and study.comparison["intervals"],
+        intervals=comparison.has_intervals and ABOUT_INTERVALS,
         charts={figure["chart"] for figure in figures},
         parts=PARTS.values(),
         settings=settings,
@@ -64,7 +65,7 @@ def render_page(study: Study) -> str:
     )
     if len(page.encode()) > LARGEST_BYTES:
         raise ValueError(
-            f"a page of {len(study.runs)} runs is {len(page.encode()):,} bytes, and may be {LARGEST_BYTES:,}; "
+            f"a page of {len(comparison.runs)} runs is {len(page.encode()):,} bytes, and may be {LARGEST_BYTES:,}; "
             "name fewer runs or evaluate at fewer lengths."
         )
     return page
@@ -80,37 +81,37 @@ def _file(name: str) -> Markup:
     return Markup((FILES / name).read_text(encoding="utf-8"))
 
 
-def _sets_with(study: Study, unit: str) -> str:
-    return " ".join(str(number) for number, part in enumerate(study.sets) if unit in part.metrics)
+def _sets_with(comparison: Comparison, unit: str) -> str:
+    return " ".join(str(number) for number, part in enumerate(comparison.sets) if unit in part.metrics)
 
 
 def _panels(figures: list[dict], chart: str) -> list[dict]:
     return [panel for figure in figures if figure["chart"] == chart for panel in figure["panels"]]
 
 
-def _numbers(study: Study) -> dict[str, int]:
+def _numbers(comparison: Comparison) -> dict[str, int]:
     """The number of each run on the page, by label."""
-    return {run.label: number for number, run in enumerate(study.runs)}
+    return {run.label: number for number, run in enumerate(comparison.runs)}
 
 
-def _figures(study: Study) -> list[dict]:
+def _figures(comparison: Comparison) -> list[dict]:
     """Every figure, with the choices (the page's controls, by name) for which the page shows it."""
-    numbers, looks, found = _numbers(study), study.looks, []
+    numbers, looks, found = _numbers(comparison), looks_of(comparison), []
 
     def add(name: str, chart: Chart, **when: object) -> None:
         panels = [panel_json(panel, numbers) for panel in chart.panels]
         choices = {choice: str(value).lower() for choice, value in when.items()}
         found.append({"chart": name, "when": choices, "note": chart.note, "panels": panels})
 
-    for number, part in enumerate(study.sets):
+    for number, part in enumerate(comparison.sets):
         for metric in part.metrics:
             for relative in (False, True):
                 chart = perplexity_chart(part, looks, metric, relative)
                 add("perplexity", chart, set=number, unit=metric, relative=relative)
-            for other in splits_shown_with(study, part):
+            for other in splits_shown_with(comparison, part):
                 add("split", split_chart(other, looks, metric), set=number, unit=metric)
         for length in context_lengths(part):
             add("context", context_chart(part, looks, length), set=number, context=length)
         add("cost", cost_chart(part, looks), set=number)
-    add("training", training_chart(study))
+    add("training", training_chart(comparison))
     return [figure for figure in found if figure["panels"] or figure["note"]]

@@ -1,19 +1,19 @@
 """Runs next to the paper's numbers for the same method, training length and protocol."""
 
+from alibi.analysis import ResultSet
 from alibi.analysis.published import PAPER, UNIT, differences_in_setup, published_points
 from alibi.reporting import words
 from alibi.reporting.report_tables import Table
-from alibi.reporting.study import ResultSet
 
 
 def published_table(part: ResultSet) -> Table:
     """Each run for which a number was published at one of its lengths, and the paper's row under it."""
-    data, rows, verdicts = part.content["data"], [], {}
+    data, rows, verdicts = part.data, [], {}
     # In files of other kinds the unit is the byte, since only WikiText counts words as the paper does.
-    runs = part.runs if UNIT in part.metrics and data.get("form") != "files" else []
+    runs = part.runs if UNIT in part.metrics and data.form != "files" else []
     for run in runs:
         numbers = run.result.numbers
-        published = published_points(run.result.method, run.result.seq_len, part.content["protocol"], data["split"])
+        published = published_points(run.result.method, run.result.seq_len, part.protocol, data.split)
         if not published.keys() & numbers.keys():
             continue
         ours = [numbers.get(n, {}).get(UNIT) for n in part.lengths]

@@ -1,14 +1,14 @@
-"""What the tables of a report hold; `write` turns each into Markdown and LaTeX, the page into HTML."""
+"""The tables of a report; `table_files` writes each as Markdown and LaTeX, the page as HTML."""
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 
+from alibi.analysis import Comparison, ResultSet, Run
+from alibi.analysis.differences import Difference
 from alibi.reporting import words
-from alibi.reporting.study import ResultSet, Run, Study
 from alibi.reporting.training_log import read_training
 from alibi.reporting.words import METRICS
-from alibi.results.schema import SAME
+from alibi.results import TOLERANCE
 
 # What stands in a cell, and what stands small under it (an interval), or nothing.
 Cell = tuple[str, str]
@@ -26,31 +26,16 @@ class Table:
     strong: tuple[int, ...] = ()
 
 
-def result_rows(part: ResultSet, metric: str) -> Table:
-    """A row for each run; under a line's runs their mean, with an interval over the seeds where there is one."""
-    header = ["run", "trained at", *map(str, part.lengths)]
-    rows, strong, reasons = [], [], []
-    for line in part.content["lines"]:
-        runs = [run for run in part.runs if run.key in line["runs"]]
-        for run in runs:
-            cells = [_value(run, length, metric) for length in part.lengths]
-            rows.append([(run.label, ""), (words.known(run.result.seq_len), ""), *cells])
-            if run.result.is_marked(metric):
-                reasons.append(f"{words.MARK} {run.label}: {run.result.not_covered}.")
-            errors = [(n, row["error"]) for n, row in run.result.rows.items() if "error" in row]
-            reasons += [f"{run.label} at length {n}: {error}." for n, error in errors]
-        if len(runs) > 1:
-            strong.append(len(rows))
-            means = [_mean(part, line["label"], length, metric) for length in part.lengths]
-            rows.append(
-                [(f"{line['label']}, mean of {len(runs)} seeds", ""), (words.known(line["seq_len"]), ""), *means]
-            )
-    note = f"Lower is better. * the training length. {' '.join(reasons)}".strip()
-    name, title = f"results-{part.slug}-{metric.replace('_', '-')}", f"{METRICS[metric].capitalize()}, {part.title}"
-    return Table(name, title, header, rows, note, tuple(strong))
+def plain_cells(*texts: str) -> list[Cell]:
+    return [(text, "") for text in texts]
 
 
-def _value(run: Run, length: int, metric: str) -> Cell:
+def number_cell(value: float, pair: list[float] | None, mark: str = "") -> Cell:
+    return f"{words.number(value)}{mark}", words.interval(*pair) if pair else ""
+
+
+def row_cell(run: Run, length: int, metric: str) -> Cell:
+    """A run's number at one length with its interval, or in a word why there is none; * at the training length."""
     row = run.result.rows.get(length)
     if row is None:
         return "", ""
@@ -58,19 +43,35 @@ def _value(run: Run, length: int, metric: str) -> Cell:
     if "error" in row:
         return f"{words.short(row['error'])}{mark}", ""
     marked = run.result.is_marked(metric)
-    if row.get(metric) is None:
+    if metric not in row:
         return words.NOT_COVERED if marked else "", ""
-    mark += words.MARK if marked else ""
-    pair = (row.get("interval") or {}).get(metric)
-    return f"{words.number(row[metric])}{mark}", words.interval(*pair) if pair else ""
+    return number_cell(row[metric], row.get("interval", {}).get(metric), mark + (words.MARK if marked else ""))
 
 
-def _mean(part: ResultSet, line: str, length: int, metric: str) -> Cell:
-    told = part.mean(line, length, metric)
-    if told.get("mean") is None:
-        return "", ""
-    pair = told.get("interval")
-    return words.number(told["mean"]), words.interval(*pair) if pair else ""
+def result_rows(part: ResultSet, metric: str) -> Table:
+    """A row for each run; under a line's runs their mean, with an interval over the seeds where there is one."""
+    rows, strong, reasons = [], [], []
+    for line in part.lines:
+        trained_at = words.known(line.seq_len)
+        for run in line.runs:
+            rows.append([*plain_cells(run.label, trained_at), *(row_cell(run, n, metric) for n in part.lengths)])
+            if run.result.is_marked(metric):
+                reasons.append(f"{words.MARK} {run.label}: {run.result.not_covered}.")
+            errors = [(n, row["error"]) for n, row in run.result.rows.items() if "error" in row]
+            reasons += [f"{run.label} at length {n}: {error}." for n, error in errors]
+        if len(line.runs) > 1:
+            strong.append(len(rows))
+            means = [line.seed_mean(n, metric) for n in part.lengths]
+            cells = [number_cell(mean.mean, mean.interval) if mean else ("", "") for mean in means]
+            rows.append([*plain_cells(f"{line.label}, mean of {len(line.runs)} seeds", trained_at), *cells])
+    return Table(
+        f"results-{part.slug}-{metric.replace('_', '-')}",
+        f"{METRICS[metric].capitalize()}, {part.title}",
+        ["run", "trained at", *map(str, part.lengths)],
+        rows,
+        f"Lower is better. * the training length. {' '.join(reasons)}".strip(),
+        tuple(strong),
+    )
 
 
 def order_rows(part: ResultSet, metric: str) -> Table:
@@ -87,14 +88,14 @@ def order_rows(part: ResultSet, metric: str) -> Table:
 
 
 def _order(part: ResultSet, length: int, metric: str) -> list[Cell]:
-    told = {line.label: part.mean(line.label, length, metric).get("mean") for line in part.lines}
-    ranked = sorted((value, label) for label, value in told.items() if value is not None)
+    means = {line.label: line.seed_mean(length, metric) for line in part.lines}
+    ranked = sorted((mean.mean, label) for label, mean in means.items() if mean)
     cells = []
     for place, (value, label) in enumerate(ranked):
         mark = ""
         if place + 1 < len(ranked):
             next_value, below = ranked[place + 1]
-            same = math.isclose(value, next_value, rel_tol=SAME)
+            same = math.isclose(value, next_value, rel_tol=TOLERANCE)
             apart = False if same else is_apart(part, label, below, length, metric)
             mark = {True: "", False: " ≈", None: " ?"}[apart]
         cells.append((label, f"{words.number(value)}{mark}"))
@@ -103,80 +104,62 @@ def _order(part: ResultSet, length: int, metric: str) -> list[Cell]:
 
 def is_apart(part: ResultSet, better: str, worse: str, length: int, metric: str) -> bool | None:
     """Whether every pair of runs of two lines is told apart, `better` below; None where no pair has an interval."""
-    line_of = {run.key: run.line for run in part.runs}
     verdicts = []
-    for pair in part.content["pairs"]:
-        ends = line_of[pair["a"]], line_of[pair["b"]]
-        if ends not in ((better, worse), (worse, better)):
-            continue
-        entry = next((e for e in pair["lengths"] if e["length"] == length), {}).get(metric) or {}
-        if entry.get("interval"):
-            null = 1.0 if "ratio" in entry else 0.0
-            low, high = entry["interval"]
-            verdicts.append(high < null if ends[0] == better else low > null)
+    for pair in part.pairs:
+        difference = pair.lengths.get(length, {}).get(metric)
+        ends = pair.a.line, pair.b.line
+        if ends in ((better, worse), (worse, better)) and difference and difference.interval:
+            low, high = difference.interval
+            verdicts.append(high < difference.if_equal if ends[0] == better else low > difference.if_equal)
     return all(verdicts) if verdicts else None
 
 
 def difference_rows(part: ResultSet, metric: str) -> Table:
     """Every pair of runs on equal text: the first against the second."""
-    names = {run.key: run.label for run in part.runs}
     rows = []
-    for pair in part.content["pairs"]:
-        cells = {entry["length"]: difference(entry.get(metric)) for entry in pair["lengths"]}
-        pair_of = f"{names[pair['a']]} against {names[pair['b']]}"
-        rows.append([(pair_of, ""), *(cells.get(length, ("", "")) for length in part.lengths)])
+    for pair in part.pairs:
+        cells = [difference_cell(pair.lengths.get(length, {}).get(metric)) for length in part.lengths]
+        rows.append([(f"{pair.a.label} against {pair.b.label}", ""), *cells])
     name = f"differences-{part.slug}-{metric.replace('_', '-')}"
     title = f"Differences in {METRICS[metric]}, {part.title}"
     note = "Paired on the same text. Below zero: the first is better."
     return Table(name, title, ["runs", *map(str, part.lengths)], rows, note)
 
 
-def difference(entry: Mapping | None) -> Cell:
+def difference_cell(difference: Difference | None) -> Cell:
     """A pair's ratio as a change, or its difference, with the interval under it."""
-    if not entry:
+    if not difference:
         return "", ""
-    pair = entry.get("interval")
-    if "ratio" in entry:
-        return words.change(entry["ratio"]), words.change_interval(*pair) if pair else ""
-    return words.signed(entry["difference"]), words.interval(*pair, signed=True) if pair else ""
+    value, pair = difference.value, difference.interval
+    if difference.is_ratio:
+        return words.change(value), words.change_interval(*pair) if pair else ""
+    return words.signed(value), words.interval(*pair, signed=True) if pair else ""
 
 
 def against_rows(part: ResultSet, reference: Run, metric: str) -> Table:
     """Every other run against one of them, on equal text."""
-    others: dict[str, dict[int, Mapping]] = {run.key: {} for run in part.runs if run is not reference}
-    for pair in part.content["pairs"]:
-        if reference.key in (pair["a"], pair["b"]):
-            swap = pair["a"] == reference.key
-            entries = {entry["length"]: entry.get(metric) or {} for entry in pair["lengths"]}
-            others[pair["b"] if swap else pair["a"]] = {n: _swapped(e) if swap else e for n, e in entries.items()}
-    names = {run.key: run.label for run in part.runs}
-    rows = [
-        [(names[key], ""), *(difference(cells.get(length)) for length in part.lengths)] for key, cells in others.items()
-    ]
+    rows = []
+    for pair in part.pairs:
+        if reference in (pair.a, pair.b):
+            other = pair.b if pair.a is reference else pair.a
+            differences = [pair.lengths.get(length, {}).get(metric) for length in part.lengths]
+            if pair.a is reference:
+                differences = [difference and difference.reversed() for difference in differences]
+            rows.append([(other.label, ""), *map(difference_cell, differences)])
     title = f"Against {reference.label}: {METRICS[metric]}, {part.title}"
     note = f"Paired on the same text. Below zero: better than {reference.label}."
     return Table("against", title, ["run", *map(str, part.lengths)], rows, note)
 
 
-def _swapped(entry: Mapping) -> Mapping:
-    """A pair's difference with the second run in place of the first."""
-    if not entry:
-        return entry
-    pair = entry["interval"]
-    if "ratio" in entry:
-        return {"ratio": 1 / entry["ratio"], "interval": pair and [1 / pair[1], 1 / pair[0]]}
-    return {"difference": -entry["difference"], "interval": pair and [-pair[1], -pair[0]]}
-
-
 def far_rows(part: ResultSet) -> Table:
     """How far each run holds."""
-    names = {run.key: run.label for run in part.runs}
     rows = []
-    for told in part.content["how_far"]:
-        length, breaks = told.get("length"), told.get("breaks_at")
-        reached = f"{length}" if length else f"not known: {told.get('reason') or 'no reason given'}"
-        broken = f"{breaks}" if breaks else (f"not up to {told['evaluated_to']}" if told.get("evaluated_to") else "")
-        rows.append([(text, "") for text in (names[told["run"]], f"{told['within_percent']:g} %", reached, broken)])
+    for reach in part.how_far:
+        far = reach.how_far
+        reached = str(far.length) if far.length else f"not known: {far.reason or 'no reason given'}"
+        last = f"not up to {reach.evaluated_to}" if reach.evaluated_to else ""
+        broken = str(far.breaks_at) if far.breaks_at else last
+        rows.append(plain_cells(reach.run.label, f"{far.within_percent:g} %", reached, broken))
     header = ["run", "within", "holds to length", "breaks at"]
     return Table(f"how-far-{part.slug}", f"How far each run holds, {part.title}", header, rows)
 
@@ -184,44 +167,45 @@ def far_rows(part: ResultSet) -> Table:
 def change_rows(part: ResultSet) -> Table:
     """The two-part split of each run of a sliding set at each length, in nats per token."""
     rows = []
-    for runs in part.changes_by_line.values():
-        for run in runs:
-            for entry in run["lengths"]:
-                pairs = entry.get("interval") or {}
-                cells = [
-                    (words.signed(entry[name]), words.interval(*pairs[name], signed=True) if pairs.get(name) else "")
-                    for name in ("longer_context", "early_tokens", "whole")
+    for line in part.lines:
+        for run, change in part.changes:
+            for entry in change.lengths if run.line == line.label else ():
+                pairs = entry.interval or {}
+                parts = [
+                    (words.signed(value), words.interval(*pairs[name], signed=True) if pairs.get(name) else "")
+                    for name, value in entry.parts.items()
                 ]
-                rows.append([(run["run"], ""), (str(run["against"]), ""), (str(entry["length"]), ""), *cells])
+                rows.append([*plain_cells(run.label, str(change.against), str(entry.length)), *parts])
     header = ["run", "from length", "to length", "longer context", "early tokens", "whole change"]
     title = f"Why it changed against nonoverlapping, nats per token, {part.title}"
     return Table(f"two-part-split-{part.slug}", title, header, rows)
 
 
-def run_rows(study: Study) -> Table:
+def run_rows(comparison: Comparison) -> Table:
     """Parameters and compute of each run, and what its training cost where its log is beside it."""
     rows = []
-    for run in study.runs:
-        told = run.result.content["checkpoint"]
-        inside, training = told.get("parameters_in") or {}, told.get("training") or {}
-        counts = [told.get("parameters"), *(inside.get(p) for p in ("position", "embedding", "rest"))]
-        counts += [run.result.step, training.get("tokens")]
-        cells = ["–" if n is None else f"{n:,.0f}" for n in counts]
-        log = read_training(run.result.folder)
-        cost = [None, None] if log is None else [log.tokens_per_sec, log.memory_mib]
-        cells.append(words.flops(training["flops"]) if training.get("flops") else "–")
-        cells += ["–" if n is None else f"{n:,.0f}" for n in cost]
-        rows.append([(text, "") for text in (run.label, *cells)])
+    for run in comparison.runs:
+        weights, training = run.result.checkpoint, run.result.checkpoint.training
+        inside, log = weights.parameters_in or {}, read_training(run.result.folder)
+        counts = [weights.parameters, *(inside.get(part) for part in ("position", "embedding", "rest"))]
+        counts += [weights.step, training and training.tokens]
+        flops = f"{training.flops:.2e}" if training and training.flops else "–"
+        cost = [log and log.tokens_per_sec, log and log.memory_mib]
+        rows.append(plain_cells(run.label, *map(_count, counts), flops, *map(_count, cost)))
     header = ["run", "parameters", "in position", "in embedding", "rest", "steps", "tokens", "training flops"]
     header += ["training tokens/s", "training MiB"]
     note = "Tokens/s in training is the median of the log, memory its peak, on whatever else the machine was doing."
     return Table("runs", "Parameters and compute", header, rows, note)
 
 
-def all_tables(study: Study) -> list[Table]:
+def _count(number: float | None) -> str:
+    return "–" if number is None else f"{number:,.0f}"
+
+
+def all_tables(comparison: Comparison) -> list[Table]:
     """Every table of a report that has a row."""
-    tables = [run_rows(study)]
-    for part in study.sets:
+    tables = [run_rows(comparison)]
+    for part in comparison.sets:
         tables += [far_rows(part), change_rows(part)]
         for metric in part.metrics:
             tables += [result_rows(part, metric), order_rows(part, metric), difference_rows(part, metric)]

@@ -2,15 +2,16 @@
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 
+from alibi.analysis import Comparison, Line, ResultSet, Run
 from alibi.reporting import words
 from alibi.reporting.chart import BAR_STEP, Axis, Chart, Panel, Point, Series
-from alibi.reporting.lines import Line
-from alibi.reporting.looks import PARTS, Look
-from alibi.reporting.study import ResultSet, Run, Study
+from alibi.reporting.looks import PARTS, Look, looks_of
 from alibi.reporting.training_log import read_training
 from alibi.reporting.words import METRICS
-from alibi.results.result import Result
+from alibi.results import Result
+from alibi.results.schema import Change
 
 Looks = Mapping[str, Look]
 LENGTH, NATS = "length of evaluation (tokens)", "nats per token"
@@ -131,21 +132,21 @@ def split_chart(part: ResultSet, looks: Looks, metric: str = "perplexity") -> Ch
     panels = []
     for line in dict.fromkeys(run.line for run, _ in changes):
         own = [(run, change) for run, change in changes if run.line == line]
-        panels.append(_split_panel(f"{line}, stride {own[0][1]['stride']}", own, metric))
+        panels.append(_split_panel(f"{line}, stride {own[0][1].stride}", own, metric))
     return Chart(f"two-part-split-{part.slug}", "", panels, columns=max(1, min(3, len(panels))))
 
 
-def splits_shown_with(study: Study, part: ResultSet) -> list[ResultSet]:
+def splits_shown_with(comparison: Comparison, part: ResultSet) -> list[ResultSet]:
     """The set itself; with a nonoverlapping one also every sliding set of the same text."""
-    if part.content["protocol"] != "nonoverlapping":
+    if part.protocol != "nonoverlapping":
         return [part]
-    shared = ("data", "precision", "scorer")
-    return [other for other in study.sets if all(other.content[name] == part.content[name] for name in shared)]
+    shared = replace(part.first.measured, protocol="")
+    return [other for other in comparison.sets if replace(other.first.measured, protocol="") == shared]
 
 
-def _split_panel(title: str, changes: Sequence[tuple[Run, Mapping]], metric: str) -> Panel:
+def _split_panel(title: str, changes: Sequence[tuple[Run, Change]], metric: str) -> Panel:
     """A bar is the mean over the runs; each run is a dot on it, with its interval."""
-    lengths = sorted({entry["length"] for _, change in changes for entry in change["lengths"]})
+    lengths = sorted({entry.length for _, change in changes for entry in change.lengths})
     labels = tuple(run.label for run, _ in changes)
     bars, dots = [], []
     for place, (part, (name, look)) in enumerate(PARTS.items()):
@@ -153,11 +154,11 @@ def _split_panel(title: str, changes: Sequence[tuple[Run, Mapping]], metric: str
         values: dict[int, list[float]] = {length: [] for length in lengths}
         for number, (run, change) in enumerate(changes):
             points, beside = [], (number - (len(changes) - 1) / 2) * BAR_STEP * 0.3
-            for entry in change["lengths"]:
-                values[entry["length"]].append(_in_unit(entry[part], run.result, metric))
-                interval = [_in_unit(v, run.result, metric) for v in (entry.get("interval") or {}).get(part) or ()]
-                x, note = at[entry["length"]] + beside, f"{name}, length {entry['length']}"
-                points.append(Point(x, values[entry["length"]][-1], interval or None, note))
+            for entry in change.lengths:
+                values[entry.length].append(_in_unit(entry.parts[part], run.result, metric))
+                interval = [_in_unit(v, run.result, metric) for v in (entry.interval or {}).get(part) or ()]
+                x, note = at[entry.length] + beside, f"{name}, length {entry.length}"
+                points.append(Point(x, values[entry.length][-1], interval or None, note))
             dots.append(Series(name, run.label, (run.label,), points, look, "dot"))
         means = [Point(at[length], sum(found) / len(found)) for length, found in values.items()]
         bars.append(Series(name, f"mean of {len(labels)} runs", labels, means, look, "bar"))
@@ -167,22 +168,22 @@ def _split_panel(title: str, changes: Sequence[tuple[Run, Mapping]], metric: str
 
 def _in_unit(nats: float, result: Result, metric: str) -> float:
     """Nats per token as nats per word or bits per byte of the same text."""
-    data = result.content["data"]
+    data = result.data
     if metric == "word_perplexity":
-        return nats * data["tokens"] / data["words"]
-    return nats * data["tokens"] / data["bytes"] / math.log(2) if metric == "bits_per_byte" else nats
+        return nats * data.tokens / data.words
+    return nats * data.tokens / data.bytes / math.log(2) if metric == "bits_per_byte" else nats
 
 
-def training_chart(study: Study) -> Chart:
+def training_chart(comparison: Comparison) -> Chart:
     """Training loss, smoothed and thin, and validation loss with markers; each run folder once."""
-    series, done = [], set()
-    for run in study.runs:
+    series, done, looks = [], set(), looks_of(comparison)
+    for run in comparison.runs:
         log = None if run.result.folder in done else read_training(run.result.folder)
         done.add(run.result.folder)
         for name, kind in (("train", "member"), ("val", "main")) if log else ():
             curve = [Point(*pair) for pair in getattr(log, name)]
             if curve:
-                series.append(Series(run.line, run.label, (run.label,), curve, study.looks[run.line], kind))
+                series.append(Series(run.line, run.label, (run.label,), curve, looks[run.line], kind))
     panel = Panel(Axis("tokens seen in training", "tokens"), _values(NATS, series), series)
     title = "training loss (thin) and validation loss (with markers)"
     return Chart("training", title, [panel] if series else [])
@@ -213,8 +214,7 @@ def _relative(curve: list[Point], seq_len: int | None) -> list[Point]:
 
 
 def _measured(part: ResultSet) -> str:
-    content = part.lines[0].results[0].content
-    return f"{words.text(content['data'])}, {content['protocol']['name']}"
+    return f"{part.first.text}, {part.protocol}"
 
 
 def _lengths(series: Iterable[Series]) -> Axis:

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from alibi.analysis import Comparison
 from alibi.reporting.published_table import published_table
 from alibi.reporting.report_tables import Table, all_tables
-from alibi.reporting.study import Study
 
 LATEX = {
     "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "#": r"\#", "%": r"\%", "_": r"\_",
@@ -19,12 +19,12 @@ LATEX = {
 MARKDOWN = {c: f"\\{c}" for c in "\\`*_[]|#~$"} | {"<": "&lt;", ">": "&gt;", "&": "&amp;", "\n": " ", "\r": " "}
 
 
-def write_tables(study: Study, folder: Path) -> list[Path]:
-    """Write every table of the study as .md and .tex into `folder`; returns their paths."""
+def write_tables(comparison: Comparison, folder: Path) -> list[Path]:
+    """Write every table of a report as .md and .tex into `folder`; returns their paths."""
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
-    beside = [table for part in study.sets if (table := published_table(part)).rows]
-    for table in [*all_tables(study), *beside]:
+    beside = [table for part in comparison.sets if (table := published_table(part)).rows]
+    for table in [*all_tables(comparison), *beside]:
         for ending, text in (("md", markdown(table)), ("tex", latex(table))):
             paths.append(folder / f"{table.name}.{ending}")
             paths[-1].write_text(text, encoding="utf-8")

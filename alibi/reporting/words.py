@@ -1,15 +1,6 @@
 """Numbers as words, alike in every table and on the page."""
 
 import math
-from collections.abc import Mapping
-
-
-def text(data: Mapping) -> str:
-    """What was scored: `wikitext2 validation`, and of documents which share: `text validation (1 of 20 documents)`."""
-    whole = data.get("documents_in_text")  # WikiText has none, nor have older files
-    share = f" ({data['documents']:,} of {whole:,} documents)" if whole and data.get("documents") is not None else ""
-    return f"{data['name']} {data['split']}{share}"
-
 
 METRICS = {
     "perplexity": "perplexity per token",
@@ -80,15 +71,6 @@ def minus(text: str) -> str:
     return text.replace("-", "−")
 
 
-def scorer(name: str | None) -> str:
-    """What a title says of it: nothing of the usual one."""
-    return "" if name in (None, "full") else f", scored through the {name} model"
-
-
 def short(error: str) -> str:
     """`out of memory: tried to allocate ...` as `out of memory`."""
     return error.partition(":")[0]
-
-
-def flops(value: float) -> str:
-    return f"{value:.2e}"

@@ -1,1 +1,22 @@
-"""Result files."""
+"""Result files: the schema, what was measured, reading and writing. A leaf: knows no models, runs or training."""
+
+from alibi.results.measured import Measured, protocol_name
+from alibi.results.open_result import OpenResult
+from alibi.results.result import TEXT_UNITS, Result
+from alibi.results.result_json import find_results, load_result, load_results, write_result
+from alibi.results.schema import METRICS, SCHEMA, TOLERANCE
+
+__all__ = [
+    "METRICS",
+    "SCHEMA",
+    "TEXT_UNITS",
+    "TOLERANCE",
+    "Measured",
+    "OpenResult",
+    "Result",
+    "find_results",
+    "load_result",
+    "load_results",
+    "protocol_name",
+    "write_result",
+]

@@ -1,154 +1,119 @@
 """A result file that a command adds rows to, while other commands may do the same.
 
-Whatever is changed is read again first, under the lock of the folder, so that no command takes away another's rows.
-The lock is held for the moment of a change, never while something is scored.
+Before any change the file is read again under the folder's lock, so that no command removes another's rows. The lock
+is held for the moment of the change, never while something is scored.
 """
 
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, suppress
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-from alibi.analysis.change import split_change
 from alibi.faults import hold
-from alibi.files import free_name
-from alibi.results.result_json import (
-    protocol_name,
-    read_result,
-    result_path,
-    rewrite_result,
-    same_model,
-    same_part,
-    same_targets,
-    write_result,
-)
+from alibi.results.result import Result
+from alibi.results.result_json import load_result, write_result
+from alibi.results.schema import Content, HowFar, Row
 
 CODE = ("git_commit", "git_dirty", "python", "packages")  # of made_with
+
+
+def lock(run: Path) -> AbstractContextManager:
+    """The lock on the results of a run. It lies beside evaluation/, which holds results only."""
+    return hold(run / ".evaluation.lock")
 
 
 @dataclass
 class OpenResult:
     """
     Args:
-        folder: of the results.
-        step_name: of the checkpoint.
+        path: of the file.
         head: what the file says beside its rows.
-        plain: the text is the whole of the run's own.
         lengths: what the command was asked for.
-        within_percent: the margin of how far.
-        say: where a line to the user goes.
+        how_far: computes this part of the file from its rows.
+        say: prints a line to the user.
 
     Attributes:
-        path: of the file.
         done: lengths whose rows are kept as they are.
     """
 
-    folder: Path
-    step_name: str
-    head: dict
-    plain: bool
+    path: Path
+    head: dict[str, Any]
     lengths: list[int]
-    within_percent: float
+    how_far: Callable[[Iterable[dict]], HowFar]
     say: Callable[[str], None]
-    path: Path = field(init=False)
     done: set[int] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        self.empty = Result(self.path, Content.model_validate(self.head | {"rows": []}))
 
     def open(self, reuse: bool) -> None:
         """Find out which rows are kept: all with `reuse`, else those of a command that was interrupted.
 
         Raises:
-            ValueError: what stands in its place cannot be read.
+            ValueError: the file that is there cannot be read, or is of other weights, text or tokenizer.
             OSError: the folder may not be written, or its disk has no locks.
         """
-        self.path = result_path(self.folder, self.step_name, self.head, self.plain)
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with self.held():
-            self._take_old_name()
-            rows, unfinished = self._there()
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with self._locked():
+            rows, unfinished = self._read()
         whole = {n for n in self.lengths if "group_nats" in rows.get(n, {})}
         now = self.head["made_with"]
         going_on = {n for n in whole & unfinished if all(rows[n]["made_with"].get(k) == now.get(k) for k in CODE)}
         self.done = whole if reuse else going_on
         if going_on:
-            self.say(
-                f"{self.path.name}: going on with an evaluation that did not end; it has lengths {sorted(going_on)}"
-            )
+            self.say(f"{self.path.name}: resuming an evaluation that did not end; it has lengths {sorted(going_on)}")
         if self.done - going_on:
             self.say(f"{self.path.name}: lengths {sorted(self.done - going_on)} are there already (eval.reuse=true)")
 
     def add(self, row: dict) -> None:
-        """Write a row, in the place of one of the same length."""
-        with self.held():
-            rows, unfinished = self._there()
+        """Write a row, in place of one of the same length."""
+        with self._locked():
+            rows, unfinished = self._read()
             rows[row["length"]] = row | {"made_with": self.head["made_with"]}
-            head = self.head | {"unfinished": sorted(unfinished | {row["length"]})}
-            write_result(self.path, head, rows.values(), self.within_percent)
+            self._write(self.empty.content, rows, unfinished | {row["length"]})
 
     def end(self) -> None:
-        """The command is done: its rows are finished. The margin may be another one where no row was added."""
-        with self.held():
-            if there := read_result(self.path):  # nobody has removed it meanwhile
-                left = set(there.get("unfinished", [])) - set(self.lengths)
-                rewrite_result(self.path, self.within_percent, unfinished=sorted(left))
+        """The command is done, so its rows are finished. Where no row was added the margin may be a new one."""
+        with self._locked():
+            if self.path.exists():  # nobody has removed it meanwhile
+                content = load_result(self.path).content
+                rows = {row.length: _fields(row) for row in content.rows}
+                self._write(content, rows, set(content.unfinished or []) - set(self.lengths))
 
-    def held(self) -> AbstractContextManager:
-        return hold(self.folder.parent / ".evaluation.lock")  # evaluation/ holds results and nothing else
+    def _locked(self) -> AbstractContextManager:
+        return lock(self.path.parents[1])
 
-    def _there(self) -> tuple[dict[int, dict], set[int]]:
-        """Rows of the same weights and text, by length, and lengths of unfinished ones; anything else makes way.
+    def _write(self, content: Content, rows: dict[int, dict], unfinished: set[int]) -> None:
+        ordered = [rows[length] for length in sorted(rows)]
+        changes = {
+            "unfinished": sorted(unfinished),
+            "how_far": self.how_far(ordered),
+            "rows": [Row.model_validate(row) for row in ordered],
+        }
+        write_result(self.path, content.model_copy(update=changes))
 
-        Sums by other groups than the head's are left out, for nothing could be paired with them, and so is what
-        was taken per word where an older version counted other words.
+    def _read(self) -> tuple[dict[int, dict], set[int]]:
+        """Rows of the file by length, and the lengths of unfinished ones.
+
+        Sums by other groups of the text are left out, since nothing could be paired with them, and so are numbers per
+        word where an older version counted the words differently.
         """
-        there = read_result(self.path)
-        if there is None:
+        if not self.path.exists():
             return {}, set()
-        if not same_model(there, self.head):
-            what, mark = "other weights", f"weights-{there['checkpoint']['sha256'][:8]}"
-            if there["checkpoint"]["sha256"] == self.head["checkpoint"]["sha256"]:
-                what, mark = "another tokenizer", "ids"
-            return self._set_aside(what, self.path.with_stem(f"{self.path.stem}-{mark}"))
-        if not same_part(there, self.head):  # an earlier version gave a part of the text the name of the whole
-            own = result_path(self.folder, self.step_name, there, plain=False)
-            return self._set_aside("another part of the text", own)
-        stale = set() if there.get("groups") == self.head["groups"] else {"group_nats"}
-        if there["data"].get("words") != self.head["data"]["words"]:
+        there = load_result(self.path)
+        if what := self.empty.differs_from(there):
+            raise ValueError(f"{self.path} is of {what}, and rows of both cannot share a file. Move it away.")
+        stale = set() if there.content.groups == self.empty.content.groups else {"group_nats"}
+        if there.data.words != self.empty.data.words:
             stale |= {"word_perplexity", "interval"}
-        made_with = there.get("made_with") or {}
+        made_with = there.content.made_with or {}
         rows = [
-            {"made_with": made_with} | {name: value for name, value in row.items() if name not in stale}
-            for row in there["rows"]
+            {"made_with": made_with} | {name: value for name, value in _fields(row).items() if name not in stale}
+            for row in there.content.rows
         ]
-        return {row["length"]: row for row in rows}, set(there.get("unfinished", []))
-
-    def _set_aside(self, what: str, own: Path) -> tuple[dict, set]:
-        """Give the file that stands in the place a name of its own; no rows are left there."""
-        self.say(f"{self.path.name} is of {what}, and is now {self.path.replace(free_name(own)).name}")
-        return {}, set()
-
-    def _take_old_name(self) -> None:
-        """Of a part that an earlier version gave the name of the whole: its rows are this file's."""
-        old = result_path(self.folder, self.step_name, self.head, plain=True)
-        with suppress(ValueError):  # a file that cannot be read is named when it is asked for
-            there = None if self.path.exists() else read_result(old)
-            if there and same_model(there, self.head) and same_part(there, self.head):
-                self.say(f"{old.name} is of a part of the text, and is now {old.replace(self.path).name}")
+        return {row["length"]: row for row in rows}, set(there.content.unfinished or [])
 
 
-def explain_changes(files: Sequence[OpenResult], say: Callable[[str], None]) -> None:
-    """Split the change with length in two, in every sliding result whose nonoverlapping twin is there.
-
-    Args:
-        files: of this evaluation; those of earlier ones beside them are taken in.
-    """
-    with files[0].held():
-        twins = same_targets(files[0].path)
-        plain = next((r for r in twins.values() if r["protocol"]["name"] == protocol_name(None)), None)
-        for path, sliding in twins.items():
-            if sliding is plain or plain is None:
-                continue
-            change, reason = split_change(plain, sliding)
-            if change:
-                rewrite_result(path, change=change)
-            elif path in [file.path for file in files]:
-                say(f"{path.name}: {reason}")
+def _fields(row: Row) -> dict:
+    return row.model_dump(exclude_unset=True)

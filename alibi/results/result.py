@@ -1,47 +1,93 @@
-"""Result files, read and verified. Reporting knows nothing else of the project."""
+"""One result file in memory: a checkpoint's rows on one text, by one protocol, in one precision."""
 
-import hashlib
-import json
-import math
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
-from alibi.results.schema import check_fields
+from alibi.results.measured import Measured
+from alibi.results.schema import Content, ScoredText, Weights
 
-SCHEMA = 1
-# A file of ten runs' worth of rows and groups is some MiB; what is larger than this is something else.
-LARGEST_BYTES = 64 * 2**20
-# Of these a number is of the words and bytes of a text, whatever tokens cover of them.
+# Numbers of the words and bytes of a text, whatever share of it the tokens cover.
 TEXT_UNITS = ("word_perplexity", "bits_per_byte")
-REMEDY = "Evaluate again, or move the file away."
 
 
 @dataclass(frozen=True)
 class Result:
-    """One result file: a checkpoint's rows on one text, by one protocol, in one precision.
-
-    Attributes:
-        checked: the file holds a checksum, and its content fits it. Older files hold none.
-    """
-
     path: Path
-    content: dict
-    checked: bool = False
+    content: Content
 
     @property
+    def checkpoint(self) -> Weights:
+        return self.content.checkpoint
+
+    @property
+    def data(self) -> ScoredText:
+        return self.content.data
+
+    @property
+    def measured(self) -> Measured:
+        data, content = self.data, self.content
+        scorer = content.scorer or "full"  # older files do not say
+        return Measured(data.split, data.sha256, content.protocol.name, content.precision, scorer, data.name)
+
+    @property
+    def text(self) -> str:
+        """What was scored: `wikitext2 validation`, and of documents how many: `text validation (1 of 20 documents)`."""
+        data = self.data
+        whole = data.documents_in_text  # WikiText has none, nor have older files
+        share = f" ({data.documents:,} of {whole:,} documents)" if whole and data.documents is not None else ""
+        return f"{data.name} {data.split}{share}"
+
+    @property
+    def title(self) -> str:
+        """wikitext2 validation, nonoverlapping; precision and scorer where they are not the usual ones."""
+        precision = "" if self.measured.precision == "fp32" else f", {self.measured.precision}"
+        return f"{self.text}, {self.measured.protocol}{precision}{self.scorer_note}"
+
+    @property
+    def scorer_note(self) -> str:
+        scorer = self.measured.scorer
+        return "" if scorer == "full" else f", scored through the {scorer} model"
+
+    def differs_from(self, other: "Result") -> str | None:
+        """Why rows of two results cannot share a file or be paired, in words; None where they can.
+
+        Beside the text, token ids depend on the tokenizer, on the token between documents and on the first input.
+        What an older file does not state is no difference.
+        """
+        both = (self, other)
+        stated = {
+            "other weights": [r.checkpoint.sha256 for r in both],
+            "another tokenizer": [r.data.tokenizer and r.data.tokenizer.sha256 for r in both],
+            "another first input": [r.content.protocol.first_input for r in both],
+            "another text, or another part of it": [(r.data.split, r.data.sha256, r.data.tokens) for r in both],
+            "other token ids": [r.data.tokens_sha256 for r in both],
+        }
+        return next((what for what, (a, b) in stated.items() if a != b and None not in (a, b)), None)
+
+    @property
+    def checked(self) -> bool:
+        """The file has a checksum, which was compared. Older files have none."""
+        return self.content.sha256 is not None
+
+    @cached_property
     def rows(self) -> dict[int, dict]:
-        """By length, shortest first. A row has the numbers, or an `error`."""
-        return {row["length"]: row for row in sorted(self.content["rows"], key=lambda row: row["length"])}
+        """By length, shortest first: the fields that a row has."""
+        rows = sorted(self.content.rows, key=lambda row: row.length)
+        return {row.length: row.model_dump(exclude_none=True) for row in rows}
 
-    @property
+    @cached_property
+    def scored(self) -> dict[int, dict]:
+        """The rows with numbers."""
+        return {length: row for length, row in self.rows.items() if "error" not in row}
+
+    @cached_property
     def numbers(self) -> dict[int, dict]:
-        """The rows that have numbers, without those that may not stand beside another run's."""
+        """The rows with numbers, without those numbers that may not stand beside another run's."""
         return {
             length: {name: value for name, value in row.items() if not self.is_marked(name)}
-            for length, row in self.rows.items()
-            if "error" not in row
+            for length, row in self.scored.items()
         }
 
     def is_marked(self, metric: str) -> bool:
@@ -50,39 +96,38 @@ class Result:
 
     @property
     def not_covered(self) -> str | None:
-        """`text not covered: ...`, how much of it; None where tokens cover it, or nothing says that they do not."""
-        lost, whole = self.content["data"].get("uncovered_bytes"), self.content["data"]["bytes"]
-        return (
-            f"text not covered: no token stands for {lost:,} of {whole:,} bytes ({lost / whole:.2%})" if lost else None
-        )
+        """`text not covered: ...` and how much of it; None where tokens cover it, or where the file does not say."""
+        lost, whole = self.data.uncovered_bytes, self.data.bytes
+        if not lost:
+            return None
+        return f"text not covered: no token stands for {lost:,} of {whole:,} bytes ({lost / whole:.2%})"
 
     def made_with(self, length: int) -> dict:
         """Machine, versions and processes of a row; rows of earlier versions have those of the file."""
-        return self.rows[length].get("made_with") or self.content.get("made_with") or {}
+        return self.rows[length].get("made_with") or self.content.made_with or {}
 
     def machine(self, length: int) -> str:
-        """What a row's speed and memory depend on: `cpu: EPYC, 2 threads, 4 processes`; empty where it is not told."""
-        told = self.made_with(length)
-        counts = (f"{told[name]} {name}" for name in ("threads", "processes") if name in told)
-        return ", ".join([told["device"], *counts]) if "device" in told else ""
+        """What a row's speed and memory depend on: `cpu: EPYC, 2 threads, 4 processes`; empty if not stated."""
+        made_with = self.made_with(length)
+        counts = (f"{made_with[name]} {name}" for name in ("threads", "processes") if name in made_with)
+        return ", ".join([made_with["device"], *counts]) if "device" in made_with else ""
 
     @property
     def method(self) -> str:
-        return self.content["checkpoint"]["model"]
+        return self.checkpoint.model
 
     @property
     def seq_len(self) -> int | None:
         """The training length; None where nobody knows it, as of some models that were not trained here."""
-        return self.content["checkpoint"].get("seq_len")
+        return self.checkpoint.seq_len
 
     @property
     def seed(self) -> int | None:
-        """None of a model that was not trained here."""
-        return self.content["checkpoint"].get("seed")
+        return self.checkpoint.seed
 
     @property
     def step(self) -> int:
-        return self.content["checkpoint"]["step"]
+        return self.checkpoint.step
 
     @property
     def folder(self) -> Path:
@@ -101,115 +146,21 @@ class Result:
     @property
     def level(self) -> float:
         """Of its intervals."""
-        return (self.content.get("intervals") or {}).get("level") or 0.95
+        return (self.content.intervals and self.content.intervals.level) or 0.95
 
     @property
     def has_intervals(self) -> bool:
-        """Whether any number has one; where there can be none, evaluation writes null under each name."""
-        return any(pair for row in self.numbers.values() for pair in (row.get("interval") or {}).values())
+        return any(pair for row in self.numbers.values() for pair in row.get("interval", {}).values())
 
     @property
     def why_no_intervals(self) -> str | None:
         """`3 groups, 10 needed`; None where there are intervals, or no number that could have one."""
         if self.has_intervals or not self.numbers:
             return None
-        groups = self.content.get("groups")
-        if not groups:
+        if not self.content.groups:
             return "no sums by group of the text"
-        number, needed = len(groups["tokens"]), (self.content.get("intervals") or {}).get("least_units") or 10
+        number = len(self.content.groups.tokens)
+        needed = (self.content.intervals and self.content.intervals.least_units) or 10
         if number < needed:
             return f"{number} group{'' if number == 1 else 's'}, {needed} needed"
         return "some resample is above the largest float"
-
-
-def load_results(paths: Iterable[Path]) -> list[Result]:
-    """Result files, in the order given.
-
-    Raises:
-        ValueError: a file that is no whole result file, is of another schema, lacks a field or has one of another
-            kind, or does not fit its own checksum.
-    """
-    return [load_result(Path(path)) for path in paths]
-
-
-def load_result(path: Path) -> Result:
-    """One result file. Rows with a number that is none (NaN) become rows with an `error`."""
-    try:
-        return _load(path)
-    except RecursionError as error:
-        raise ValueError(f"{path} is no result file: it is nested too deep. {REMEDY}") from error
-
-
-def _load(path: Path) -> Result:
-    try:
-        if not path.is_file():
-            raise ValueError("no regular file")
-        if path.stat().st_size > LARGEST_BYTES:
-            raise ValueError(f"larger than {LARGEST_BYTES // 2**20} MiB")
-        content = json.loads(path.read_text(encoding="utf-8"))
-        # Lone surrogates are JSON, and no text that anyone can print.
-        json.dumps(content, ensure_ascii=False).encode()
-        schema = content["schema"]
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        raise ValueError(f"{path} is no result file ({type(error).__name__}: {error}). {REMEDY}") from error
-    if isinstance(schema, bool) or schema != SCHEMA:
-        raise ValueError(f"{path} has schema {schema}; this version reads {SCHEMA}. {REMEDY}")
-    checked = "sha256" in content
-    if checked and content["sha256"] != checksum(content):
-        raise ValueError(f"{path} does not fit its own sha256: it was changed by hand, or cut off. {REMEDY}")
-    content = _without_null(content)
-    wrong = check_fields(content) or _broken_outside_rows(content)
-    if wrong:
-        raise ValueError(f"{path} is no result file of schema {SCHEMA}: {wrong}. {REMEDY}")
-    return Result(path, content | {"rows": [_without_nan(row) for row in content["rows"]]}, checked)
-
-
-def _without_null(content: dict) -> dict:
-    """What is null is not told, like what is missing."""
-    told = {name: value for name, value in content.items() if value is not None}
-
-    def named(part: object) -> object:
-        return {name: value for name, value in part.items() if value is not None} if isinstance(part, dict) else part
-
-    told |= {name: named(told[name]) for name in ("checkpoint", "data") if name in told}
-    if isinstance(told.get("rows"), list):
-        told["rows"] = [named(row) for row in told["rows"]]
-    return told
-
-
-def checksum(content: dict) -> str | None:
-    """What `sha256` must be; None where the content can have no checksum (NaN is no JSON)."""
-    rest = {name: value for name, value in content.items() if name != "sha256"}
-    try:
-        text = json.dumps(rest, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    except ValueError:
-        return None
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _broken_outside_rows(content: dict) -> str | None:
-    for name, value in content.items():
-        if name != "rows" and (at := _not_finite(value, name)):
-            return f"{at[0]} is {at[1]}, not a number"
-    return None
-
-
-def _without_nan(row: dict) -> dict:
-    at = _not_finite(row, "")
-    if at is None:
-        return row
-    kept = {"length": row["length"], **({"stride": row["stride"]} if "stride" in row else {})}
-    return kept | {"error": row.get("error") or f"not a number: {at[0]} is {at[1]}"}
-
-
-def _not_finite(value: object, name: str) -> tuple[str, float] | None:
-    """Where a NaN or an infinity stands, as (name, value)."""
-    if isinstance(value, float) and not math.isfinite(value):
-        return name, value
-    if isinstance(value, dict):
-        items = [(f"{name}.{key}" if name else str(key), inner) for key, inner in value.items()]
-    elif isinstance(value, list):
-        items = [(name, inner) for inner in value]
-    else:
-        return None
-    return next((found for key, inner in items if (found := _not_finite(inner, key))), None)

@@ -1,205 +1,229 @@
-"""Which fields a result file must have, and of what kind: every reader below may lean on them."""
+"""The schema of a result file, version 1. Fields are added, never renamed without a new number.
+
+Fields that are not declared here are kept as they are. Optional fields are those that older files lack.
+"""
 
 import math
-import unicodedata
-from collections.abc import Callable
-from typing import Any
+from itertools import chain
+from typing import Annotated, Any, Literal, Self
 
-# Integers beyond this are no longer exact in a browser, and no honest count.
-LARGEST = 2**53
-# What rounding may do to a number that follows from others.
-SAME = 1e-6
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
+SCHEMA = 1
+# Relative rounding error allowed in a number that follows from others.
+TOLERANCE = 1e-6
+METRICS = ("perplexity", "word_perplexity", "bits_per_byte")
 
-def _is_number(value: Any) -> bool:
-    """Finite or not; NaN is told apart later. Integers that no float can hold are refused here."""
-    return isinstance(value, float) or (isinstance(value, int) and not isinstance(value, bool) and abs(value) < 10**300)
-
-
-def _is_count(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < LARGEST
-
-
-def _is_length(value: Any) -> bool:
-    return _is_count(value) and value > 0
+# Integers from 2**53 on are not exact in a browser. Control characters move a terminal's cursor and are no XML.
+Count = Annotated[int, Field(ge=0, lt=2**53)]
+Length = Annotated[int, Field(gt=0, lt=2**53)]
+Seed = Annotated[int, Field(gt=-(2**53), lt=2**53)]
+Number = Annotated[int, Field(ge=0, lt=10**300)] | float  # whole numbers stay whole when a file is rewritten
+Positive = Annotated[float, Field(gt=0)]
+Text = Annotated[str, StringConstraints(pattern=r"^\P{Cc}*$")]
+Pair = Annotated[list[float], Field(min_length=2, max_length=2)]
 
 
-def _is_text(value: Any) -> bool:
-    """No control characters: they would move a terminal's cursor, and no XML may hold them."""
-    return isinstance(value, str) and not any(unicodedata.category(c) == "Cc" for c in value)
+class Part(BaseModel):
+    """A JSON object of the file: no value is converted, NaN and infinity are refused."""
+
+    model_config = ConfigDict(extra="allow", strict=True, allow_inf_nan=False, frozen=True)
 
 
-def _is_reason(value: Any) -> bool:
-    return isinstance(value, str)
+class Training(Part):
+    tokens: Number | None = None
+    flops: Number | None = None
+    text_sha256: Text | None = None
 
 
-def _is_perplexity(value: Any) -> bool:
-    return _is_number(value) and (value > 0 or math.isnan(value))
+class Weights(Part):
+    """`checkpoint`. Models that were not trained here may lack a training length and a seed."""
+
+    path: str | None = None
+    sha256: Text
+    step: Count
+    model: Text
+    seq_len: Length | None = None
+    seed: Seed | None = None
+    parameters: Count | None = None
+    parameters_in: dict[str, Count | None] | None = None
+    training: Training | None = None
+    run: Text | None = None
+    settings: dict[str, Any] | None = None
 
 
-def _is_numbers(value: Any) -> bool:
-    return isinstance(value, list) and all(_is_number(v) for v in value)
+class Tokenizer(Part):
+    name: Text
+    vocab_size: Count
+    sha256: Text
 
 
-def _is_pair(value: Any) -> bool:
-    return _is_numbers(value) and len(value) == 2
+class ScoredText(Part):
+    """`data`: the text, or the part of it that was scored. `uncovered_bytes` are those that no token stands for."""
+
+    name: Text
+    split: Text
+    documents: Count | None = None
+    documents_in_text: Count | None = None
+    tokens: Length
+    words: Length
+    bytes: Length
+    uncovered_bytes: Count | None = None
+    sha256: Text
+    form: Text | None = None
+    tokenizer: Tokenizer | None = None
+    tokens_sha256: Text | None = None
 
 
-def _is_splits(value: Any) -> bool:
-    parts = {"longer_context": NUMBER, "early_tokens": NUMBER, "whole": NUMBER}
-    entry = {"length": LENGTH, **parts, "?interval": {f"?{part}": PAIR for part in parts}}
-    return isinstance(value, list) and all(isinstance(v, dict) and _check(v, entry, "") is None for v in value)
+class Protocol(Part):
+    name: Text
+    first_input: Text | None = None
 
 
-def _is_settings(value: Any) -> bool:
-    return isinstance(value, dict)
+class Groups(Part):
+    """Sizes of the groups of the text that are resampled, a list a unit."""
+
+    kind: Text | None = None
+    tokens: list[Count]
+    words: list[Count]
+    bytes: list[Count]
+
+    @model_validator(mode="after")
+    def _same_lengths(self) -> Self:
+        sizes = {name: len(getattr(self, name)) for name in ("tokens", "words", "bytes")}
+        if len(set(sizes.values())) > 1:
+            raise ValueError(f"the lists have different lengths ({sizes})")
+        return self
 
 
-Kind = tuple[str, Callable[[Any], bool]]
-NUMBER: Kind = ("a number", _is_number)
-COUNT: Kind = ("a whole number from 0", _is_count)
-INTEGER: Kind = ("a whole number", lambda v: _is_count(v) or (isinstance(v, int) and _is_count(-v)))
-LENGTH: Kind = ("a whole number from 1", _is_length)
-TEXT: Kind = ("text without control characters", _is_text)
-REASON: Kind = ("text", _is_reason)
-PERPLEXITY: Kind = ("a number above 0", _is_perplexity)
-NUMBERS: Kind = ("a list of numbers", _is_numbers)
-PAIR: Kind = ("a pair of numbers", _is_pair)
-SPLITS: Kind = ("a list of two-part splits by length", _is_splits)
-FLAT: Kind = ("an object", _is_settings)
-
-# name: kind, or a dict of the fields inside. A name that begins with "?" may be missing or null.
-CONTENT = {
-    "checkpoint": {
-        "model": TEXT, "sha256": TEXT, "?seq_len": LENGTH, "?seed": INTEGER, "step": COUNT,
-        "?parameters": COUNT, "?run": TEXT, "?settings": FLAT,
-        "?parameters_in": {"?position": COUNT, "?embedding": COUNT, "?rest": COUNT},
-        "?training": {"?tokens": NUMBER, "?flops": NUMBER, "?text_sha256": TEXT},
-    },
-    "data": {
-        "name": TEXT, "split": TEXT, "sha256": TEXT, "tokens": LENGTH, "words": LENGTH, "bytes": LENGTH, "?form": TEXT,
-        "?documents": COUNT, "?documents_in_text": COUNT,
-        "?tokenizer": {"name": TEXT, "vocab_size": COUNT, "sha256": TEXT}, "?tokens_sha256": TEXT,
-        "?uncovered_bytes": COUNT,
-    },
-    "protocol": {"name": TEXT, "?first_input": TEXT},
-    "precision": TEXT,
-    "?scorer": TEXT,
-    "?intervals": {
-        "?level": NUMBER, "?resamples": COUNT, "?units": COUNT, "?least_units": COUNT,
-        "?method": TEXT, "?holds_for": TEXT,
-    },
-    "?how_far": {"within_percent": NUMBER, "?length": LENGTH, "?breaks_at": LENGTH, "?reason": TEXT},
-    "?change": {"against": LENGTH, "stride": LENGTH, "lengths": SPLITS},
-    "?made_with": FLAT,
-    "?groups": {"tokens": NUMBERS, "words": NUMBERS, "bytes": NUMBERS},
-    "?sha256": TEXT,
-}  # fmt: skip
-ROW = {
-    "length": LENGTH, "?stride": LENGTH, "perplexity": PERPLEXITY, "?word_perplexity": PERPLEXITY,
-    "?bits_per_byte": NUMBER, "nll_nats": NUMBER, "?scored_tokens": COUNT, "?tokens_per_sec": NUMBER,
-    "?peak_memory_mib": NUMBER, "?group_nats": NUMBERS, "?made_with": FLAT,
-    "?context": {"up_to": NUMBERS, "targets": NUMBERS, "nll_nats": NUMBERS},
-    "?interval": {"?perplexity": PAIR, "?word_perplexity": PAIR, "?bits_per_byte": PAIR},
-}  # fmt: skip
-ROW_WITH_ERROR = {"length": LENGTH, "?stride": LENGTH, "error": REASON, "?made_with": FLAT}
+class Intervals(Part):
+    level: float | None = None
+    resamples: Count | None = None
+    least_units: Count | None = None
+    units: Count | None = None
+    method: Text | None = None
+    holds_for: Text | None = None
 
 
-def check_fields(content: dict) -> str | None:
-    """What is wrong with a result file's content, in words; None where nothing is."""
-    wrong = _check(content, CONTENT, "")
-    if wrong:
-        return wrong
-    rows = content.get("rows")
-    if not isinstance(rows, list):
-        return f"rows is {_shown(rows)}, and must be a list"
-    groups, lengths = content.get("groups"), set()
-    sizes = {len(groups[unit]) for unit in ("tokens", "words", "bytes")} if groups else None
-    if groups and len(sizes) > 1:
-        return f"groups has lists of different lengths ({sorted(sizes)})"
-    for number, row in enumerate(rows):
-        wrong = _check_row(row, f"rows[{number}]", sizes) or _check_sums(row, f"rows[{number}]", content["data"])
-        if wrong:
-            return wrong
-        if row["length"] in lengths:
-            return f"length {row['length']} stands in two rows"
-        lengths.add(row["length"])
-    return None
+class HowFar(Part):
+    within_percent: Number
+    training_length: Length | None = None
+    length: Length | None = None
+    breaks_at: Length | None = None
+    reason: Text | None = None
 
 
-def _check_row(row: object, name: str, groups: set[int] | None) -> str | None:
-    """What is wrong with a row.
+class ChangeAt(Part):
+    """The change in nats per token between the training length and `length`, split in two."""
 
-    Args:
-        groups: how many sums by group it must have, in a set; None where the file has no groups.
-    """
-    if not isinstance(row, dict):
-        return f"{name} is {_shown(row)}, and must be an object"
-    wrong = _check(row, ROW_WITH_ERROR if "error" in row else ROW, f"{name}.")
-    if wrong or "error" in row:
-        return wrong
-    if groups and "group_nats" in row and len(row["group_nats"]) not in groups:
-        return f"{name}.group_nats has {len(row['group_nats'])} numbers for {groups.pop()} groups"
-    if not row.get("context"):
-        return None
-    sizes = {part: len(row["context"][part]) for part in ("up_to", "targets", "nll_nats")}
-    if len(set(sizes.values())) > 1:
-        return f"{name}.context has lists of different lengths ({sizes})"
-    return None
+    length: Length
+    whole: float
+    longer_context: float
+    early_tokens: float
+    interval: dict[str, Pair | None] | None = None
+
+    @property
+    def parts(self) -> dict[str, float]:
+        return {name: getattr(self, name) for name in ("longer_context", "early_tokens", "whole")}
 
 
-def _check_sums(row: dict, name: str, data: dict) -> str | None:
-    """Whether a row's numbers are those of its nats: a file without a checksum could have been changed by hand.
-
-    Every row scores every token once, by any protocol and scorer. NaN and infinity are told apart later.
-    """
-    if "error" in row:
-        return None
-    scored = row.get("scored_tokens")
-    if scored is not None and scored != data["tokens"]:
-        return f"{name}.scored_tokens is {scored}, and data.tokens {data['tokens']}: every token is scored once"
-    nats = row["nll_nats"]
-    follow = {
-        "perplexity": ("exp(nll_nats / tokens)", lambda: math.exp(nats / data["tokens"])),
-        "word_perplexity": ("exp(nll_nats / words)", lambda: math.exp(nats / data["words"])),
-        "bits_per_byte": ("nll_nats / bytes / ln 2", lambda: nats / data["bytes"] / math.log(2)),
-    }
-    for metric, (formula, value) in follow.items():
-        told = row.get(metric)
-        if told is None or not (math.isfinite(told) and math.isfinite(nats)):
-            continue
-        try:
-            right = value()
-        except OverflowError:
-            right = math.inf
-        if not math.isclose(told, right, rel_tol=SAME):
-            return f"{name}.{metric} is {_shown(told)}, and {formula} is {right:.9g}"
-    return None
+class Change(Part):
+    against: Length
+    stride: Length
+    definition: dict[str, str] | None = None
+    lengths: list[ChangeAt]
 
 
-def _check(value: dict, fields: dict, prefix: str) -> str | None:
-    for key, kind in fields.items():
-        name, may_miss = key.removeprefix("?"), key.startswith("?")
-        inner = value.get(name)
-        if inner is None:
-            if may_miss:
-                continue
-            return f"{prefix}{name} is missing"
-        if isinstance(kind, dict):
-            if not isinstance(inner, dict):
-                return f"{prefix}{name} is {_shown(inner)}, and must be an object"
-            wrong = _check(inner, kind, f"{prefix}{name}.")
-            if wrong:
-                return wrong
-        elif not kind[1](inner):
-            return f"{prefix}{name} is {_shown(inner)}, and must be {kind[0]}"
-    return None
+class Context(Part):
+    """Targets and their nats by context; bin i holds contexts above up_to[i - 1] and at most up_to[i]."""
+
+    up_to: list[Count]
+    targets: list[Count]
+    nll_nats: list[float]
+
+    @model_validator(mode="after")
+    def _same_lengths(self) -> Self:
+        if not len(self.up_to) == len(self.targets) == len(self.nll_nats):
+            raise ValueError("the lists have different lengths")
+        return self
 
 
-def _shown(value: object) -> str:
-    """A value in an error message: not a page of it, and integers of any size."""
-    try:
-        text = repr(value)
-    except (ValueError, RecursionError):
-        text = f"a very large {type(value).__name__}"
-    return text if len(text) <= 60 else f"{text[:57]}..."
+class Row(Part):
+    """One length: either numbers, or an `error`. Intervals are null where there can be none."""
+
+    length: Length
+    stride: Length | None = None
+    error: str | None = None
+    scored_tokens: Count | None = None
+    nll_nats: float | None = None
+    perplexity: Positive | None = None
+    word_perplexity: Positive | None = None
+    bits_per_byte: float | None = None
+    interval: dict[str, Pair | None] | None = None
+    tokens_per_sec: float | None = None
+    peak_memory_mib: float | None = None
+    context: Context | None = None
+    group_nats: list[float] | None = None
+    skip_far_keys: bool | None = None
+    made_with: dict[str, Any] | None = None
+
+    @model_validator(mode="after")
+    def _has_numbers(self) -> Self:
+        if self.error is None and (self.nll_nats is None or self.perplexity is None):
+            raise ValueError("a row without an error must have nll_nats and perplexity")
+        return self
+
+
+class Content(Part):
+    """A whole result file."""
+
+    schema_: Literal[SCHEMA] = Field(alias="schema")
+    checkpoint: Weights
+    data: ScoredText
+    protocol: Protocol
+    scorer: Text | None = None
+    precision: Text
+    made_with: dict[str, Any] | None = None
+    groups: Groups | None = None
+    intervals: Intervals | None = None
+    change: Change | None = None
+    unfinished: list[Length] | None = None
+    how_far: HowFar | None = None
+    rows: list[Row]
+    sha256: Text | None = None
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        lengths = [row.length for row in self.rows]
+        if twice := [n for n in lengths if lengths.count(n) > 1]:
+            raise ValueError(f"length {twice[0]} stands in two rows")
+        for number, row in enumerate(self.rows):
+            for problem in chain(self._sums_by_group(row), self._numbers(row)):
+                raise ValueError(f"rows[{number}].{problem}")
+        return self
+
+    def _sums_by_group(self, row: Row):
+        number = len(self.groups.tokens) if self.groups else 0
+        if row.group_nats is not None and len(row.group_nats) != number:
+            yield f"group_nats has {len(row.group_nats)} numbers for {number} groups"
+
+    def _numbers(self, row: Row):
+        """A file without a checksum could have been edited: every number must follow from the row's nats."""
+        if row.error is not None:
+            return
+        if row.scored_tokens not in (None, self.data.tokens):
+            tokens = self.data.tokens
+            yield f"scored_tokens is {row.scored_tokens}, and data.tokens {tokens}: every token is scored once"
+        follow = {
+            "perplexity": ("exp(nll_nats / tokens)", _exp(row.nll_nats / self.data.tokens)),
+            "word_perplexity": ("exp(nll_nats / words)", _exp(row.nll_nats / self.data.words)),
+            "bits_per_byte": ("nll_nats / bytes / ln 2", row.nll_nats / self.data.bytes / math.log(2)),
+        }
+        for metric, (formula, value) in follow.items():
+            stated = getattr(row, metric)
+            if stated is not None and not math.isclose(stated, value, rel_tol=TOLERANCE):
+                yield f"{metric} is {stated}, and {formula} is {value:.9g}"
+
+
+def _exp(value: float) -> float:
+    return math.exp(value) if value < 709 else math.inf

@@ -10,6 +10,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from result_files import as_result
 
 from alibi.analysis.change import split_change
 from alibi.data.windows import windows
@@ -57,8 +58,10 @@ def evaluated(stream, scorer, lengths, stride):
         for _ in score(stream, length, stride or length, scorer, [groups, curves[length]], CPU, 8192):
             pass
         rows.append({"length": length, "stride": stride or length, "group_nats": groups.nats.tolist()})
-    result = {"checkpoint": {"seq_len": TRAINED}, "groups": {"tokens": sizes[:, 0].tolist()}, "rows": rows}
-    return result, {length: curve.to_dict() for length, curve in curves.items()}
+    counts = dict.fromkeys(("tokens", "words", "bytes"), sizes[:, 0].tolist())
+    totals = {unit: sum(values) for unit, values in counts.items()}
+    content = {"checkpoint": {"seq_len": TRAINED}, "data": totals, "groups": counts, "rows": rows}
+    return as_result("run/evaluation/x.json", content), {length: curve.to_dict() for length, curve in curves.items()}
 
 
 def known_nats(ids: np.ndarray, distance: int) -> np.ndarray:
@@ -105,23 +108,23 @@ def test_the_split_says_context_only_of_a_source_with_long_memory(make_stream, d
     sliding, _ = evaluated(stream, scorer, [TRAINED, LONGER], stride)
     change, reason = split_change(plain, sliding)
     assert reason is None
-    told = change["lengths"][1]
+    told = change.lengths[1]
     known = known_nats(ids, distance)
     n, s = ({m: expected_mean(known, distance, m, step or m) for m in (TRAINED, LONGER)} for step in (None, stride))
-    assert told["whole"] == pytest.approx(n[LONGER] - n[TRAINED], abs=1e-9)
-    assert told["longer_context"] == pytest.approx(s[LONGER] - s[TRAINED], abs=1e-9)
-    assert told["early_tokens"] == pytest.approx(told["whole"] - told["longer_context"], abs=1e-12)
-    low, high = told["interval"]["longer_context"]
+    assert told.whole == pytest.approx(n[LONGER] - n[TRAINED], abs=1e-9)
+    assert told.longer_context == pytest.approx(s[LONGER] - s[TRAINED], abs=1e-9)
+    assert told.early_tokens == pytest.approx(told.whole - told.longer_context, abs=1e-12)
+    low, high = told.interval["longer_context"]
     if distance > TRAINED:
         # Nothing is in sight at L, all of it past the first windows at L': only longer context explains it.
         gain = math.log(V) - known[LONGER:].mean()
-        assert told["longer_context"] == pytest.approx(-gain, abs=0.02)
+        assert told.longer_context == pytest.approx(-gain, abs=0.02)
         assert high < -1
-        assert told["early_tokens"] > 0.1, "windows of L' still begin blind, which those of s do not"
+        assert told.early_tokens > 0.1, "windows of L' still begin blind, which those of s do not"
     else:
-        assert abs(told["longer_context"]) < 1e-3, "sliding sees all there is at L already"
-        assert told["early_tokens"] == pytest.approx(told["whole"], abs=1e-3)
-        assert told["early_tokens"] < -0.1
+        assert abs(told.longer_context) < 1e-3, "sliding sees all there is at L already"
+        assert told.early_tokens == pytest.approx(told.whole, abs=1e-3)
+        assert told.early_tokens < -0.1
         assert abs(low) < 0.01
         assert abs(high) < 0.01
 
@@ -135,5 +138,5 @@ def test_a_coarse_stride_would_leave_early_tokens_in_both_parts(make_stream):
     change, reason = split_change(plain, coarse)
     assert change is None
     assert "use eval.stride=[null,4]" in reason
-    means = [sum(row["group_nats"]) / TOKENS for row in coarse["rows"]]
+    means = [sum(row["group_nats"]) / TOKENS for row in coarse.rows.values()]
     assert means[1] - means[0] < -0.1, "control: what it would have called longer context"

@@ -1,12 +1,12 @@
 import json
 import math
-from pathlib import Path
 
 import numpy as np
 import pytest
+from result_files import as_result
 
-from alibi.evaluation import compare_results
-from alibi.results.result_json import find_results
+from alibi.analysis import compare
+from alibi.results import find_results
 
 GROUPS = 40
 TOKENS = np.random.default_rng(0).integers(50, 500, GROUPS)
@@ -39,7 +39,7 @@ def result(method="alibi", curve=None, seed=0, seq_len=64, spread=0.0, tokens=TO
         "data": {
             "name": "toy", "split": over.pop("split", "validation"), "sha256": over.pop("text", "1" * 64),
             "tokens": int(tokens.sum()), "words": int(words.sum()), "bytes": int(4 * TOKENS.sum()),
-            "tokenizer": {"name": tokenizer, "sha256": tokenizer},
+            "tokenizer": {"name": tokenizer, "vocab_size": 9, "sha256": tokenizer},
         },
         "protocol": {"name": over.pop("protocol", "nonoverlapping")},
         "precision": "fp32",
@@ -51,7 +51,12 @@ def result(method="alibi", curve=None, seed=0, seq_len=64, spread=0.0, tokens=TO
 
 
 def compared(*results):
-    return compare_results({Path(f"runs/run{i}/evaluation/x{i}.json"): r for i, r in enumerate(results)})
+    return compared_at({f"runs/run{i}/evaluation/x{i}.json": r for i, r in enumerate(results)})
+
+
+def compared_at(files):
+    """comparison.json of contents by path."""
+    return compare([as_result(path, content) for path, content in files.items()]).to_dict()
 
 
 def test_a_pair_is_compared_on_equal_text():
@@ -156,13 +161,13 @@ def test_an_older_file_has_the_tokenizer_that_it_names():
     for one in (ours, theirs):
         one["data"]["tokens_sha256"] = "1"
     [part] = compared(result("none"), ours, theirs)["sets"]
-    assert {run["tokenizer"] for run in part["runs"]} == {"bpe (bpe)"}
+    assert {run["tokenizer"] for run in part["runs"]} == {"bpe of 9 (bpe)"}
 
 
 def test_a_result_twice_is_no_mean_of_two_seeds():
     """A file copied in its folder, and a whole folder copied beside: one seed each time."""
     files = {f"runs/{place}.json": result() for place in ("run/evaluation/x", "run/evaluation/y", "copy/evaluation/x")}
-    [part] = compare_results({Path(path): content for path, content in files.items()})["sets"]
+    [part] = compared_at(files)["sets"]
     assert [len(line["runs"]) for line in part["lines"]] == [1, 1, 1]
     assert len({run["label"] for run in part["runs"]} | {line["label"] for line in part["lines"]}) == 6
 
@@ -280,9 +285,9 @@ def test_without_a_common_length_there_is_nothing_to_compare():
 
 
 def test_a_ratio_beyond_any_float_is_left_out():
-    other = result("rotary")
-    other["rows"][0]["nll_nats"] *= 400  # each perplexity alone is a float
-    [part] = compared(result(), other)["sets"]
+    words = TOKENS // 2 + 1
+    most = 705 * words.sum() / TOKENS.sum()  # each perplexity alone is a float
+    [part] = compared(result(curve={64: 0.5, 128: 3.0}), result("rotary", {64: most, 128: 3.0}))["sets"]
     far, near = part["pairs"][0]["lengths"]
     assert far["word_perplexity"] == {}
     assert near["word_perplexity"]["ratio"] == pytest.approx(1.0)

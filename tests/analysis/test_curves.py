@@ -2,21 +2,30 @@ import math
 
 import pytest
 
-from alibi.analysis.curves import crossings, how_far, measured_perplexities
+from alibi.analysis.curves import Crossing, crossings, how_far
+from alibi.results.schema import HowFar
+
+
+def rows_of(curve):
+    """Rows with the perplexities of a curve; an infinite one is the error that evaluation writes."""
+    return [
+        {"length": n, "perplexity": value}
+        if math.isfinite(value)
+        else {"length": n, "error": "overflow: exp(800 nats)"}
+        for n, value in curve.items()
+    ]
 
 
 def test_how_far_is_the_longest_length_within_the_margin():
     curve = {32: 50.0, 64: 20.0, 128: 19.0, 256: 20.3, 512: 20.41, 1024: 19.0}
-    assert how_far(curve, 64, 2.0) == {
-        "within_percent": 2.0, "training_length": 64, "length": 256, "breaks_at": 512,
-    }  # fmt: skip
-    assert how_far(curve, 64, 3.0)["length"] == 1024
-    assert how_far(curve, 64, 3.0)["breaks_at"] is None
-    assert how_far(curve, 64, 0.0)["length"] == 128, "falling is staying"
+    assert how_far(rows_of(curve), 64, 2.0) == HowFar(within_percent=2.0, training_length=64, length=256, breaks_at=512)
+    assert how_far(rows_of(curve), 64, 3.0).length == 1024
+    assert how_far(rows_of(curve), 64, 3.0).breaks_at is None
+    assert how_far(rows_of(curve), 64, 0.0).length == 128, "falling is staying"
 
 
 def test_a_length_that_overflowed_breaks():
-    assert how_far({64: 20.0, 128: math.inf}, 64, 2.0)["breaks_at"] == 128
+    assert how_far(rows_of({64: 20.0, 128: math.inf}), 64, 2.0).breaks_at == 128
 
 
 def test_a_length_that_is_not_a_number_breaks_and_one_without_memory_says_nothing():
@@ -26,31 +35,31 @@ def test_a_length_that_is_not_a_number_breaks_and_one_without_memory_says_nothin
             {"length": 128, "error": error},
             {"length": 256, "perplexity": 19.0},
         ]
-        found = how_far(measured_perplexities(rows), 64, 2.0)
-        return found["length"], found["breaks_at"]
+        found = how_far(rows, 64, 2.0)
+        return found.length, found.breaks_at
 
     assert reach("not a number: the sum of nats is nan") == (64, 128)
     assert reach("overflow: exp(800 nats) is above the largest float64") == (64, 128)
     assert reach("out of memory: tried 9 GiB") == (256, None)
-    nothing = measured_perplexities([{"length": 64, "error": "not a number: the sum of nats is nan"}])
-    assert "length 64, the training length, is not a number" in how_far(nothing, 64, 2.0)["reason"]
+    nothing = [{"length": 64, "error": "not a number: the sum of nats is nan"}]
+    assert "length 64, the training length, is not a number" in how_far(nothing, 64, 2.0).reason
 
 
 def test_without_the_training_length_there_is_no_answer():
-    found = how_far({128: 20.0}, 64, 2.0)
-    assert found["length"] is None
-    assert "length 64, the training length, was not evaluated" in found["reason"]
+    found = how_far(rows_of({128: 20.0}), 64, 2.0)
+    assert found.length is None
+    assert "length 64, the training length, was not evaluated" in found.reason
 
 
 def test_two_curves_cross_between_lengths_on_a_logarithmic_axis():
     a, b = {64: 3.0, 256: 3.0, 1024: 3.0}, {64: 2.0, 256: 4.0, 1024: 5.0}
     [crossing] = crossings(a, b)
-    assert crossing == {"after": 64, "before": 256, "about": 128.0}
+    assert crossing == Crossing(64, 256, 128.0)
     assert crossings(b, a) == [crossing]
 
 
 def test_rounding_breaks_no_margin():
-    assert how_far({64: 20.0, 128: 20.0 * (1 + 1e-9), 256: 20.0 * (1 + 1e-6)}, 64, 0.0)["length"] == 128
+    assert how_far(rows_of({64: 20.0, 128: 20.0 * (1 + 1e-9), 256: 20.0 * (1 + 1e-6)}), 64, 0.0).length == 128
 
 
 @pytest.mark.parametrize(
@@ -69,11 +78,11 @@ def test_touching_is_not_crossing(gaps, number):
 
 def test_where_they_are_equal_they_cross():
     [crossing] = crossings({32: 3.1, 64: 3.0, 512: 2.3}, {32: 3.0, 64: 3.0, 512: 3.0})
-    assert crossing == {"after": 32, "before": 512, "about": 64}
+    assert crossing == Crossing(32, 512, 64)
 
 
 def test_an_overflow_at_the_training_length_is_told_from_no_evaluation():
-    assert "above the largest float" in how_far({64: math.inf}, 64, 2.0)["reason"]
+    assert "above the largest float" in how_far(rows_of({64: math.inf}), 64, 2.0).reason
 
 
 def test_only_lengths_that_both_have_count():

@@ -1,10 +1,9 @@
 """Names of runs and lines: told apart, and the same in every set."""
 
-from pathlib import Path
-
 import pytest
+from result_files import as_result
 
-from alibi.analysis.labels import Names
+from alibi.analysis.labels import label
 
 
 def run(seed=0, step=9, weights=None, text="t" * 64, tokenizer="k" * 64, protocol="nonoverlapping", **settings):
@@ -33,8 +32,8 @@ def untold(result):
 
 def named(files):
     """Labels of the runs and of the lines, in order."""
-    names = Names({Path(path): result for path, result in files.items()})
-    return list(names.runs.values()), list(names.lines.values())
+    labels = label([as_result(path, content) for path, content in files.items()])
+    return list(labels.runs.values()), list(labels.lines.values())
 
 
 @pytest.mark.parametrize(
@@ -163,5 +162,4 @@ def test_a_tokenizer_that_is_written_down_otherwise_makes_no_line_of_its_own():
     for ids in (["same", "same"], ["one", "other"]):
         for result, one in zip(seeds.values(), ids, strict=True):
             result["data"]["tokens_sha256"] = one
-        lines = Names({Path(path): result for path, result in seeds.items()}).lines
-        assert len(set(lines.values())) == len(set(ids))
+        assert len(set(named(seeds)[1])) == len(set(ids))

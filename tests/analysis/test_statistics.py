@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 
 from alibi.analysis import statistics
-from alibi.analysis.statistics import interval, over_seeds, resampled_sums, row_intervals
-from alibi.evaluation.text_groups import Groups
+from alibi.analysis.statistics import SeedMean, interval, over_seeds, resampled_sums, row_intervals
 
 NUM_ARTICLES = 60
 
@@ -93,10 +92,10 @@ def test_too_few_groups_and_infinite_values_have_no_interval():
 def test_intervals_of_a_row_hold_its_numbers(fewer_resamples):
     draw = np.random.default_rng(2)
     tokens = draw.integers(100, 900, 40)
-    groups = Groups("documents", np.column_stack([tokens, tokens // 2, tokens * 4]))
+    sizes = np.column_stack([tokens, tokens // 2, tokens * 4])
     nats = tokens * (3 + 0.2 * draw.normal(size=40))
-    found = row_intervals(nats, groups)
-    total, (num_tokens, words, num_bytes) = nats.sum(), groups.sizes.sum(0)
+    found = row_intervals(nats, sizes)
+    total, (num_tokens, words, num_bytes) = nats.sum(), sizes.sum(0)
     for name, value in (
         ("perplexity", math.exp(total / num_tokens)),
         ("word_perplexity", math.exp(total / words)),
@@ -104,13 +103,13 @@ def test_intervals_of_a_row_hold_its_numbers(fewer_resamples):
     ):
         low, high = found[name]
         assert low < value < high < 1.5 * low
-    assert row_intervals(1e6 * nats, groups)["perplexity"] is None, "above the largest float64"
+    assert row_intervals(1e6 * nats, sizes)["perplexity"] is None, "above the largest float64"
 
 
 def test_seeds_have_an_interval_from_three_on():
-    assert over_seeds([20.0]) == {"values": [20.0], "mean": 20.0, "interval": None}
-    assert over_seeds([20.0, 22.0]) == {"values": [20.0, 22.0], "mean": 21.0, "interval": None}
+    assert over_seeds([20.0]) == SeedMean([20.0], 20.0, None)
+    assert over_seeds([20.0, 22.0]) == SeedMean([20.0, 22.0], 21.0, None)
     three = over_seeds([20.0, 22.0, 21.0])
-    assert three["mean"] == 21.0
+    assert three.mean == 21.0
     # Student's t with two degrees of freedom: 4.3027 standard errors of 1 / sqrt(3).
-    assert three["interval"] == pytest.approx([21 - 4.3027 / math.sqrt(3), 21 + 4.3027 / math.sqrt(3)], abs=1e-3)
+    assert three.interval == pytest.approx([21 - 4.3027 / math.sqrt(3), 21 + 4.3027 / math.sqrt(3)], abs=1e-3)

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from evaluations import evaluate_checkpoint
 
-from alibi.evaluation import EvaluationSettings, evaluate_checkpoint, open_evaluation_text
+from alibi.evaluation import EvaluationSettings, open_evaluation_text
 from alibi.evaluation.context import ContextSums
 from alibi.evaluation.row import score_length
 from alibi.evaluation.score import score

@@ -6,10 +6,13 @@ from dataclasses import replace
 
 import pytest
 import torch
+from evaluations import evaluate_checkpoint
 
+from alibi.analysis import compare
 from alibi.commands import EvaluateCommand, OtherText, evaluate
 from alibi.data import DataConfig
-from alibi.evaluation import EvaluationSettings, compare_results, evaluate_checkpoint, open_evaluation_text
+from alibi.evaluation import EvaluationSettings, open_evaluation_text
+from alibi.results import load_results
 from alibi.runs import Checkpoint
 from alibi.tracking import TrackingConfig
 from alibi.training import train
@@ -80,12 +83,12 @@ def test_all_is_every_document_under_a_name_of_its_own(scored, other):
 
 
 def test_all_of_the_runs_own_text_says_that_it_was_trained_on(scored):
-    notes, path, whole = scored(split="all")
+    notes, path, _ = scored(split="all")
     assert "these are also the documents that the run was trained on" in notes[1]
     assert path.name == "step-00000001-text-all-nonoverlapping.json"
-    notes, beside, part = scored()
+    notes, beside, _ = scored()
     assert notes == ("validation: 1 of 20 documents, 5 % of the bytes",)  # the rest was trained on
-    assert len(compare_results({path: whole, beside: part})["sets"]) == 2
+    assert len(compare(load_results([path, beside])).sets) == 2
 
 
 def test_a_folder_with_one_document_more_is_another_text(scored, own, tmp_path):
@@ -129,6 +132,7 @@ def test_rows_that_counted_other_words_lose_what_is_per_word(scored):
     assert earlier["perplexity"] == old["rows"][0]["perplexity"]
     assert "word_perplexity" in row
     assert not {"word_perplexity", "interval"} & earlier.keys()
-    [part] = compare_results({path: result, path.with_name("old.json"): old})["sets"]
-    assert "word_perplexity" not in part["metrics"]
-    assert "bits_per_byte" in part["metrics"]
+    path.with_name("old.json").write_text(json.dumps(old))
+    [part] = compare(load_results([path, path.with_name("old.json")])).sets
+    assert "word_perplexity" not in part.comparable
+    assert "bits_per_byte" in part.comparable

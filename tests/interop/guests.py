@@ -4,6 +4,7 @@ from pathlib import Path
 
 import tokenizers as hf
 import torch
+from evaluations import evaluate_checkpoint
 from tokenizers import decoders, models, pre_tokenizers, trainers
 from torch.nn import functional as F
 from transformers import (
@@ -20,8 +21,8 @@ from transformers import (
 )
 
 from alibi.commands import EvaluateCommand, OtherText, wanted_models, wanted_texts
-from alibi.evaluation import EvaluationSettings, evaluate_checkpoint, open_evaluation_text
-from alibi.reporting import Result, load_results
+from alibi.evaluation import EvaluationSettings, open_evaluation_text
+from alibi.results import Result, load_results
 from alibi.tracking import TrackingConfig
 from alibi.training.training_settings import PathsConfig
 

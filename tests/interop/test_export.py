@@ -9,8 +9,8 @@ import torch
 from guests import evaluated
 from transformers import AutoModelForCausalLM, AutoTokenizer, pipeline
 
+from alibi.analysis import compare
 from alibi.data.tokenizers import BytePairTokenizer, ByteTokenizer, WordTokenizer
-from alibi.evaluation import compare_results
 from alibi.generation import generate
 from alibi.interop import export_run
 from alibi.interop.export import as_fast_tokenizer
@@ -82,9 +82,9 @@ def test_evaluated_as_a_guest_it_has_the_runs_own_nats(tokenizer, run, tmp_path,
     assert len(ours) == 4
     assert {result.seq_len for result in results} == {16}
     assert ours == pytest.approx(theirs, rel=1e-6)
-    for part in compare_results({result.path: result.content for result in results})["sets"]:
-        assert "perplexity" in part["metrics"], "one tokenizer, whatever its file says"
-        assert part["crossings"][0]["at"] == [], "of rounding"
+    for part in compare(results).sets:
+        assert "perplexity" in part.comparable, "one tokenizer, whatever its file says"
+        assert part.crossings[0].at == [], "of rounding"
     assert len({round(value, 2) for value in ours.values()}) == 4, "lengths and strides differ by more than that"
 
 

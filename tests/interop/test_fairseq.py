@@ -11,9 +11,10 @@ from pathlib import Path
 import fairseq_checkpoint as theirs
 import pytest
 import torch
+from evaluations import evaluate_checkpoint
 
 from alibi.data import DataConfig
-from alibi.evaluation import EvaluationSettings, evaluate_checkpoint, model_scorer, open_evaluation_text, score
+from alibi.evaluation import EvaluationSettings, model_scorer, open_evaluation_text, score
 from alibi.runs import Checkpoint, RunFolder, checkpoint_of, resolve_runs
 
 ROOT = Path(__file__).parents[2]

@@ -22,15 +22,14 @@ from transformers import (
     RobertaConfig,
 )
 
+from alibi.analysis import compare
 from alibi.commands import OtherText
-from alibi.evaluation import compare_results
 from alibi.interop import guest_scorer
 from alibi.interop.guest_scorer import GuestScorer
 from alibi.interop.guest_tokenizer import GuestTokenizer
 from alibi.model.output import LOGITS_PER_CHUNK
 from alibi.reporting import comparison_text
 from alibi.reporting.page import render_page
-from alibi.reporting.study import join
 from alibi.training import train
 
 
@@ -55,10 +54,10 @@ def score(tmp_path, corpus, cache):
 def scored_lines(lines, result, tokenizer):
     """The lines that were scored: as many as hold the result's tokens."""
     kept, tokens = [], 0
-    while tokens < result.content["data"]["tokens"]:
+    while tokens < result.data.tokens:
         kept.append(lines[len(kept)])
         tokens += len(tokenizer(kept[-1])["input_ids"])
-    assert tokens == result.content["data"]["tokens"]
+    assert tokens == result.data.tokens
     return kept
 
 
@@ -67,9 +66,9 @@ def test_nats_are_those_of_transformers(name, score, tmp_path, tokenizer, raw_li
     folder = save_guest(tmp_path / name, CONFIGS[name], tokenizer)
     [result] = score(f"hf:{folder}")
     lines = scored_lines(raw_lines["valid"], result, tokenizer)
-    told = result.content["checkpoint"]
-    assert (told["model"], told["step"], result.seed) == (CONFIGS[name].model_type, 0, None)
-    assert told["parameters"] == sum(told["parameters_in"].values()) > 10_000
+    weights = result.checkpoint
+    assert (weights.model, weights.step, result.seed) == (CONFIGS[name].model_type, 0, None)
+    assert weights.parameters == sum(weights.parameters_in.values()) > 10_000
     for length, row in result.numbers.items():
         # An MPT's bias must be widened by hand for longer text.
         wide = length if name.startswith("mpt") else None
@@ -94,7 +93,7 @@ def test_sliding_scores_the_same_targets_and_only_scored_positions_reach_the_out
 ):
     folder = save_guest(tmp_path / "guest", CONFIGS["gpt_neox"], tokenizer)
     [plain, sliding] = score(f"hf:{folder}", lengths=[32], stride=[None, 8], max_tokens=300)
-    assert plain.content["data"]["tokens"] == sliding.rows[32]["scored_tokens"]
+    assert plain.data.tokens == sliding.rows[32]["scored_tokens"]
     assert sliding.rows[32]["nll_nats"] != pytest.approx(plain.rows[32]["nll_nats"], rel=1e-4)
     monkeypatch.setitem(LOGITS_PER_CHUNK, "cpu", 5 * 300)  # five targets at once
     [_, chunked] = score(f"hf:{folder}", lengths=[32], stride=[None, 8], max_tokens=300)
@@ -110,7 +109,7 @@ def test_a_length_above_a_hard_maximum_is_an_entry(score, tmp_path, tokenizer):
     assert list(result.numbers) == [64]
     assert result.rows[65]["error"].startswith("too long: the model looks its positions up in transformer.wpe")
     assert "which has 64" in result.rows[300]["error"]
-    assert result.content["how_far"]["length"] == 64
+    assert result.content.how_far.length == 64
     [short] = score(f"hf:{folder}", lengths=[64, 300], max_tokens=60)
     assert list(short.numbers) == [64, 300], "a text that is shorter than the maximum fits at every length"
 
@@ -176,11 +175,11 @@ def test_beside_runs_it_takes_their_text_and_is_compared_per_word_and_byte(small
     train(small_run(max_steps=1), outputs / "run")
     folder = save_guest(tmp_path / "guest", CONFIGS["gpt2"], tokenizer)
     results = evaluated([str(outputs / "run"), f"hf:{folder}"], outputs, cache, lengths=[16])
-    comparison = compare_results({r.path: r.content for r in results})
-    [part] = comparison["sets"]
-    assert part["metrics"] == ["word_perplexity", "bits_per_byte"]
-    assert {line["label"] for line in part["lines"]} == {"alibi L=16", "gpt2 L=64"}
-    assert "gpt2 L=64" in comparison_text(results, comparison)
+    comparison = compare(results)
+    [part] = comparison.sets
+    assert part.comparable == ["word_perplexity", "bits_per_byte"]
+    assert {line.label for line in part.lines} == {"alibi L=16", "gpt2 L=64"}
+    assert "gpt2 L=64" in comparison_text(comparison)
     assert results[1].run.startswith("hf-guest-")
     assert results[1].folder.parent == results[0].folder.parent
 
@@ -188,10 +187,10 @@ def test_beside_runs_it_takes_their_text_and_is_compared_per_word_and_byte(small
 def test_a_guest_of_which_nothing_is_known_stands_in_every_table(score, tmp_path, tokenizer):
     folder = save_guest(tmp_path / "guest", CONFIGS["bloom"], tokenizer)
     results = score(f"hf:{folder}", lengths=[16, 32], stride=[None, 4])
-    comparison = compare_results({r.path: r.content for r in results})
+    comparison = compare(results)
     assert results[0].seq_len is None
-    assert "nothing says at which length the model was trained" in comparison_text(results, comparison)
-    assert "bloom" in render_page(join(results, comparison))
+    assert "nothing says at which length the model was trained" in comparison_text(comparison)
+    assert "bloom" in render_page(comparison)
 
 
 @pytest.mark.parametrize(

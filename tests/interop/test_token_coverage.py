@@ -8,14 +8,13 @@ from guests import CONFIGS, END, evaluated, make_tokenizer, save_guest
 from tokenizers import Regex, decoders, models, normalizers, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
+from alibi.analysis import compare
 from alibi.commands import OtherText
 from alibi.data.tokenizers import BytePairTokenizer, ByteTokenizer, WordTokenizer
-from alibi.evaluation import compare_results
 from alibi.interop.export import as_fast_tokenizer
 from alibi.interop.guest_tokenizer import GuestTokenizer
 from alibi.reporting import comparison_text, results_table
 from alibi.reporting.page import render_page
-from alibi.reporting.study import join
 from alibi.reporting.words import number
 from alibi.training import train
 
@@ -193,26 +192,26 @@ def test_text_that_is_not_covered_is_marked_and_not_compared(guest, score, small
     lower = guest("lower", normalizers.Replace("A", "a"))
     results, told = score(str(tmp_path / "outputs" / "run"), f"hf:{lower}")
     whole, part = results
-    lost = part.content["data"]["uncovered_bytes"]
-    assert whole.content["data"]["uncovered_bytes"] == 0
-    assert 0 < lost < 0.01 * part.content["data"]["bytes"]
+    lost = part.data.uncovered_bytes
+    assert whole.data.uncovered_bytes == 0
+    assert 0 < lost < 0.01 * part.data.bytes
     assert f"text not covered: no token stands for {lost:,} of" in told
     assert part.rows[16]["word_perplexity"] > 1
     assert "word_perplexity" not in part.numbers[16]
     assert "word_perplexity" in whole.numbers[16]
-    comparison = compare_results({r.path: r.content for r in results})
-    table = results_table(join(results, comparison).sets[0], [16])
+    comparison = compare(results)
+    table = results_table(comparison.sets[0], [16])
     cells = [number(result.rows[16]["word_perplexity"]) for result in (whole, part)]
     assert f"{cells[1]}†" in table
     assert f"{cells[0]}†" not in table
     assert "† hf-lower" in table
-    [found] = comparison["sets"]
+    [found] = comparison.to_dict()["sets"]
     assert [pair["lengths"] for pair in found["pairs"]] == [[]]
     assert found["crossings"] == []
     assert "text not covered by the tokenizer of gpt2 L=64" in found["note"]
     lines = {line["label"]: line["lengths"][0].keys() for line in found["lines"]}
     assert lines == {"alibi L=16": {"length", "word_perplexity", "bits_per_byte"}, "gpt2 L=64": {"length"}}
-    for shown in (comparison_text(results, comparison), render_page(join(results, comparison))):
+    for shown in (comparison_text(comparison), render_page(comparison)):
         assert f"{cells[1]}†" in shown
         assert "text not covered: no token stands for" in shown
 
@@ -220,12 +219,12 @@ def test_text_that_is_not_covered_is_marked_and_not_compared(guest, score, small
 def test_above_one_per_cent_there_are_no_numbers_per_word_and_byte(guest, score, tmp_path):
     strip = guest("strip", normalizers.Sequence([normalizers.Replace("\n", " "), normalizers.Strip()]))
     [result], told = score(f"hf:{strip}")
-    assert result.content["data"]["uncovered_bytes"] > 0.01 * result.content["data"]["bytes"]
+    assert result.data.uncovered_bytes > 0.01 * result.data.bytes
     assert "there are no numbers per word and per byte" in told
     assert not {"word_perplexity", "bits_per_byte"} & result.rows[16].keys()
     assert result.rows[16]["interval"].keys() == {"perplexity"}
     assert result.rows[16]["perplexity"] > 1, "per token it is what was scored"
-    [part] = join([result], compare_results({result.path: result.content})).sets
+    [part] = compare([result]).sets
     assert "text not covered" in results_table(part, [16]).splitlines()[-5]
 
 
@@ -234,7 +233,7 @@ def test_guests_of_one_such_tokenizer_are_compared_per_token(guest, score):
     config = json.loads((folders[1] / "config.json").read_text())
     (folders[1] / "config.json").write_text(json.dumps(config | {"layer_norm_epsilon": 0.1}))
     results, _ = score(*(f"hf:{folder}" for folder in folders))
-    [found] = compare_results({r.path: r.content for r in results})["sets"]
+    [found] = compare(results).to_dict()["sets"]
     [pair] = found["pairs"]
     assert pair["lengths"][0].keys() == {"length", "perplexity"}
 

@@ -7,12 +7,12 @@ from result_files import make_result  # noqa: F401
 
 @pytest.fixture(scope="session")
 def small_study(tmp_path_factory):
-    """(paths, comparison): two methods, two seeds, three lengths, nonoverlapping and sliding."""
+    """A comparison: two methods, two seeds, three lengths, nonoverlapping and sliding."""
     root = tmp_path_factory.mktemp("small-study")
     return make_study(root, methods=("alibi", "t5"), lengths=(128, 256, 512))
 
 
 @pytest.fixture(scope="session")
 def whole_study(tmp_path_factory):
-    """(paths, comparison): five methods, two seeds, five lengths, nonoverlapping and sliding."""
+    """A comparison: five methods, two seeds, five lengths, nonoverlapping and sliding."""
     return make_study(tmp_path_factory.mktemp("whole-study"))

@@ -8,9 +8,8 @@ from pathlib import Path
 import pytest
 from comparisons import make_study
 
-from alibi.reporting import load_results
+from alibi.analysis import Refusal
 from alibi.reporting.page import render_page
-from alibi.reporting.study import join
 
 webdriver = pytest.importorskip("selenium.webdriver")
 from selenium.webdriver.chrome.service import Service  # noqa: E402
@@ -42,8 +41,7 @@ def browser(tmp_path_factory):
 
 
 def write_page(study, path):
-    paths, comparison = study
-    path.write_text(render_page(join(load_results(paths), comparison)), encoding="utf-8")
+    path.write_text(render_page(study), encoding="utf-8")
     return path.as_uri()
 
 
@@ -336,18 +334,15 @@ def test_sets_chosen_faster_than_charts_are_drawn(page):
 
 
 def test_a_hostile_name_is_text_everywhere(browser, tmp_path):
-    study = make_study(tmp_path, ("alibi", "t5"), lengths=(128, 256), labels={"alibi": HOSTILE})
-    for told in study[1]["sets"]:
-        told["note"] = HOSTILE
-    study[1]["refused"] = [{"reason": HOSTILE, "sets": [{"set": 0, "value": HOSTILE}]}]
+    study = make_study(tmp_path, (HOSTILE, "t5"), lengths=(128, 256))
+    study.refused.append(Refusal(HOSTILE, [(study.sets[0], HOSTILE)]))
     emulate(browser)
     complaints(browser), requests(browser)
     address = write_page(study, Path(tmp_path) / "hostile.html")
     browser.get(address)
-    assert legend(browser, "perplexity")[0] == HOSTILE
-    assert browser.find_element(By.CSS_SELECTOR, "#results tbody th").text == HOSTILE
-    assert browser.find_element(By.CSS_SELECTOR, "[data-chart=split] .plot p").text == f"{HOSTILE}, stride 16"
-    assert browser.find_element(By.CSS_SELECTOR, ".callout").text == HOSTILE
+    assert legend(browser, "perplexity")[0] == f"{HOSTILE} L=128"
+    assert browser.find_element(By.CSS_SELECTOR, "#results tbody th").text == f"{HOSTILE} L=128 seed 0"
+    assert browser.find_element(By.CSS_SELECTOR, "[data-chart=split] .plot p").text == f"{HOSTILE} L=128, stride 16"
     hover = (
         "Plotly.Fx.hover(gd, [{curveNumber: 1, pointNumber: 1}]); return gd.querySelector('.hoverlayer').textContent"
     )

@@ -1,14 +1,14 @@
 import json
 import math
 
-from comparisons import study_of
+from comparisons import compared
 
 from alibi.reporting import results_table
 
 
-def table_of(*paths, lengths=(64, 128), **how):
-    [part] = study_of(paths).sets
-    return results_table(part, lengths, **how)
+def table_of(*paths, lengths=(64, 128)):
+    [part] = compared(paths).sets
+    return results_table(part, lengths)
 
 
 def lines(make_result, *results, lengths=(64, 128)):
@@ -36,15 +36,10 @@ def test_a_length_without_a_row_is_blank_and_large_numbers_are_short(make_result
 
 
 def test_the_scorer_is_named_where_it_is_not_the_usual_one(make_result):
-    full, cached = study_of([make_result(), make_result("t5", scorer="cached")]).sets
+    full, cached = compared([make_result(), make_result("t5", scorer="cached")]).sets
     usual, through = (results_table(part, [64]).splitlines()[0] for part in (full, cached))
     assert "toy validation, nonoverlapping, fp32: 12,345 tokens" in usual
     assert "toy validation, nonoverlapping, fp32, scored through the cached model: 12,345 tokens" in through
-
-
-def test_markdown(make_result):
-    text = table_of(make_result(), style="github")
-    assert "| alibi" in text
 
 
 def test_text_without_words_is_told_in_bytes(make_result):
@@ -85,11 +80,10 @@ def test_an_interval_stands_under_its_number(make_result):
     assert lines[at + 1].split() == ["38.81–40.57"]
     assert "under a number its 95 % interval" in text
     assert text.count("95 %") == 1, "none where the metric has no interval"
-    assert "39.68*<br>38.81–40.57" in table_of(path, lengths=[64], style="github")
 
 
 def test_six_lengths_with_intervals_fit_120_columns(whole_study):
-    paths = [path for path in whole_study[0] if path.stem.endswith("nonoverlapping")]
+    paths = [path for path in [r.path for r in whole_study.results] if path.stem.endswith("nonoverlapping")]
     text = table_of(*paths, lengths=[128, 256, 512, 1024, 2048, 4096])
     assert max(len(line) for line in text.splitlines() if line.startswith(("alibi", "sin", " "))) <= 120
 

@@ -2,11 +2,10 @@
 
 import pytest
 
+from alibi.analysis import compare
 from alibi.analysis.published import SHAPE, differences_in_setup
-from alibi.evaluation import compare_results
-from alibi.reporting import load_results
 from alibi.reporting.published_table import published_table
-from alibi.reporting.study import join
+from alibi.results import load_results
 
 DATA = {
     "name": "wikitext103", "split": "validation", "tokens": 217646, "words": 217646, "bytes": 1120192, "sha256": "a",
@@ -31,7 +30,7 @@ def beside(make_result):
             how_far={"within_percent": 2.0, "length": 512, "training_length": 512},
         )  # fmt: skip
         results = load_results([path])
-        [part] = join(results, compare_results({path: results[0].content})).sets
+        [part] = compare(results).sets
         return published_table(part), differences_in_setup(results[0])
 
     return make

@@ -6,24 +6,19 @@ import math
 import re
 
 import pytest
-from comparisons import compare, make_study, study_of
+from comparisons import compared, make_study
 from PIL import Image
 
-from alibi.evaluation import compare_results
-from alibi.reporting import comparison_text, load_results, write_report
+from alibi.analysis import Comparison, Refusal, compare
+from alibi.reporting import comparison_text, write_report
 from alibi.reporting import page as page_module
+from alibi.reporting.looks import looks_of
 from alibi.reporting.matplotlib_figures import write_figure
 from alibi.reporting.page import render_page, script_json
 from alibi.reporting.provenance import made_with as made_with_of
 from alibi.reporting.provenance import setting_rows
 from alibi.reporting.report_tables import all_tables, is_apart, order_rows
-from alibi.reporting.study import join
 from alibi.reporting.study_charts import cost_chart, perplexity_chart, training_chart
-
-
-def rendered(study, results=None):
-    paths, comparison = study
-    return render_page(join(results or load_results(paths), comparison))
 
 
 def own_part(page):
@@ -41,8 +36,7 @@ def page_json(page):
 
 
 def test_a_report_is_a_page_figures_and_tables(small_study, tmp_path):
-    paths, comparison = small_study
-    written = write_report(load_results(paths), comparison, tmp_path / "report")
+    written = write_report(small_study, tmp_path / "report")
     assert written[0] == tmp_path / "report" / "index.html"
     assert all(path.stat().st_size > 0 for path in written)
     figures = {path.name for path in written if path.parent.name == "figures"}
@@ -58,7 +52,7 @@ def test_a_report_is_a_page_figures_and_tables(small_study, tmp_path):
 
 
 def test_the_page_is_one_small_file_and_names_no_other(whole_study):
-    page = rendered(whole_study)
+    page = render_page(whole_study)
     assert len(page.encode()) <= 6_000_000
     assert page.count("plotly.js v") == 1, "one copy"
     own = own_part(page)
@@ -73,18 +67,18 @@ def test_the_page_is_one_small_file_and_names_no_other(whole_study):
 def test_a_page_that_is_too_large_is_refused(small_study, monkeypatch):
     monkeypatch.setattr(page_module, "LARGEST_BYTES", 1000)
     with pytest.raises(ValueError, match="may be 1,000; name fewer runs"):
-        rendered(small_study)
+        render_page(small_study)
 
 
 @pytest.mark.parametrize(
     "name", ["<script>alert(1)</script>", "</script><script>alert(1)</script>", "\u2028<!--", "a&b\"'"]
 )
 def test_a_hostile_name_is_text_in_the_file(tmp_path, name):
-    page = rendered(make_study(tmp_path, ("alibi",), (0,), (None,), (128, 256), labels={"alibi": name}))
+    page = render_page(make_study(tmp_path, (name,), (0,), (None,), (128, 256)))
     assert "<script>alert" not in page
     data = re.search(r'id="data">(.*?)</script>', page, re.DOTALL).group(1)
     assert not set(data) & set("<>&\u2028\u2029")
-    assert page_figures(page, "perplexity")[0]["panels"][0]["data"][0]["legendgroup"] == name
+    assert page_figures(page, "perplexity")[0]["panels"][0]["data"][0]["legendgroup"] == f"{name} L=128"
 
 
 def test_json_for_a_script():
@@ -94,19 +88,18 @@ def test_json_for_a_script():
 
 
 def test_one_run_only_says_so(tmp_path):
-    page = own_part(rendered(make_study(tmp_path, ("none",), (3,), (None,))))
-    assert "One run only: nothing to compare." in page
+    page = own_part(render_page(make_study(tmp_path, ("none",), (3,), (None,))))
+    assert "one run only: there is nothing to compare it with" in page
     assert "Not known here: it needs a nonoverlapping and a sliding evaluation" in page
     assert "No two curves cross" in page
 
 
 def test_older_files_are_shown_with_what_they_lack(make_result):
-    paths = [make_result(), make_result("t5", {64: 3.0, 128: "out of memory: <b>"})]
-    comparison = compare(paths)
-    page = own_part(rendered((paths, comparison)))
+    comparison = compared([make_result(), make_result("t5", {64: 3.0, 128: "out of memory: <b>"})])
+    page = own_part(render_page(comparison))
     assert "All result files given have no checksum" in page
     assert "All result files given have no intervals: no sums by group of the text." in page
-    told = comparison_text(load_results(paths), comparison)
+    told = comparison_text(comparison)
     assert "All result files given have no checksum, so nobody can say whether they were changed" in told
     assert "None of the result files has its nats by context" in page
     assert "None of the runs has its metrics.jsonl" in page
@@ -115,26 +108,18 @@ def test_older_files_are_shown_with_what_they_lack(make_result):
 
 
 def test_a_nan_row_stands_with_its_reason(make_result):
-    path = make_result("none", {64: 3.0, 128: float("nan")})
-    comparison = compare([make_result()])
-    told = comparison["sets"][0]
-    told["runs"].append(told["runs"][0] | {"key": "r1", "label": "none L=64 seed 0", "path": str(path), "line": "none"})
-    told["lines"].append({"label": "none", "method": "none", "seq_len": 64, "runs": ["r1"], "lengths": []})
-    page = own_part(rendered(([path, make_result()], comparison)))
+    page = own_part(render_page(compared([make_result(), make_result("none", {64: 3.0, 128: float("nan")})])))
     assert "none L=64 seed 0 at length 128: not a number: perplexity is nan" in page
 
 
 def test_nothing_comparable_still_has_a_page(tmp_path):
-    refused = [{"reason": "other text", "sets": []}]
-    comparison = {"schema": 2, "intervals": None, "sets": [], "changes": [], "refused": refused}
-    page = own_part(rendered(([], comparison)))
+    page = own_part(render_page(Comparison([], [], [Refusal("other text", [])])))
     assert "<li>other text" in page
     assert "No two of the result files could be compared" in page
 
 
 def test_settings_that_differ_and_the_common_ones(small_study):
-    paths, comparison = small_study
-    table, common, silent = setting_rows(join(load_results(paths), comparison))
+    table, common, silent = setting_rows(small_study)
     assert table.header == ["run", "model.position.name", "seed"]
     assert [cell for cell, _ in table.rows[3]] == ["t5 L=128 seed 1", "t5", "1"]
     assert ("optimizer.lr", "0.003") in common
@@ -150,8 +135,7 @@ def test_what_rows_were_made_with_is_told_by_row(make_result, tmp_path):
     for row, made_with in zip(content["rows"], (here, there), strict=True):
         row |= {"made_with": made_with, "tokens_per_sec": 5.0}
     paths[0].write_text(json.dumps(content))
-    results = load_results(paths)
-    study = join(results, compare_results({result.path: result.content for result in results}))
+    study = compared(paths)
     of_here, of_there = made_with_of(study)
     assert of_here[0] == ["alibi L=64 seed 0, toy validation, nonoverlapping: 64",
                           "t5 L=64 seed 0, toy validation, nonoverlapping: 64, 128"]  # fmt: skip
@@ -162,13 +146,12 @@ def test_what_rows_were_made_with_is_told_by_row(make_result, tmp_path):
     texts = cost["panels"][0]["data"][0]["text"]
     assert texts == ["5.000<br>cpu: here, 1 threads", "5.000<br>cpu: there, 2 threads"]
     assert "Measured on several machines" in cost["note"]
-    [svg] = [p for p in write_figure(cost_chart(study.sets[0], study.looks), tmp_path) if p.suffix == ".svg"]
+    [svg] = [p for p in write_figure(cost_chart(study.sets[0], looks_of(study)), tmp_path) if p.suffix == ".svg"]
     assert "on several machines" in svg.read_text()
 
 
 def test_lines_are_told_apart_only_where_every_pair_is(small_study):
-    paths, comparison = small_study
-    part = join(load_results(paths), comparison).sets[0]
+    part = small_study.sets[0]
     assert is_apart(part, "alibi L=128", "t5 L=128", 512, "perplexity") is True
     assert is_apart(part, "t5 L=128", "alibi L=128", 512, "perplexity") is False, "the other way round"
     assert is_apart(part, "alibi L=128", "t5 L=128", 128, "perplexity") is False
@@ -178,36 +161,33 @@ def test_lines_are_told_apart_only_where_every_pair_is(small_study):
 def test_no_place_in_an_order_is_made_of_rounding(make_result):
     """A run and its own export, without intervals: the first given is the best, and no better than the other."""
     paths = [make_result("z", {64: 20.0}), make_result("a", {64: 20.0 * (1 - 1e-9)}), make_result("b", {64: 21.0})]
-    results = load_results(paths)
-    comparison = compare_results({result.path: result.content for result in results})
-    [part] = join(results, comparison).sets
+    comparison = compared(paths)
+    [part] = comparison.sets
     order = [row[1] for row in order_rows(part, "perplexity").rows]
     assert order == [("a L=64", "20.00 ≈"), ("z L=64", "20.00 ?"), ("b L=64", "21.00")]
-    told = comparison_text(results, comparison)
+    told = comparison_text(comparison)
     assert "Against z L=64 seed 0, the best at 64" in told
     assert re.search(r"a L=64 seed 0 +0\.00 %", told)
 
 
 def test_training_curves_are_of_every_run_once(small_study):
     """The first set lacks a seed, which was evaluated by another protocol alone."""
-    paths, _ = small_study
-    results = load_results([path for path in paths if "seed1" not in str(path) or "stride" in path.name])
-    study = join(results, compare_results({result.path: result.content for result in results}))
+    study = compare([r for r in small_study.results if r.seed == 0 or "stride" in r.path.name])
     [panel] = training_chart(study).panels
     assert [(series.label, series.kind) for series in panel.series].count(("alibi L=128", "main")) == 2
     assert len(panel.series) == 8, "training and validation loss of four runs"
 
 
 def test_a_curve_relative_to_its_training_length_and_the_note_on_those_without(make_result):
-    study = study_of([make_result("alibi", {64: 20.0, 128: 30.0}), make_result("t5", {32: 9.0, 128: 8.0})])
-    chart = perplexity_chart(study.sets[0], study.looks, "perplexity", relative=True)
+    study = compared([make_result("alibi", {64: 20.0, 128: 30.0}), make_result("t5", {32: 9.0, 128: 8.0})])
+    chart = perplexity_chart(study.sets[0], looks_of(study), "perplexity", relative=True)
     [series] = chart.panels[0].series
     assert [(x, y) for x, y, *_ in series.points] == [(64, 1.0), (128, 1.5)]
     assert chart.note == "Not drawn (no value at the training length): t5 L=64 seed 0."
 
 
 def test_the_page_holds_the_splits_in_every_unit(small_study):
-    splits = page_figures(rendered(small_study), "split")
+    splits = page_figures(render_page(small_study), "split")
     bars = {
         split["when"]["unit"]: [trace["y"] for trace in split["panels"][0]["data"] if trace["type"] == "bar"]
         for split in splits
@@ -220,10 +200,9 @@ def test_the_page_holds_the_splits_in_every_unit(small_study):
 
 
 def test_a_split_belongs_to_its_own_stride_and_says_nothing_of_the_training_length(tmp_path):
-    paths, comparison = make_study(tmp_path, methods=("alibi",), seeds=(0,), strides=(None, 16, 8), lengths=(128, 256))
-    study = join(load_results(paths), comparison)
+    study = make_study(tmp_path, methods=("alibi",), seeds=(0,), strides=(None, 16, 8), lengths=(128, 256))
     assert [len(part.changes) for part in study.sets] == [0, 1, 1]
-    assert [entry["length"] for entry in study.sets[1].changes[0][1]["lengths"]] == [256]
+    assert [entry.length for entry in study.sets[1].changes[0][1].lengths] == [256]
     # A nonoverlapping set shows the splits of both strides.
     splits = [figure["when"]["set"] for figure in page_figures(render_page(study), "split")]
     assert [splits.count(number) for number in "012"] == [6, 3, 3]
@@ -233,16 +212,14 @@ def test_a_split_belongs_to_its_own_stride_and_says_nothing_of_the_training_leng
 
 def test_runs_without_any_number_have_a_report_too(make_result, tmp_path):
     paths = [make_result(method, {64: "out of memory: 9 GiB"}) for method in ("alibi", "t5")]
-    results = load_results(paths)
-    comparison = compare_results({result.path: result.content for result in results})
-    assert "out of memory" in comparison_text(results, comparison)
-    assert "out of memory: 9 GiB" in write_report(results, comparison, tmp_path / "report")[0].read_text()
+    comparison = compared(paths)
+    assert "out of memory" in comparison_text(comparison)
+    assert "out of memory: 9 GiB" in write_report(comparison, tmp_path / "report")[0].read_text()
 
 
 def test_a_text_and_a_part_of_it_have_titles_of_their_own(make_result):
     part = {"name": "toy", "split": "validation", "tokens": 999, "words": 600, "bytes": 4321, "sha256": "2"}
-    results = load_results([make_result(), make_result("t5", data=part)])
-    study = join(results, compare_results({result.path: result.content for result in results}))
+    study = compared([make_result(), make_result("t5", data=part)])
     assert [s.title for s in study.sets] == [f"toy validation, nonoverlapping, {n} tokens" for n in ("12,345", "999")]
 
 
@@ -251,9 +228,8 @@ def test_what_is_not_compared_is_a_line_a_set_under_each_reason(make_result):
     part = {"name": "toy", "split": "validation", "tokens": 999, "words": 600, "bytes": 4321, "sha256": "2"}
     of = [{}, {"data": part}]
     paths = [make_result(f"m{n}{k}", protocol=f"stride-{n}", **over) for n in (2, 4, 8) for k, over in enumerate(of)]
-    results = load_results([*paths, make_result("m", precision="bf16", protocol="stride-2")])
-    comparison = compare_results({result.path: result.content for result in results})
-    told = comparison_text(results, comparison).partition("Not compared\n")[2].splitlines()
+    comparison = compared([*paths, make_result("m", precision="bf16", protocol="stride-2")])
+    told = comparison_text(comparison).partition("Not compared\n")[2].splitlines()
     by_reason = {line.strip(): number for number, line in enumerate(told) if not line.startswith("    ")}
     assert list(by_reason) == ["other text or part of it (sha256)", "other protocol", "other precision"]
     # All are the same weights, whose other precision keeps only sets of another text apart.
@@ -261,7 +237,7 @@ def test_what_is_not_compared_is_a_line_a_set_under_each_reason(make_result):
     assert told[1] == "    toy validation, stride-2, 12,345 tokens: 1"
     assert "    toy validation, stride-2, bf16, 12,345 tokens: bf16" in told
     assert not any(str(path.parent) in line for path in paths for line in told)
-    page = own_part(rendered((None, comparison), results))
+    page = own_part(render_page(comparison))
     assert "<li>toy validation, stride-8, 999 tokens: stride-8</li>" in page
 
 
@@ -269,11 +245,9 @@ def test_a_part_says_so_though_no_other_set_is_named_alike(make_result):
     """The whole by one protocol, a part of it by another, twice over: nobody may take the part for the whole."""
     part = {"name": "toy", "split": "validation", "tokens": 999, "words": 600, "bytes": 4321, "sha256": "2"}
     twin = part | {"sha256": "34567890a"}
-    results = load_results(
-        [make_result(), make_result(data=part, protocol="stride-8"), make_result("t5", data=twin, protocol="stride-8")]
-    )
-    results += load_results([make_result("none", data=part | {"name": "other"})])
-    study = join(results, compare_results({result.path: result.content for result in results}))
+    paths = [make_result(), make_result(data=part, protocol="stride-8")]
+    paths += [make_result("t5", data=twin, protocol="stride-8"), make_result("none", data=part | {"name": "other"})]
+    study = compared(paths)
     assert [s.title for s in study.sets] == [
         "toy validation, nonoverlapping, 12,345 tokens",
         "toy validation, stride-8, 999 tokens, text 2",

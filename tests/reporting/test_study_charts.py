@@ -1,14 +1,15 @@
 import xml.etree.ElementTree as ET
 
-from comparisons import study_of
+from comparisons import compared
 from PIL import Image
 
 from alibi.reporting import draw_perplexity
+from alibi.reporting.looks import looks_of
 from alibi.reporting.study_charts import context_curve
 
 
 def drawn_of(tmp_path, *paths):
-    study = study_of(paths)
+    study = compared(paths)
     [part] = study.sets
     return draw_perplexity(study, part, tmp_path / "figures")
 
@@ -49,12 +50,12 @@ def test_a_line_is_the_seeds_of_one_setting(make_result, tmp_path):
     """Two widths, two seeds each: two lines, each with its own mean, and no mean over both."""
     of = {16: (20.0, 22.0), 32: (10.0, 12.0)}
     paths = [trained(make_result, of[w][s], s, **{"model.d_model": w}) for w in of for s in (0, 1)]
-    study = study_of(paths)
+    study = compared(paths)
     [part] = study.sets
     assert {line.label: line.mean("perplexity")[0] for line in part.lines} == {
         "alibi L=64 d_model 16": (64, 21.0), "alibi L=64 d_model 32": (64, 11.0),
     }  # fmt: skip
-    narrow, wide = (study.looks[line.label] for line in part.lines)
+    narrow, wide = (looks_of(study)[line.label] for line in part.lines)
     assert narrow.colour == wide.colour
     assert narrow.marker != wide.marker
     assert narrow.dash != wide.dash
@@ -64,9 +65,9 @@ def test_a_line_is_the_seeds_of_one_setting(make_result, tmp_path):
 
 
 def test_a_line_is_no_mean_where_settings_are_not_told_or_a_seed_is_there_twice(make_result):
-    [part] = study_of([make_result("alibi", None, 64, 0), make_result("alibi", None, 64, 1)]).sets
+    [part] = compared([make_result("alibi", None, 64, 0), make_result("alibi", None, 64, 1)]).sets
     assert [line.label for line in part.lines] == [f"alibi L=64 (alibi-L64-seed{seed})" for seed in (0, 1)]
-    [part] = study_of([trained(make_result, 20.0, 0, run=name) for name in "ab"]).sets
+    [part] = compared([trained(make_result, 20.0, 0, run=name) for name in "ab"]).sets
     assert [len(line.results) for line in part.lines] == [1, 1]
 
 

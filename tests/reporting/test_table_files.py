@@ -1,9 +1,6 @@
-import pytest
 from comparisons import make_study
 
-from alibi.reporting import load_results
 from alibi.reporting.report_tables import Table
-from alibi.reporting.study import join
 from alibi.reporting.table_files import escape_latex, latex, markdown, write_tables
 from alibi.reporting.words import change, change_interval, interval, number, signed
 
@@ -11,8 +8,8 @@ NASTY = r"<b>50 % & #1_{x} ~ ^ $ | \ [a]*"
 
 
 def test_every_table_in_markdown_and_latex(small_study, tmp_path):
-    paths, comparison = small_study
-    written = write_tables(join(load_results(paths), comparison), tmp_path)
+    comparison = small_study
+    written = write_tables(comparison, tmp_path)
     names = {path.name for path in written}
     assert "results-wikitext2-validation-nonoverlapping-perplexity.tex" in names
     sliding = {f"{table}-wikitext2-validation-stride-16.md" for table in ("two-part-split", "how-far")}
@@ -31,8 +28,8 @@ def test_every_table_in_markdown_and_latex(small_study, tmp_path):
 
 
 def test_the_order_marks_what_is_not_told_apart(small_study, tmp_path):
-    paths, comparison = small_study
-    write_tables(join(load_results(paths), comparison), tmp_path)
+    comparison = small_study
+    write_tables(comparison, tmp_path)
     text = (tmp_path / "order-wikitext2-validation-nonoverlapping-perplexity.md").read_text()
     first = next(line for line in text.splitlines() if line.startswith("| 1 |"))
     # Equal curves at the training length; at 256 some pair of seeds overlaps, at 512 none does.
@@ -62,16 +59,8 @@ def test_numbers_as_words():
     assert interval(3.0, 3.0) == "3.000–3.000"
 
 
-def test_a_comparison_of_other_files_is_refused(small_study, tmp_path):
-    paths, comparison = small_study
-    with pytest.raises(ValueError, match="is not among the result files given; load it too"):
-        write_tables(join(load_results(paths[1:]), comparison), tmp_path)
-    with pytest.raises(ValueError, match="has schema 7; this version reads 2"):
-        write_tables(join(load_results(paths), comparison | {"schema": 7}), tmp_path)
-
-
 def test_one_run_alone_has_its_tables(tmp_path):
-    paths, comparison = make_study(tmp_path / "runs", ("none",), seeds=(3,), strides=(None,))
-    names = {path.stem for path in write_tables(join(load_results(paths), comparison), tmp_path / "tables")}
+    comparison = make_study(tmp_path / "runs", ("none",), seeds=(3,), strides=(None,))
+    names = {path.stem for path in write_tables(comparison, tmp_path / "tables")}
     assert not any(name.startswith("differences") for name in names), "nothing to compare"
     assert "results-wikitext2-validation-nonoverlapping-bits-per-byte" in names

@@ -3,15 +3,17 @@
 import errno
 import fcntl
 import json
+import math
 import shutil
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import pytest
 
+from alibi.analysis.curves import how_far
 from alibi.faults import explained
-from alibi.results.open_result import OpenResult
-from alibi.results.result_json import read_result
+from alibi.results import Measured, OpenResult, load_result
 
 NAME = "step-00000003-stdlib-test-nonoverlapping.json"
 ONE, OTHER = {"git_commit": "a", "threads": 1}, {"git_commit": "a", "threads": 2}
@@ -33,17 +35,29 @@ def opened(folder, *lengths, made_with=ONE, weights="ab", part=None, reuse=False
         "groups": {"tokens": [100], "words": [80], "bytes": [400]},
     }  # fmt: skip
     told: list[str] = []
-    file = OpenResult(folder, "step-00000003", head, part is None, list(lengths), within_percent, told.append)
+    name = Measured("test", part or "cd", "nonoverlapping", "fp32", "full", "stdlib").file_name("step-00000003", "cd")
+    reach = partial(how_far, seq_len=16, within_percent=within_percent)
+    file = OpenResult(folder / name, head, list(lengths), reach, told.append)
     file.open(reuse)
     return file, told
 
 
 def row(length: int, nats: float = 200.0) -> dict:
-    return {"length": length, "stride": length, "perplexity": 7.4, "nll_nats": nats, "group_nats": [nats]}
+    return {
+        "length": length,
+        "stride": length,
+        "perplexity": math.exp(nats / 100),
+        "nll_nats": nats,
+        "group_nats": [nats],
+    }
+
+
+def content_of(path: Path) -> dict:
+    return json.loads(path.read_text())
 
 
 def lengths_of(path: Path) -> list[int]:
-    return [row["length"] for row in read_result(path)["rows"]]
+    return list(load_result(path).rows)
 
 
 def test_two_commands_at_once_keep_each_others_rows_and_margins(folder):
@@ -53,7 +67,7 @@ def test_two_commands_at_once_keep_each_others_rows_and_margins(folder):
     other.end()
     one.end()
     assert lengths_of(folder / NAME) == [16, 64]
-    assert "unfinished" not in read_result(folder / NAME)
+    assert "unfinished" not in content_of(folder / NAME)
     assert [path.name for path in folder.iterdir()] == [NAME], "results and nothing else"
 
 
@@ -72,34 +86,34 @@ def test_many_at_the_same_moment(folder):
 def test_a_row_says_what_it_was_made_with_whatever_came_later(folder):
     opened(folder, 16)[0].add(row(16))
     opened(folder, 32, made_with=OTHER)[0].add(row(32))
-    result = read_result(folder / NAME)
+    result = content_of(folder / NAME)
     assert [row["made_with"] for row in result["rows"]] == [ONE, OTHER]
     assert result["made_with"] == OTHER
 
 
 def test_rows_of_an_earlier_version_have_what_their_file_says(folder):
     opened(folder, 16)[0].add(row(16))
-    old = read_result(folder / NAME)
+    old = content_of(folder / NAME)
     del old["rows"][0]["made_with"], old["sha256"], old["unfinished"]
     (folder / NAME).write_text(json.dumps(old))
     opened(folder, 32, made_with=OTHER)[0].add(row(32))
-    assert [row["made_with"] for row in read_result(folder / NAME)["rows"]] == [ONE, OTHER]
+    assert [row.made_with for row in load_result(folder / NAME).content.rows] == [ONE, OTHER]
 
 
 def test_what_did_not_end_is_gone_on_with_and_what_did_is_replaced(folder):
     opened(folder, 16, 32)[0].add(row(16))
-    assert read_result(folder / NAME)["unfinished"] == [16]
+    assert content_of(folder / NAME)["unfinished"] == [16]
     beside, told = opened(folder, 64)
     assert not told, "other lengths are another command"
     beside.add(row(64))
     beside.end()
-    assert read_result(folder / NAME)["unfinished"] == [16]
+    assert content_of(folder / NAME)["unfinished"] == [16]
     again, told = opened(folder, 16, 32, made_with=OTHER)
     assert again.done == {16}
-    assert "going on with an evaluation that did not end; it has lengths [16]" in " ".join(told)
+    assert "resuming an evaluation that did not end; it has lengths [16]" in " ".join(told)
     again.add(row(32))
     again.end()
-    assert "unfinished" not in read_result(folder / NAME)
+    assert "unfinished" not in content_of(folder / NAME)
     assert opened(folder, 16, 32)[0].done == set()
     assert opened(folder, 16, 32, reuse=True)[0].done == {16, 32}
 
@@ -114,33 +128,42 @@ def test_a_row_without_a_number_is_done_again(folder):
     assert opened(folder, 16)[0].done == set()
 
 
-def test_nothing_that_makes_way_takes_the_place_of_another(folder):
-    """Weights A, B, A, B: each of the four files is there at the end."""
-    for nats, weights in enumerate(("ab", "ef", "ab", "ef")):
-        file, told = opened(folder, 16, weights=weights)
-        file.add(row(16, 100.0 + nats))
-        assert (f"{NAME} is of other weights, and is now" in " ".join(told)) == (nats > 0)
-    found = {read_result(path)["rows"][0]["nll_nats"] for path in folder.glob("*.json")}
-    assert found == {100.0, 101.0, 102.0, 103.0}
+def test_other_weights_are_refused_and_nothing_is_renamed(folder):
+    opened(folder, 16)[0].add(row(16))
+    before = (folder / NAME).read_text()
+    with pytest.raises(ValueError, match=f"{NAME} is of other weights.*Move it away"):
+        opened(folder, 16, weights="ef")
+    assert [path.name for path in folder.iterdir()] == [NAME]
+    assert (folder / NAME).read_text() == before
 
 
-def test_what_came_to_the_place_while_another_was_scored_is_kept(folder):
+def test_other_weights_that_came_while_this_was_scored_are_kept(folder):
     file = opened(folder, 16)[0]
     opened(folder, 32, weights="ef")[0].add(row(32))
-    file.add(row(16))
-    assert lengths_of(folder / NAME) == [16]
-    assert len(list(folder.glob("*.json"))) == 2
+    with pytest.raises(ValueError, match="is of other weights"):
+        file.add(row(16))
+    assert lengths_of(folder / NAME) == [32]
 
 
-def test_an_old_part_under_the_plain_name_goes_where_no_other_file_is(folder):
+def test_a_part_is_named_by_its_hash_whatever_came_first(folder):
+    part, whole = opened(folder, 16, part="ee" * 32)[0], opened(folder, 32)[0]
+    whole.add(row(32))
+    part.add(row(16))
+    assert part.path.name == "step-00000003-stdlib-eeeeeeee-test-nonoverlapping.json"
+    assert (lengths_of(part.path), lengths_of(folder / NAME)) == ([16], [32])
+
+
+def test_a_part_that_an_old_version_gave_the_plain_name_is_refused_for_the_whole(folder):
+    """It is never merged with the whole, renamed or lost; the same part goes into a file of its own."""
     part = opened(folder, 16, part="ee" * 32)[0]
     part.add(row(16))
-    shutil.copy(part.path, folder / NAME)
-    whole, told = opened(folder, 32)
-    whole.add(row(32))
-    assert f"{NAME} is of another part of the text, and is now {part.path.stem}-2.json" in told
-    assert lengths_of(part.path) == lengths_of(part.path.with_stem(f"{part.path.stem}-2")) == [16]
-    assert lengths_of(folder / NAME) == [32]
+    part.path.rename(folder / NAME)
+    with pytest.raises(ValueError, match=f"{NAME} is of another text, or another part of it.*Move it away"):
+        opened(folder, 32)
+    again, told = opened(folder, 16, part="ee" * 32)
+    again.add(row(16))
+    assert told == []
+    assert lengths_of(again.path) == lengths_of(folder / NAME) == [16]
 
 
 def test_a_run_that_was_removed_is_not_made_again(folder):

@@ -1,0 +1,297 @@
+"""Results that measured the same, and all that follows from comparing them."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from itertools import combinations
+
+import numpy as np
+
+from alibi.analysis.curves import Crossing, crossings, how_far, rounding_of
+from alibi.analysis.differences import UNITS, Difference, PairedDraws
+from alibi.analysis.statistics import SeedMean, over_seeds
+from alibi.results import METRICS, Result
+from alibi.results.schema import Change, HowFar, ScoredText
+
+ABOUT_TEXT = ("name", "split", "sha256", "words", "bytes", "form", "documents", "documents_in_text")
+
+
+@dataclass(frozen=True)
+class Run:
+    """One result file in a set.
+
+    Attributes:
+        key: names it within the set.
+        label: names the run for people, in every set alike.
+        short: likewise, beside columns with training length, seed and step.
+        line: label of its line.
+        tokenizer: a name, the same where numbers per token may be compared.
+    """
+
+    key: str
+    label: str
+    short: str
+    line: str
+    tokenizer: str
+    result: Result
+
+
+@dataclass(frozen=True)
+class Line:
+    """Runs that differ by their seed alone. `lengths` has the mean of each metric that may be compared."""
+
+    label: str
+    runs: tuple[Run, ...]
+    lengths: dict[int, dict[str, SeedMean]]
+
+    @property
+    def method(self) -> str:
+        return self.runs[0].result.method
+
+    @property
+    def seq_len(self) -> int | None:
+        return self.runs[0].result.seq_len
+
+    @property
+    def results(self) -> list[Result]:
+        return [run.result for run in self.runs]
+
+    def mean(self, metric: str) -> list[tuple[int, float]]:
+        """(length, mean over the seeds) where every seed has a number, of any number of a row."""
+        every = [result.numbers for result in self.results]
+        return [
+            (length, sum(rows[length][metric] for rows in every) / len(every))
+            for length in every[0]
+            if all(metric in rows.get(length, {}) for rows in every)
+        ]
+
+    def seed_mean(self, length: int, metric: str) -> SeedMean | None:
+        return self.lengths.get(length, {}).get(metric)
+
+    def nats(self) -> dict[int, float]:
+        """Nats of the whole text by length, the mean over seeds."""
+        rows = [result.scored for result in self.results]
+        return {n: float(np.mean([row[n]["nll_nats"] for row in rows])) for n in self.lengths}
+
+
+@dataclass(frozen=True)
+class RunPair:
+    """`lengths`: the difference of a from b in each metric; None where it is beyond what a float can hold."""
+
+    a: Run
+    b: Run
+    lengths: dict[int, dict[str, Difference | None]]
+
+
+@dataclass(frozen=True)
+class LinePair:
+    """Where the curves of two lines cross, by their labels."""
+
+    a: str
+    b: str
+    at: list[Crossing]
+
+
+@dataclass(frozen=True)
+class Reach:
+    run: Run
+    how_far: HowFar
+    evaluated_to: int | None
+
+
+@dataclass(frozen=True)
+class ResultSet:
+    """
+    Attributes:
+        title: wikitext2 validation, nonoverlapping.
+        slug: a name for files, no two sets alike.
+    """
+
+    title: str
+    slug: str
+    runs: list[Run]
+
+    @property
+    def first(self) -> Result:
+        return self.runs[0].result
+
+    @property
+    def data(self) -> ScoredText:
+        """The text, which all share; counts of tokens are the first run's."""
+        return self.first.data
+
+    @property
+    def protocol(self) -> str:
+        return self.first.measured.protocol
+
+    @cached_property
+    def comparable(self) -> list[str]:
+        """The metrics in which the runs count the same: tokens of one tokenizer, words, bytes."""
+        counts = {unit: {getattr(run.result.data, unit) for run in self.runs} for unit in ("words", "bytes")}
+        counts["tokens"] = {run.tokenizer for run in self.runs}
+        return [metric for metric in METRICS if len(counts[UNITS[metric]]) == 1]
+
+    @property
+    def metrics(self) -> list[str]:
+        """Those that some row has; where every row is an error the first, since errors are shown under some metric."""
+        rows = [row for run in self.runs for row in run.result.rows.values()]
+        return [metric for metric in self.comparable if any(metric in row for row in rows)] or self.comparable[:1]
+
+    @property
+    def lengths(self) -> list[int]:
+        return sorted({length for run in self.runs for length in run.result.rows})
+
+    @cached_property
+    def lines(self) -> list[Line]:
+        members = defaultdict(list)
+        for run in self.runs:
+            members[run.line].append(run)
+        return [Line(label, tuple(runs), self._means(runs)) for label, runs in members.items()]
+
+    def _means(self, runs: Sequence[Run]) -> dict[int, dict[str, SeedMean]]:
+        rows = [run.result.scored for run in runs]
+        return {
+            n: {
+                metric: over_seeds([row[n][metric] for row in rows])
+                for metric in self._comparable_of(runs)
+                if all(metric in row[n] for row in rows)
+            }
+            for n in sorted(set.intersection(*map(set, rows)))
+        }
+
+    @cached_property
+    def pairs(self) -> list[RunPair]:
+        draws = PairedDraws([run.result for run in self.runs])
+        return [RunPair(a, b, self._differences(draws, a, b)) for a, b in combinations(self.runs, 2)]
+
+    def _differences(self, draws: PairedDraws, a: Run, b: Run) -> dict[int, dict[str, Difference | None]]:
+        metrics = self._comparable_of([a, b])
+        shared = sorted(a.result.scored.keys() & b.result.scored.keys()) if metrics else []
+        return {n: {metric: draws.difference(a.result, b.result, n, metric) for metric in metrics} for n in shared}
+
+    @property
+    def crossings(self) -> list[LinePair]:
+        rounding = rounding_of(self.first.content.precision)
+        return [
+            LinePair(a.label, b.label, crossings(a.nats(), b.nats(), rounding))
+            for a, b in combinations(self.lines, 2)
+            if self._comparable_of([*a.runs, *b.runs])
+        ]
+
+    @property
+    def how_far(self) -> list[Reach]:
+        """From the rows as they are now: what the file states may be of rows that have lost their number since."""
+        found = []
+        for run in self.runs:
+            result, stated = run.result, run.result.content.how_far
+            if stated:
+                reach = how_far(result.rows.values(), result.seq_len, stated.within_percent)
+                found.append(Reach(run, reach, max(result.scored, default=None)))
+        return found
+
+    @property
+    def changes(self) -> list[tuple[Run, Change]]:
+        """The two-part splits of its runs, without the entry at the training length, which is all zeros."""
+        found = []
+        for run in self.runs:
+            if change := run.result.content.change:
+                longer = [entry for entry in change.lengths if entry.length != change.against]
+                found += [(run, change.model_copy(update={"lengths": longer}))] if longer else []
+        return found
+
+    @property
+    def changes_by_line(self) -> dict[str, list[Change]]:
+        found = defaultdict(list)
+        for run, change in self.changes:
+            found[run.line].append(change)
+        return dict(found)
+
+    @property
+    def note(self) -> str | None:
+        """Why runs, or some of their numbers, are not compared."""
+        scored = [run.result.scored for run in self.runs]
+        if not any(scored):
+            return "no row has a number: there is nothing to compare"
+        if len(self.runs) == 1:
+            return "one run only: there is nothing to compare it with"
+        if not any(a.keys() & b.keys() for a, b in combinations(scored, 2)):
+            return "no two runs have a length in common: there is nothing to compare"
+        if uncovered := _uncovered(self.runs):
+            return (
+                f"text not covered by the tokenizer of {', '.join(uncovered)}: numbers per word and per byte are not "
+                "compared with others"
+            )
+        if "word_perplexity" not in self.comparable:
+            return (
+                "an older version counted a word for the line end that a document may lack, so perplexities per word "
+                "are not compared; leave the older result out"
+            )
+        if "perplexity" not in self.comparable:
+            return "the runs have different tokenizers, so perplexities per token are not compared; see words and bytes"
+        return None
+
+    def _comparable_of(self, runs: Sequence[Run]) -> list[str]:
+        """The metrics in which these runs may be compared: with uncovered text not by its words and bytes."""
+        return [metric for metric in self.comparable if metric == "perplexity" or not _uncovered(runs)]
+
+    def to_dict(self) -> dict:
+        return {
+            "data": {name: getattr(self.data, name) for name in ABOUT_TEXT},
+            "protocol": self.protocol,
+            "precision": self.first.measured.precision,
+            "scorer": self.first.measured.scorer,
+            "metrics": self.comparable,
+            "note": self.note,
+            "runs": [_run_to_dict(run) for run in self.runs],
+            "lines": [_line_to_dict(line) for line in self.lines],
+            "pairs": [_pair_to_dict(pair) for pair in self.pairs],
+            "crossings": [asdict(pair) for pair in self.crossings],
+            "how_far": [
+                {"run": reach.run.key}
+                | reach.how_far.model_dump(exclude_unset=True)
+                | {"evaluated_to": reach.evaluated_to}
+                for reach in self.how_far
+            ],
+        }
+
+
+def _uncovered(runs: Iterable[Run]) -> list[str]:
+    return [run.label for run in runs if run.result.data.uncovered_bytes]
+
+
+def _run_to_dict(run: Run) -> dict:
+    result = run.result
+    return {
+        "key": run.key,
+        "label": run.label,
+        "short": run.short,
+        "path": str(result.path),
+        "line": run.line,
+        "tokenizer": run.tokenizer,
+        "method": result.method,
+        "seq_len": result.seq_len,
+        "seed": result.seed,
+        "step": result.step,
+    }
+
+
+def _line_to_dict(line: Line) -> dict:
+    return {
+        "label": line.label,
+        "method": line.method,
+        "seq_len": line.seq_len,
+        "runs": [run.key for run in line.runs],
+        "lengths": [
+            {"length": n} | {metric: asdict(mean) for metric, mean in means.items()}
+            for n, means in line.lengths.items()
+        ],
+    }
+
+
+def _pair_to_dict(pair: RunPair) -> dict:
+    lengths = [
+        {"length": n} | {metric: difference.to_dict() if difference else {} for metric, difference in metrics.items()}
+        for n, metrics in pair.lengths.items()
+    ]
+    return {"a": pair.a.key, "b": pair.b.key, "lengths": lengths}

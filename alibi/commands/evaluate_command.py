@@ -1,0 +1,86 @@
+"""What evaluate.py is told, and the models and texts that it means."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from alibi.data import DataConfig
+from alibi.evaluation import EvaluationSettings
+from alibi.interop import HF_PREFIX, open_guest
+from alibi.runs import Checkpoint, Guest, resolve_runs
+from alibi.tracking import TrackingConfig
+from alibi.training.training_settings import PathsConfig
+
+
+@dataclass
+class OtherText:
+    """A text in place of the run's own; what is None is taken from the run."""
+
+    name: str | None = None
+    path: str | None = None
+    pattern: str | None = None
+
+    def over(self, own: DataConfig) -> DataConfig:
+        """The run's own text where nothing else was asked for."""
+        if self.name is None or self.name == own.name:
+            # The run's own pattern chooses among the files of a folder; a file that is named is meant.
+            inherited = None if self.path and Path(self.path).is_file() else own.pattern
+            return DataConfig(own.name, self.path or own.path, self.pattern or inherited)
+        return DataConfig(self.name, self.path, self.pattern)
+
+
+@dataclass
+class EvaluateCommand:
+    """
+    Attributes:
+        runs: latest, a run folder, a checkpoint folder, a glob, hf:PATH_OR_ID for a model of transformers, or a list.
+        data: another text, encoded by each run's own tokenizer; what guests (hf:) are scored on.
+        precision: fp32 unless told otherwise.
+    """
+
+    runs: Any = "latest"
+    eval: EvaluationSettings = field(default_factory=EvaluationSettings)
+    data: OtherText = field(default_factory=OtherText)
+    tracking: TrackingConfig = field(default_factory=TrackingConfig)
+    paths: PathsConfig = field(default_factory=PathsConfig)
+    device: str = "auto"
+    precision: str = "fp32"
+
+
+def wanted_models(command: EvaluateCommand) -> list[Checkpoint | Guest]:
+    """What `runs` names: checkpoints of runs, then guests.
+
+    Raises:
+        ValueError, FileNotFoundError, ConnectionError: as resolve_runs and open_guest.
+    """
+    outputs = Path(command.paths.outputs)
+    wanted = command.runs if isinstance(command.runs, list) else [command.runs]
+    guests = [one for one in wanted if isinstance(one, str) and one.startswith(HF_PREFIX)]
+    if guests and command.eval.cached:
+        raise ValueError(
+            f"eval.cached is for this project's own key/value cache, which {guests[0]} does not have; remove it."
+        )
+    runs = [one for one in wanted if one not in guests] if guests else command.runs
+    paths = resolve_runs(runs, outputs) if runs or not guests else []
+    return [*(Checkpoint(path) for path in paths), *(open_guest(one, outputs) for one in dict.fromkeys(guests))]
+
+
+def wanted_texts(command: EvaluateCommand, models: list[Checkpoint | Guest]) -> list[DataConfig]:
+    """The text of each: what was asked for over the run's own; a guest has none, and takes that of the runs beside it.
+
+    Raises:
+        ValueError: a guest without a text.
+    """
+    asked = command.data
+    runs = [asked.over(model.data_config) for model in models if isinstance(model, Checkpoint)]
+    guests = len(models) - len(runs)
+    if not guests:
+        return runs
+    if runs and all(text == runs[0] for text in runs):
+        return runs + [runs[0]] * guests
+    if asked.name is None:
+        raise ValueError(
+            "a model of transformers (hf:) has no text of its own, and no one text of runs beside it; say which, "
+            "data=wikitext103 or data=wikitext2 data.path=FOLDER."
+        )
+    return runs + [DataConfig(asked.name, asked.path, asked.pattern)] * guests

@@ -1,0 +1,135 @@
+"""What evaluate.py does: score every run that it names, print the tables, draw the figures."""
+
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from alibi.analysis import compare
+from alibi.commands.evaluate_command import EvaluateCommand, wanted_models, wanted_texts
+from alibi.commands.to_wandb import track, wandb_id
+from alibi.environment import pick_device
+from alibi.evaluation import evaluate_checkpoint, open_evaluation_text
+from alibi.faults import check_writable, explained
+from alibi.processes import FailedElsewhere, Processes, processes
+from alibi.reporting import draw_perplexity, findings_text, results_table
+from alibi.results import OpenResult, Result, load_results
+from alibi.runs import Checkpoint, Guest
+from alibi.signals import interruptible
+
+
+@dataclass
+class Evaluated:
+    """What became of one run.
+
+    Attributes:
+        files: its results, unfinished until the whole command is done.
+        wandb_id: of the run there.
+        failure: why it was not evaluated.
+    """
+
+    model: Checkpoint | Guest
+    files: list[OpenResult] = field(default_factory=list)
+    wandb_id: str | None = None
+    failure: str | None = None
+
+
+def evaluate(command: EvaluateCommand) -> None:
+    """Evaluate every run that the command names, print the tables, draw the figures.
+
+    Of several runs, one that cannot be evaluated, since its training has removed the checkpoint say, keeps no other.
+
+    Raises:
+        ValueError: settings that cannot be, or a damaged checkpoint, found before anything is scored; or some run of
+            several was not evaluated.
+        FileNotFoundError, ConnectionError: no run, or no text.
+        KeyboardInterrupt: Ctrl-C, or SIGTERM, whose number it holds. The same command keeps the rows so far.
+    """
+    with processes(pick_device(command.device)) as procs, interruptible():
+        # Resolved once for all processes: a run in training may move its pointers.
+        models = procs.on_main(wanted_models, command)
+        trained = {model.config["train"]["seq_len"] for model in models if isinstance(model, Checkpoint)}
+        with procs.together():
+            command = replace(command, eval=command.eval.with_lengths(sorted(trained)))
+            check_writable(figure_folder(command, [model.run / "evaluation" for model in models]))
+        runs = _evaluate_all(command, models, procs)
+        procs.on_main(_conclude, command, runs)
+
+
+def _conclude(command: EvaluateCommand, runs: Sequence[Evaluated]) -> None:
+    """Show and track what was evaluated, and say what was not."""
+    for run in runs:
+        if not all(file.path.exists() for file in run.files):
+            run.files, run.failure = [], "its results are gone: the run folder was removed meanwhile"
+    results = [load_results(file.path for file in run.files) for run in runs]
+    figures = show(command, [result for own in results for result in own])
+    tracking = command.tracking
+    for run, own in zip(runs, results, strict=True):
+        if not run.failure:
+            tracking = replace(tracking, wandb=track(tracking, run.model, run.wandb_id, own, figures))
+    for file in (file for run in runs for file in run.files):
+        file.end()  # not before: whatever interrupts the command, the same one goes on
+    if failed := [f"  {run.model.path}: {run.failure}" for run in runs if run.failure]:
+        others = "; the others were, and are kept when the command is given again with eval.reuse=true"
+        head = f"{len(failed)} of {len(runs)} runs could not be evaluated{others if len(failed) < len(runs) else ''}:"
+        raise ValueError("\n".join([head, *failed]))
+
+
+def _evaluate_all(command: EvaluateCommand, models: list[Checkpoint | Guest], procs: Processes) -> list[Evaluated]:
+    cache, settings, quiet = Path(command.paths.cache), command.eval, not procs.is_main
+    with procs.together():
+        texts = [
+            open_evaluation_text(model, data, settings.split, settings.max_tokens, cache, quiet)
+            for model, data in zip(models, wanted_texts(command, models), strict=True)
+        ]
+    runs = [Evaluated(model) for model in models]
+    for run, text in zip(runs, texts, strict=True):
+        procs.say(f"{run.model.path}: {len(text.tokens):,} tokens of {text.tokens.text['name']} {text.split}")
+        for note in text.notes:
+            procs.say(note)
+        try:
+            run.wandb_id = procs.on_main(wandb_id, command.tracking, run.model)
+            run.files = evaluate_checkpoint(run.model, text, settings, procs.device, command.precision, procs=procs)
+        except (ValueError, OSError, FailedElsewhere) as error:
+            if len(runs) == 1:
+                raise
+            run.failure = _why(run.model, error)
+            if not isinstance(error, FailedElsewhere):
+                print(f"{run.model.path} could not be evaluated: {run.failure}", file=sys.stderr, flush=True)
+    return runs
+
+
+def _why(model: Checkpoint | Guest, error: Exception) -> str:
+    if isinstance(error, FailedElsewhere):
+        return "another process failed, and says why"
+    if isinstance(model, Checkpoint) and not model.path.exists():
+        return "it is gone; a run in training removes its checkpoints but for the newest train.keep_last and the best"
+    return explained(error) if isinstance(error, OSError) else f"{type(error).__name__}: {error}"
+
+
+def show(command: EvaluateCommand, results: Sequence[Result]) -> list[Path]:
+    """One table and one figure for all runs on the same text by the same protocol; returns the figures."""
+    if not results:
+        return []
+    lengths, figures = sorted(set(command.eval.lengths)), []
+    comparison = compare(results)
+    for part in comparison.sets:
+        files = [run.result.path for run in part.runs]
+        print(f"\n{results_table(part, lengths)}")
+        drawn = draw_perplexity(comparison, part, figure_folder(command, [file.parent for file in files]))
+        figures += drawn
+        for path in (*files, *drawn):
+            print(f"{'figure ' if path in drawn else 'results'}    {path}")
+    print(f"\n{findings_text(comparison)}")
+    return figures
+
+
+def figure_folder(command: EvaluateCommand, evaluations: Iterable[Path]) -> Path:
+    """eval.figure_dir; else the one evaluation folder, or figures/ beside several runs."""
+    if command.eval.figure_dir:
+        return Path(command.eval.figure_dir)
+    folders = set(evaluations)
+    if len(folders) == 1:
+        return folders.pop()
+    parents = {folder.parents[1] for folder in folders}
+    return (parents.pop() if len(parents) == 1 else Path(command.paths.outputs)) / "figures"
