@@ -12,8 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from alibi import commands
-from alibi.commands import EvaluateCommand, compare_runs, evaluate
+from alibi.commands import EvaluateCommand, compare_runs, evaluate, evaluate_runs
 from alibi.data import DataConfig
 from alibi.evaluation import EvaluationSettings
 from alibi.reporting import write_report
@@ -140,7 +139,7 @@ def test_help_lists_what_may_be_chosen_there_and_the_settings_with_their_comment
 
 def test_without_lengths_a_run_is_evaluated_at_1_2_and_4_times_its_own(command, small_run, tmp_path, monkeypatch):
     """Of several runs each has the lengths of all, so that any two can be compared."""
-    monkeypatch.setattr(commands, "draw_perplexity", lambda *drawn: [])
+    monkeypatch.setattr(evaluate_runs, "draw_perplexity", lambda *drawn: [])
     for seq_len in (16, 32):
         train(small_run(max_steps=1, seq_len=seq_len), tmp_path / "outputs" / f"r{seq_len}")
 
