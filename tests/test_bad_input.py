@@ -177,7 +177,7 @@ def test_a_folder_without_the_splits_file(command, corpus):
         (corpus / f"wiki.valid.{form}").unlink()
     code, printed = command("train", *BASE, "data=wikitext2", f"data.path={corpus}", "tokenizer=byte")
     assert (code, "Traceback" in printed) == (1, False)
-    assert "wiki.valid.tokens does not exist" in printed
+    assert "has no file for validation of wikitext2; it needs wiki.valid.raw or wiki.valid.tokens" in printed
 
 
 def test_a_file_that_is_not_utf8(command, corpus):
