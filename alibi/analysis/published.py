@@ -57,8 +57,8 @@ def differences_in_setup(result: Result) -> list[str]:
         found.append(f"trained on other data ({settings.get('data.name')}, not wikitext103)")
     updates, batch = result.step, settings["train.batch_tokens"]
     if updates * batch != UPDATES * TOKENS_PER_UPDATE:
-        theirs = f"{UPDATES:,} of {TOKENS_PER_UPDATE:,}"
-        found.append(f"another budget ({updates:,} updates of {batch:,} tokens, not {theirs})")
+        fewer = "fewer" if updates * batch < UPDATES * TOKENS_PER_UPDATE else "more"
+        found.append(f"{fewer} updates ({updates:,} of {batch:,} tokens, not {UPDATES:,} of {TOKENS_PER_UPDATE:,})")
     other = [name for name, value in SHAPE.items() if settings.get(name) != value]
     if other:
         shape = ", ".join(f"{name.removeprefix('model.')} {settings.get(name)}" for name in other)

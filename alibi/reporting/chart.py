@@ -45,6 +45,7 @@ class Axis:
         name: what a value is called where one point is described; empty if values are mere positions.
         ticks: (value, text), or None for the drawing library's own.
         choosable: the reader may switch between log and linear.
+        from_zero: on the page a linear axis begins at zero.
     """
 
     label: str
@@ -52,6 +53,7 @@ class Axis:
     log: bool = False
     ticks: list[tuple[float, str]] | None = None
     choosable: bool = False
+    from_zero: bool = False
 
 
 @dataclass(frozen=True)

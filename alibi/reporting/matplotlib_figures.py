@@ -15,7 +15,7 @@ from alibi.reporting.chart import BAR_WIDTH, Axis, Chart, Panel, Series
 
 # One and two columns of a usual two-column paper, in inches.
 COLUMN, PAGE = 3.4, 7.0
-SMALL = 7
+STYLE = Path(__file__).parent / "paper.mplstyle"
 CURVES = {
     "main": {"lw": 1.2, "ms": 2.8},
     "member": {"lw": 0.5, "alpha": 0.6, "marker": ""},
@@ -30,14 +30,13 @@ def write_figure(chart: Chart, folder: Path) -> list[Path]:
     if not chart.panels:
         return []
     folder.mkdir(parents=True, exist_ok=True)
-    figure = _draw(chart)
-    # Lay out once instead of once for each file.
-    figure.get_layout_engine().execute(figure)
-    figure.set_layout_engine("none")
     logging.getLogger("fontTools").setLevel(logging.WARNING)  # it logs every table of a font
     paths = [folder / f"{chart.stem}.{ending}" for ending in NO_DATE]
-    # Text stays text, and type 42 keeps TrueType fonts, which publishers ask for.
-    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": chart.stem, "pdf.fonttype": 42}):
+    with matplotlib.rc_context({"svg.hashsalt": chart.stem}, STYLE):
+        figure = _draw(chart)
+        # Lay out once instead of once for each file.
+        figure.get_layout_engine().execute(figure)
+        figure.set_layout_engine("none")
         for path, (ending, metadata) in zip(paths, NO_DATE.items(), strict=True):
             unfinished = path.with_name(f".{path.name}.{os.getpid()}")
             figure.savefig(unfinished, format=ending, metadata=metadata)
@@ -48,11 +47,11 @@ def write_figure(chart: Chart, folder: Path) -> list[Path]:
 def _draw(chart: Chart) -> Figure:
     rows = -(-len(chart.panels) // chart.columns)
     size = (COLUMN if chart.columns == 1 else PAGE), (2.8 if rows == 1 else 0.5 + 1.9 * rows)
-    figure = Figure(figsize=size, dpi=300, layout="constrained")
+    figure = Figure(figsize=size)
     grid = figure.subplots(rows, chart.columns, squeeze=False).ravel()
     for number, (axes, panel) in enumerate(zip(grid, chart.panels, strict=False)):
         _draw_panel(axes, panel)
-        axes.set_title(_plain_text(panel.title or (chart.title if number == 0 else "")), fontsize=SMALL + 0.5)
+        axes.set_title(_plain_text(panel.title or (chart.title if number == 0 else "")))
         if number + chart.columns < len(chart.panels):
             axes.set_xlabel("")
         if number % chart.columns:
@@ -64,14 +63,13 @@ def _draw(chart: Chart) -> Figure:
 
 
 def _draw_panel(axes: Axes, panel: Panel) -> None:
-    _style(axes)
     for series in panel.series:
         _draw_series(axes, series)
     for x, text in panel.marks:
         axes.axvline(x, color="0.6", lw=0.8, ls="--", zorder=0)
         note = axes.annotate(
             text, (x, 0.98), (3, 0), ("data", "axes fraction"), "offset points", rotation=90, va="top",
-            fontsize=SMALL - 1, color="0.4",
+            fontsize=6, color="0.4",
         )  # fmt: skip
         note.set_in_layout(False)
     axes.set_xlabel(panel.x.label)
@@ -125,15 +123,6 @@ def _scale_values(axes: Axes, values: list[float]) -> None:
     axes.yaxis.set_minor_formatter(NullFormatter())
 
 
-def _style(axes: Axes) -> None:
-    """Type readable at the printed size, a light grid, and no frame on the sides without ticks."""
-    axes.tick_params(labelsize=SMALL, length=2.5)
-    for label in (axes.xaxis.label, axes.yaxis.label, axes.title):
-        label.set_fontsize(SMALL + 0.5)
-    axes.grid(alpha=0.25, lw=0.5)
-    axes.spines[["top", "right"]].set_visible(False)
-
-
 def _add_legend(figure: Figure, every: list[Series]) -> None:
     """Under the axes, where it hides no curve."""
     handles = {}
@@ -143,10 +132,7 @@ def _add_legend(figure: Figure, every: list[Series]) -> None:
             bar if series.kind in ("bar", "dot") else Line2D([], [], **_curve_style(series))
         )
     columns = min(3, len(handles)) if max(map(len, handles)) < 25 else 1
-    figure.legend(
-        handles.values(), handles.keys(), loc="outside lower center", ncols=columns, frameon=False,
-        fontsize=SMALL - 0.5, handlelength=1.8, labelspacing=0.3, columnspacing=1.2, borderpad=0.2,
-    )  # fmt: skip
+    figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=columns)
 
 
 def _plain_text(name: str) -> str:

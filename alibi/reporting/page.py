@@ -18,8 +18,8 @@ from alibi.reporting.study_charts import (
     context_lengths,
     cost_chart,
     perplexity_chart,
+    sets_with_split,
     split_chart,
-    splits_shown_with,
     training_chart,
 )
 from alibi.reporting.words import METRICS
@@ -38,7 +38,6 @@ def render_page(comparison: Comparison) -> str:
     """
     environment = Environment(loader=FileSystemLoader(FILES), autoescape=True, trim_blocks=True, lstrip_blocks=True)
     figures = _figures(comparison)
-    settings, common, silent = provenance.setting_rows(comparison)
     page = environment.get_template("page.html").render(
         comparison=comparison,
         looks=looks_of(comparison),
@@ -49,11 +48,6 @@ def render_page(comparison: Comparison) -> str:
         intervals=comparison.has_intervals and ABOUT_INTERVALS,
         charts={figure["chart"] for figure in figures},
         parts=PARTS.values(),
-        settings=settings,
-        common=common,
-        silent=silent,
-        css=_file("page.css"),
-        script=_file("page.js"),
         plotly=Markup(get_plotlyjs()),
         data=script_json({"figures": figures, "template": TEMPLATE.to_plotly_json(), "dark": DARK}),
         metrics=METRICS,
@@ -75,10 +69,6 @@ def script_json(data: object) -> Markup:
     """JSON that can stand in a script element whatever strings it holds."""
     text = json.dumps(data, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
     return Markup("".join(UNSAFE.get(character, character) for character in text))
-
-
-def _file(name: str) -> Markup:
-    return Markup((FILES / name).read_text(encoding="utf-8"))
 
 
 def _sets_with(comparison: Comparison, unit: str) -> str:
@@ -108,8 +98,8 @@ def _figures(comparison: Comparison) -> list[dict]:
             for relative in (False, True):
                 chart = perplexity_chart(part, looks, metric, relative)
                 add("perplexity", chart, set=number, unit=metric, relative=relative)
-            for other in splits_shown_with(comparison, part):
-                add("split", split_chart(other, looks, metric), set=number, unit=metric)
+            shown_with = " ".join(map(str, sets_with_split(comparison, part)))
+            add("split", split_chart(part, looks, metric), set=shown_with, unit=metric)
         for length in context_lengths(part):
             add("context", context_chart(part, looks, length), set=number, context=length)
         add("cost", cost_chart(part, looks), set=number)

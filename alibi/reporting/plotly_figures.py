@@ -1,9 +1,10 @@
 """Charts as plotly figures for the page, in its light colours; DARK has the colour of the dark page for each."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from html import escape
 
+import numpy as np
 import plotly.graph_objects as go
 
 from alibi.reporting import words
@@ -52,7 +53,7 @@ def draw_panel(panel: Panel, numbers: Mapping[str, int]) -> go.Figure:
         about = {"meta": [numbers[run] for run in series.runs], "legendgroup": series.label}
         figure.add_traces([trace.update(about) for trace in _traces(series, panel.x)])
     figure.update_xaxes(_axis(panel.x))
-    figure.update_yaxes(_axis(panel.y), tickformat=",~g", zeroline=not panel.y.log)
+    figure.update_yaxes(_axis(panel.y), tickformat=",~g", rangemode="tozero" if panel.y.from_zero else "normal")
     for x, text in panel.marks:
         line = {"color": SOFT[0], "width": 1.2, "dash": "dash"}
         figure.add_shape(type="line", x0=x, x1=x, y0=0, y1=1, yref="paper", line=line)
@@ -65,10 +66,8 @@ def draw_panel(panel: Panel, numbers: Mapping[str, int]) -> go.Figure:
 
 
 def _axis(axis: Axis) -> dict:
-    ticks = zip(*axis.ticks, strict=True) if axis.ticks else (None, None)
-    return {"title_text": axis.label, "type": "log" if axis.log else "linear"} | dict(
-        zip(("tickvals", "ticktext"), ticks, strict=True)
-    )
+    values, texts = zip(*axis.ticks, strict=True) if axis.ticks else (None, None)
+    return {"title_text": axis.label, "type": "log" if axis.log else "linear", "tickvals": values, "ticktext": texts}
 
 
 def _traces(series: Series, x_axis: Axis) -> list[go.Scatter | go.Bar]:
@@ -77,35 +76,33 @@ def _traces(series: Series, x_axis: Axis) -> list[go.Scatter | go.Bar]:
     x, y = [_rounded(point.x) for point in points], [_rounded(point.y) for point in points]
     if series.kind == "bar":
         return [go.Bar(x=x, y=y, width=BAR_WIDTH, marker={"color": colour}, opacity=0.75, hoverinfo="skip")]
-    position = f"{x_axis.name} %{{x:,}}<br>" if x_axis.name else ""
-    shown = go.Scatter(
-        x=x, y=y, name=escape(series.name), text=[_about(point) for point in points],
-        hovertemplate=f"<b>%{{fullData.name}}</b><br>{position}%{{text}}<extra></extra>",
-    )  # fmt: skip
-    bounded = [point for point in points if point.interval]
+    low, high = ([_rounded((point.interval or (point.y, point.y))[end]) for point in points] for end in (0, 1))
+    has_intervals = any(point.interval for point in points)
+    shown = go.Scatter(x=x, y=y, name=escape(series.name), **_hover(points, x_axis))
     if series.kind == "dot":
         shown.update(mode="markers", marker={"size": 4, "color": TEXT[0]})
-        if bounded:
-            above, below = [p.interval[1] - p.y for p in bounded], [p.y - p.interval[0] for p in bounded]
-            shown.error_y = {
-                "array": above, "arrayminus": below, "symmetric": False, "thickness": 1, "width": 0, "color": TEXT[0],
-            }  # fmt: skip
+        lengths = {"array": np.subtract(high, y).round(6).tolist(), "arrayminus": np.subtract(y, low).round(6).tolist()}
+        shown.error_y = {**lengths, "visible": has_intervals, "thickness": 1, "width": 0, "color": TEXT[0]}
         return [shown]
     shown.update(CURVES[series.kind], line={"color": colour, "dash": series.look.dash[1]})
     shown.marker.update(color=colour, symbol=series.look.marker[1])
-    band = go.Scatter(
-        x=[p.x for p in [*bounded, *bounded[::-1]]],
-        y=[_rounded(p.interval[0]) for p in bounded] + [_rounded(p.interval[1]) for p in bounded[::-1]],
-        mode="lines", line={"width": 0}, fill="toself", fillcolor=colour, opacity=0.16, hoverinfo="skip",
-    )  # fmt: skip
-    return [band, shown] if bounded else [shown]
+    outline = {"x": [*x, *x[::-1]], "y": [*low, *high[::-1]], "fill": "toself", "fillcolor": colour, "opacity": 0.16}
+    band = go.Scatter(outline, mode="lines", line={"width": 0}, hoverinfo="skip")
+    return [band, shown] if has_intervals else [shown]
 
 
-def _about(point: Point) -> str:
-    low_high = f" ({words.number(point.interval[0])} to {words.number(point.interval[1])})" if point.interval else ""
-    return "<br>".join(part for part in (words.number(point.y) + low_high, escape(point.note)) if part)
+def _hover(points: Sequence[Point], x_axis: Axis) -> dict:
+    """The box shown for a point. Points with more to say than their value have a text."""
+    position = f"{x_axis.name} %{{x:,}}<br>" if x_axis.name else ""
+    if not any(point.interval or point.note for point in points):
+        return {"hovertemplate": f"<b>%{{fullData.name}}</b><br>{position}%{{y:,.3f}}<extra></extra>"}
+    texts = []
+    for point in points:
+        interval = f" ({' to '.join(map(words.number, point.interval))})" if point.interval else ""
+        texts.append("<br>".join(part for part in (words.number(point.y) + interval, escape(point.note)) if part))
+    return {"hovertemplate": f"<b>%{{fullData.name}}</b><br>{position}%{{text}}<extra></extra>", "text": texts}
 
 
 def _rounded(value: float) -> float:
     """As many digits as anyone can read off a chart, to keep the page small."""
-    return float(f"{value:.6g}")
+    return value if isinstance(value, int) else float(f"{value:.6g}")

@@ -5,6 +5,8 @@ from alibi.analysis.published import PAPER, UNIT, differences_in_setup, publishe
 from alibi.reporting import words
 from alibi.reporting.report_tables import Table
 
+SAME_SETUP = "the same data, vocabulary, budget and shape: the levels may be compared"
+
 
 def published_table(part: ResultSet) -> Table:
     """Each run for which a number was published at one of its lengths, and the paper's row under it."""
@@ -22,7 +24,7 @@ def published_table(part: ResultSet) -> Table:
         for label, values in ((run.label, ours), (f"published, {tables}", theirs)):
             rows.append([(label, ""), *(("" if value is None else words.number(value), "") for value in values)])
         found = "; ".join(differences_in_setup(run.result))
-        verdict = f"compare the shape, not the level: {found}" if found else "the same setup, so the levels compare"
+        verdict = f"not comparable in level, only in shape: {found}" if found else SAME_SETUP
         verdicts.setdefault(verdict, []).append(run.label)
     title, header = f"Next to published numbers, {part.title}", ["run", *map(str, part.lengths)]
     notes = [f"{', '.join(labels)}: {verdict}." for verdict, labels in verdicts.items()]

@@ -113,7 +113,7 @@ def cost_chart(part: ResultSet, looks: Looks) -> Chart:
 
         series = _line_series(part, looks, points, lambda line, name=name: [Point(*p) for p in line.mean(name)])
         if series:
-            panels.append(Panel(_lengths(series), _values(title, series, choosable=True), series))
+            panels.append(Panel(_lengths(series), _values(title, series, choosable=True, from_zero=True), series))
     machines = {point.note for panel in panels for one in panel.series for point in one.points} - {""}
     stem, title = f"cost-{part.slug}", _measured(part)
     if len(machines) < 2:
@@ -136,12 +136,10 @@ def split_chart(part: ResultSet, looks: Looks, metric: str = "perplexity") -> Ch
     return Chart(f"two-part-split-{part.slug}", "", panels, columns=max(1, min(3, len(panels))))
 
 
-def splits_shown_with(comparison: Comparison, part: ResultSet) -> list[ResultSet]:
-    """The set itself; with a nonoverlapping one also every sliding set of the same text."""
-    if part.protocol != "nonoverlapping":
-        return [part]
-    shared = replace(part.first.measured, protocol="")
-    return [other for other in comparison.sets if replace(other.first.measured, protocol="") == shared]
+def sets_with_split(comparison: Comparison, part: ResultSet) -> list[int]:
+    """The sets, by number, with which a set's split is shown: itself, and the nonoverlapping one of the same text."""
+    nonoverlapping = replace(part.first.measured, protocol="nonoverlapping")
+    return [n for n, other in enumerate(comparison.sets) if other is part or other.first.measured == nonoverlapping]
 
 
 def _split_panel(title: str, changes: Sequence[tuple[Run, Change]], metric: str) -> Panel:
@@ -226,11 +224,10 @@ def _lengths(series: Iterable[Series]) -> Axis:
     return Axis(LENGTH, "length", log=True, ticks=[(n, str(n)) for n in ticks])
 
 
-def _values(label: str, series: Iterable[Series], choosable: bool = False) -> Axis:
+def _values(label: str, series: Iterable[Series], **options: bool) -> Axis:
     values = [point.y for one in series for point in one.points]
-    return Axis(
-        label, log=min(values, default=0) > 0 and max(values) > LOG_AXIS_FROM * min(values), choosable=choosable
-    )
+    spans_much = min(values, default=0) > 0 and max(values) > LOG_AXIS_FROM * min(values)
+    return Axis(label, log=spans_much, **options)
 
 
 def _training_lengths(lines: Iterable[Line], series: Sequence[Series]) -> tuple[tuple[float, str], ...]:
