@@ -4,6 +4,7 @@
 model's folder is run, pickles are read weights-only, and weights are held in float32, as ours are.
 """
 
+import hashlib
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -31,7 +32,7 @@ PREFIX = "hf:"
 class HuggingFaceModel(Guest):
     """
     Attributes:
-        run: <outputs>/hf-<name>-<8 hex of the model>.
+        run: <outputs>/hf-<name>-<8 hex of weights, configuration and tokenizer>.
         source: path or id, as given.
         folder: where its files are.
         sha256: of weights and configuration.
@@ -128,7 +129,10 @@ def open_guest(name: str, outputs: Path) -> HuggingFaceModel:
             tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
         tokenizer = GuestTokenizer(tokenizer)
     sha256 = model_sha256(folder)
-    run = outputs / f"hf-{short_name(source)}-{sha256[:8]}"
+    # The same weights give other numbers with another tokenizer, or with another token around documents.
+    parts = (sha256, tokenizer.sha256, tokenizer.first_input, tokenizer.end_of_text)
+    identity = hashlib.sha256("".join(f"{part}\n" for part in parts).encode()).hexdigest()
+    run = outputs / f"hf-{short_name(source)}-{identity[:8]}"
     return HuggingFaceModel(run, source, folder, sha256, config, tokenizer)
 
 
