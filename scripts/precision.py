@@ -10,9 +10,10 @@ import argparse
 import json
 from pathlib import Path
 
+from measuring.precisions import compare_precisions, precision_table, precisions_of, sample_of
+
 from alibi.environment import environment, pick_device
 from alibi.evaluation import open_evaluation_text
-from alibi.evaluation.precision import compare_precisions, precision_table, precisions_of, sample_of
 from alibi.files import write_atomically
 from alibi.options import Options
 from alibi.paths import expanded, user_path

@@ -7,12 +7,11 @@ training length and L' another length:
     longer context   s(L') - s(L)
     early tokens     [n(L') - s(L')] - [n(L) - s(L)]
 
-The two parts add up to the whole. With a stride of at most L / 8 every target of s(.), but for those
-at the text's beginning, has at least 7/8 of the length before it, so that s changes for one reason
-only: what the model makes of more context. What is left of the change in n is owed to how many
-targets stand early in a window.
+The two parts add up to the whole. With a stride of at most L / 8, every target of s(.), except at the beginning of the
+text, has at least 7/8 of the length as context, so s changes only because the model uses more context. The rest of the
+change in n comes from how many targets stand early in a window.
 
-Source: Press et al., arXiv 2108.12409, Appendix B, on the early token curse; the sum is ours.
+Source: Press et al., arXiv 2108.12409, Appendix B, on the early token curse; the decomposition is ours.
 """
 
 from collections.abc import Callable, Sequence
@@ -27,7 +26,7 @@ from alibi.results import Result, load_result, protocol_name, write_result
 from alibi.results.open_result import lock
 from alibi.results.schema import Change, ChangeAt
 
-LARGEST_STRIDE = 8  # as a part of the training length
+LARGEST_STRIDE = 8  # the training length divided by this
 
 DEFINITION = {
     "n": "mean nats per token, nonoverlapping",
@@ -81,7 +80,7 @@ def split_change(nonoverlapping: Result, sliding: Result) -> tuple[Change | None
     """
     seq_len, stride = sliding.seq_len, sliding.content.rows[0].stride
     if seq_len is None:
-        return None, "the change with length is not split in two, since nothing says at which length it was trained"
+        return None, "the change with length is not split in two, since the training length is unknown"
     n, s = (
         {length: row for length, row in result.rows.items() if "group_nats" in row}
         for result in (nonoverlapping, sliding)

@@ -7,13 +7,13 @@ from itertools import pairwise
 
 from alibi.results.schema import HowFar
 
-# Sums of nats of the same weights, computed in another order, differ by this much of themselves: about 1e-9 in fp32
-# (a run and its own export), up to 4e-5 in bf16.
+# Relative differences that rounding may cause. Sums of nats of the same weights, added in another order, differ by
+# about 1e-9 in fp32 (a run and its own export), and by up to 4e-5 in bf16.
 ROUNDING, ROUNDING_NARROW = 1e-7, 1e-4
 
 
 def rounding_of(precision: str) -> float:
-    """The relative difference of two sums of nats that says nothing."""
+    """The relative difference of two sums of nats below which they are equal."""
     return ROUNDING if precision == "fp32" else ROUNDING_NARROW
 
 

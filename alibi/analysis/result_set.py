@@ -94,13 +94,6 @@ class LinePair:
 
 
 @dataclass(frozen=True)
-class Reach:
-    run: Run
-    how_far: HowFar
-    evaluated_to: int | None
-
-
-@dataclass(frozen=True)
 class ResultSet:
     """
     Attributes:
@@ -180,15 +173,14 @@ class ResultSet:
         ]
 
     @property
-    def how_far(self) -> list[Reach]:
+    def how_far(self) -> list[tuple[Run, HowFar]]:
         """From the rows as they are now: what the file states may be of rows that have lost their number since."""
-        found = []
-        for run in self.runs:
-            result, stated = run.result, run.result.content.how_far
-            if stated:
-                reach = how_far(result.rows.values(), result.seq_len, stated.within_percent)
-                found.append(Reach(run, reach, max(result.scored, default=None)))
-        return found
+        stated = [(run, run.result.content.how_far) for run in self.runs]
+        return [
+            (run, how_far(run.result.rows.values(), run.result.seq_len, told.within_percent))
+            for run, told in stated
+            if told
+        ]
 
     @property
     def changes(self) -> list[tuple[Run, Change]]:
@@ -199,13 +191,6 @@ class ResultSet:
                 longer = [entry for entry in change.lengths if entry.length != change.against]
                 found += [(run, change.model_copy(update={"lengths": longer}))] if longer else []
         return found
-
-    @property
-    def changes_by_line(self) -> dict[str, list[Change]]:
-        found = defaultdict(list)
-        for run, change in self.changes:
-            found[run.line].append(change)
-        return dict(found)
 
     @property
     def note(self) -> str | None:
@@ -248,10 +233,10 @@ class ResultSet:
             "pairs": [_pair_to_dict(pair) for pair in self.pairs],
             "crossings": [asdict(pair) for pair in self.crossings],
             "how_far": [
-                {"run": reach.run.key}
-                | reach.how_far.model_dump(exclude_unset=True)
-                | {"evaluated_to": reach.evaluated_to}
-                for reach in self.how_far
+                {"run": run.key}
+                | reach.model_dump(exclude_unset=True)
+                | {"evaluated_to": max(run.result.scored, default=None)}
+                for run, reach in self.how_far
             ],
         }
 
@@ -261,19 +246,9 @@ def _uncovered(runs: Iterable[Run]) -> list[str]:
 
 
 def _run_to_dict(run: Run) -> dict:
-    result = run.result
-    return {
-        "key": run.key,
-        "label": run.label,
-        "short": run.short,
-        "path": str(result.path),
-        "line": run.line,
-        "tokenizer": run.tokenizer,
-        "method": result.method,
-        "seq_len": result.seq_len,
-        "seed": result.seed,
-        "step": result.step,
-    }
+    names = {name: getattr(run, name) for name in ("key", "label", "short", "line", "tokenizer")}
+    stated = {name: getattr(run.result, name) for name in ("method", "seq_len", "seed", "step")}
+    return names | {"path": str(run.result.path)} | stated
 
 
 def _line_to_dict(line: Line) -> dict:

@@ -1,9 +1,8 @@
-"""How sure: intervals by resampling the groups of a text.
+"""Bootstrap intervals over the groups of a text, and means over seeds.
 
-A resample draws as many groups as there are, with replacement. All quantities of one text are
-resampled together, so that two lengths or two runs are compared on equal text, and what the text
-alone does to both cancels in their difference. An interval of this kind holds for these weights: it
-says how the number moves with the text, and nothing of how it moves with the seed of training.
+A resample draws as many groups as there are, with replacement. All quantities of one text are resampled together, so
+two lengths or two runs are compared on equal text, and the text's own effect on both cancels in their difference. Such
+an interval holds for these weights: it covers variation of the text, not of the training seed.
 
 Source: the expanded percentile interval of Hesterberg, "What Teachers Should Know About the
 Bootstrap", The American Statistician 69 (2015), section 5.2: the plain percentile interval is too
@@ -20,7 +19,7 @@ from scipy import stats
 
 LEVEL = 0.95
 RESAMPLES = 10_000
-# Fewer groups give intervals that are not worth the name.
+# With fewer groups there is no interval.
 MIN_GROUPS = 10
 
 ABOUT_INTERVALS = {
@@ -34,7 +33,7 @@ ABOUT_INTERVALS = {
 
 @lru_cache(maxsize=2)
 def _draws(num_groups: int) -> np.ndarray:
-    """(RESAMPLES, G): how often each group is drawn. The same for every call, which is what pairs the resamples."""
+    """(RESAMPLES, G): how often each group is drawn. Every call draws the same, which pairs the resamples."""
     even = np.full(num_groups, 1 / num_groups)
     return np.random.default_rng(0).multinomial(num_groups, even, RESAMPLES).astype(np.uint16)
 

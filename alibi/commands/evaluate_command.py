@@ -1,4 +1,4 @@
-"""What evaluate.py is told, and the models and texts that it means."""
+"""The settings of evaluate.py, and the models and texts that they name."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -35,7 +35,7 @@ class EvaluateCommand:
     Attributes:
         runs: latest, a run folder, a checkpoint folder, a glob, hf:PATH_OR_ID for a model of transformers, or a list.
         data: another text, encoded by each run's own tokenizer; what guests (hf:) are scored on.
-        precision: fp32 unless told otherwise.
+        precision: fp32 by default.
     """
 
     runs: Any = "latest"
@@ -66,7 +66,7 @@ def wanted_models(command: EvaluateCommand) -> list[Checkpoint | Guest]:
 
 
 def wanted_texts(command: EvaluateCommand, models: list[Checkpoint | Guest]) -> list[DataConfig]:
-    """The text of each: what was asked for over the run's own; a guest has none, and takes that of the runs beside it.
+    """The text of each model: the one asked for, else the run's own; a guest takes that of the runs evaluated with it.
 
     Raises:
         ValueError: a guest without a text.

@@ -1,4 +1,4 @@
-"""What evaluate.py does: score every run that it names, print the tables, draw the figures."""
+"""evaluate.py: score every run that it names, print the tables, draw the figures."""
 
 import sys
 from collections.abc import Iterable, Sequence
@@ -20,7 +20,7 @@ from alibi.signals import interruptible
 
 @dataclass
 class Evaluated:
-    """What became of one run.
+    """The outcome of one run.
 
     Attributes:
         files: its results, unfinished until the whole command is done.
@@ -37,11 +37,11 @@ class Evaluated:
 def evaluate(command: EvaluateCommand) -> None:
     """Evaluate every run that the command names, print the tables, draw the figures.
 
-    Of several runs, one that cannot be evaluated, since its training has removed the checkpoint say, keeps no other.
+    If one of several runs cannot be evaluated, say because its training removed the checkpoint, the others still are.
 
     Raises:
-        ValueError: settings that cannot be, or a damaged checkpoint, found before anything is scored; or some run of
-            several was not evaluated.
+        ValueError: wrong settings or a damaged checkpoint, found before anything is scored; or some run of several
+            was not evaluated.
         FileNotFoundError, ConnectionError: no run, or no text.
         KeyboardInterrupt: Ctrl-C, or SIGTERM, whose number it holds. The same command keeps the rows so far.
     """

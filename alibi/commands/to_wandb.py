@@ -9,7 +9,7 @@ from alibi.tracking import TrackingConfig, Wandb
 
 
 def wandb_id(tracking: TrackingConfig, model: Checkpoint | Guest) -> str | None:
-    """The id that a run has at wandb; read early, for a run in training may remove its checkpoint meanwhile."""
+    """The run's id at wandb; read early, since a run in training may remove its checkpoint meanwhile."""
     if tracking.wandb == "disabled" or isinstance(model, Guest):
         return None
     return model.wandb_id
@@ -22,12 +22,12 @@ def track(
     results: list[Result],
     figures: list[Path],
 ) -> str:
-    """The rows of a checkpoint to its wandb run, as curves over the length and as a table, and the figures.
+    """Send the rows of a checkpoint to its wandb run, as curves over the length and as a table, and the figures.
 
-    A guest has no run there.
+    A guest has no run at wandb.
 
     Returns:
-        tracking.wandb for the next: offline where the server did not take this one.
+        tracking.wandb for the next run: offline if the server did not take this one.
     """
     if tracking.wandb == "disabled" or isinstance(checkpoint, Guest):
         return tracking.wandb
@@ -37,9 +37,9 @@ def track(
     tracking = replace(tracking, project=project, group=tracking.group or own.get("group"))
     last_step = checkpoint.config["train"]["max_steps"]
     group = group_name(checkpoint.config, checkpoint.texts["train"])
-    # Of a run that has ended no process is at work.
+    # No process is writing to a run that has ended.
     wandb = Wandb(tracking, checkpoint.run, run_id, checkpoint.config, group, resend=checkpoint.step == last_step)
-    # An earlier step is a curve of its own, as a part of a text is.
+    # An earlier step has its own curve, as a part of a text has.
     step = "" if checkpoint.step == last_step else f"-step-{checkpoint.step}"
     wandb.log_rows({f"{result.protocol}{step}": list(result.rows.values()) for result in results})
     rows = [_tracked_row(result, row) for result in results for row in result.rows.values()]

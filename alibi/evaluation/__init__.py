@@ -3,19 +3,16 @@
 from alibi.evaluation.evaluate import evaluate_checkpoint
 from alibi.evaluation.evaluation_settings import EvaluationSettings, in_order
 from alibi.evaluation.evaluation_text import (
-    EvaluationText,
     count_uncovered,
     is_covered,
     open_evaluation_text,
     said_of_uncovered,
 )
 from alibi.evaluation.score import Scorer, fast_batch_tokens, model_scorer, score
-from alibi.evaluation.sums import Accumulator, NatsSum, bits_per_byte, perplexity
+from alibi.evaluation.sums import NatsSum, bits_per_byte, perplexity
 
 __all__ = [
-    "Accumulator",
     "EvaluationSettings",
-    "EvaluationText",
     "NatsSum",
     "Scorer",
     "bits_per_byte",

@@ -1,7 +1,7 @@
-"""Scoring through the key/value cache: nats of the model as one decodes with it.
+"""Scoring through the key/value cache, as in decoding.
 
-The numbers are those of the full forward pass, which is what this is for: what an evaluation says
-then holds for decoding too. A target costs a pass of its own, so it is slow.
+The nats must equal those of the full forward pass, so an evaluation also holds for decoding. Each target costs one
+pass, so this is slow.
 """
 
 import torch
@@ -13,7 +13,7 @@ from alibi.model import KeyValueCache, LanguageModel
 
 
 def cached_scorer(model: LanguageModel, precision: str = "fp32") -> Scorer:
-    """A model of ours, in evaluation mode, as a scorer: inputs that are context only in one piece, then each by itself.
+    """A model of ours, in evaluation mode, as a scorer: the unscored context in one pass, then one input a pass.
 
     Args:
         precision: as for `model_scorer`.

@@ -1,7 +1,6 @@
-"""Nats against context: how well a target is predicted with so many tokens before it.
+"""Nats by context: the number of input tokens that the prediction of a target can see.
 
-The context of a target is the number of input tokens that its prediction can see, itself not counted:
-1 for the first target of a window, the length for the last.
+The context is 1 for the first target of a window, and the length for the last.
 """
 
 from collections.abc import Sequence
@@ -19,7 +18,7 @@ BINS_PER_OCTAVE = 4
 def context_bins(length: int) -> np.ndarray:
     """Upper ends of the bins, the last one `length`: 1, 2, ... 64, then four to an octave.
 
-    Powers of two are ends, so that curves of different lengths share all their bins.
+    Powers of two are ends, so curves of different lengths share their bins.
     """
     octaves = np.arange(1, BINS_PER_OCTAVE * 64)
     ends = np.concatenate([np.arange(1, EXACT_TO + 1), np.ceil(EXACT_TO * 2 ** (octaves / BINS_PER_OCTAVE))])

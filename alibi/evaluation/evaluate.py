@@ -1,4 +1,4 @@
-"""A checkpoint evaluated: perplexity at each length and stride, into result files.
+"""Evaluate a checkpoint: perplexity at each length and stride, into result files.
 
 Everything is rebuilt from the checkpoint; only the text may be another one.
 """
@@ -81,7 +81,7 @@ def evaluate_checkpoint(
 
 
 def _remarks(checkpoint: Checkpoint | Guest, text: EvaluationText, lengths: list[int]) -> Iterator[str]:
-    """What a user should know of the text before it is scored."""
+    """What a user should know about the text before it is scored."""
     for length in lengths:
         if length > len(text.tokens):
             yield f"length {length} is above the {len(text.tokens)} tokens of the split: evaluated as one window"
@@ -92,7 +92,7 @@ def _remarks(checkpoint: Checkpoint | Guest, text: EvaluationText, lengths: list
 
 
 def _not_covered(text: EvaluationText) -> str:
-    """What a text that loses bytes to its tokenizer has for a result."""
+    """What follows if the tokenizer does not cover the text."""
     then = (
         "numbers per word and per byte are left out of comparisons"
         if text.has_text_units
@@ -102,7 +102,7 @@ def _not_covered(text: EvaluationText) -> str:
 
 
 def _silent(line: str) -> None:
-    """What the processes beside the main one say."""
+    """Prints nothing, in all processes but the main one."""
 
 
 def open_model(
@@ -118,7 +118,7 @@ def open_model(
 
 
 def checkpoint_head(checkpoint: Checkpoint, model: LanguageModel) -> dict:
-    """What a result file says of a run's weights."""
+    """What a result file says about a run's weights."""
     config, count = checkpoint.config, model.count_parameters()
     train = config["train"]
     trained_tokens = checkpoint.step * train["batch_tokens"]
@@ -143,7 +143,7 @@ def checkpoint_head(checkpoint: Checkpoint, model: LanguageModel) -> dict:
 
 
 def _shown(value: object) -> object:
-    """A text as any file can hold it: bytes of a name that are no UTF-8 are written as escapes."""
+    """A text as JSON can hold it: bytes of a name that are not UTF-8 become escapes."""
     return value.encode("utf-8", "backslashreplace").decode() if isinstance(value, str) else value
 
 
@@ -153,7 +153,7 @@ def _measured(text: EvaluationText, settings: EvaluationSettings, stride: int | 
 
 
 def result_head(model: OpenModel, text: EvaluationText, groups: Groups, measured: Measured, made_with: dict) -> dict:
-    """What a result file says of weights, text and protocol."""
+    """What a result file says about weights, text and protocol."""
     tokens = text.tokens
     if model.packages:
         made_with = made_with | {"packages": made_with["packages"] | model.packages}

@@ -1,4 +1,4 @@
-"""What `evaluate.py` can be told."""
+"""The settings of an evaluation, `eval.*` of evaluate.py."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -11,18 +11,18 @@ from alibi.model import check_kinds
 class EvaluationSettings:
     """
     Attributes:
-        lengths: tokens a target may see, itself not counted as context: inputs of one pass. None means 1, 2 and 4
-            times the training length, and is filled in once the runs are known.
+        lengths: inputs of one pass, the most tokens that a prediction can see. None: 1, 2 and 4 times the training
+            length, once the runs are known.
         stride: targets scored in a pass; None means the length (nonoverlapping). A number, or a list
             of numbers and None.
         split: validation, test, or all: every document of `data=text` or `data=stdlib`.
-        max_tokens: cut the split at the last whole line within so many tokens.
+        max_tokens: cut the split at the last whole line within this many tokens.
         batch_tokens: inputs scored at once, where several windows fit; None means what is fast on the device.
-        cached: score through the key/value cache, token by token, as decoding would.
-        skip_far_keys: leave out keys whose weights a linear bias puts below rounding; False visits all.
-        within_percent: how far a run reaches is the longest length whose perplexity stays within so many per cent.
-        reuse: keep rows that an earlier evaluation of the same checkpoint, text, protocol and precision left.
-        figure_dir: where the figure goes; None means the run's own evaluation folder, or, for several
+        cached: score through the key/value cache, token by token, as in decoding.
+        skip_far_keys: skip keys whose weights a linear bias rounds to zero; False visits all.
+        within_percent: margin above the perplexity at the training length within which a run still holds.
+        reuse: keep the rows of an earlier evaluation of the same checkpoint, text, protocol and precision.
+        figure_dir: folder of the figure; None means the run's own evaluation folder, or, for several
             runs, the folder that holds them.
     """
 
@@ -39,16 +39,14 @@ class EvaluationSettings:
 
     def __post_init__(self) -> None:
         check_kinds(self, "eval.")
-        lengths = [] if self.lengths is None else self.lengths
+        lengths = self.lengths or []
         if self.lengths == []:
             raise ValueError("eval.lengths is empty; give at least one length, eval.lengths=[512].")
-        for length in lengths:
-            if length < 1:
-                raise ValueError(f"eval.lengths has {length}, and a length must be at least 1.")
-        given = self.stride if isinstance(self.stride, list) else [self.stride]
-        if not given:
+        if min(lengths, default=1) < 1:
+            raise ValueError(f"eval.lengths has {min(lengths)}, and a length must be at least 1.")
+        if self.stride == []:
             raise ValueError("eval.stride is an empty list; give null, a number, or a list of these.")
-        for stride in given:
+        for stride in self.strides:
             if stride is not None and (not isinstance(stride, int) or isinstance(stride, bool)):
                 raise ValueError(f"eval.stride ({stride!r}) must be a whole number, null, or a list of these.")
             if stride is not None and not 1 <= stride <= min(lengths, default=stride):
@@ -67,12 +65,12 @@ class EvaluationSettings:
                 raise ValueError(f"eval.{name} ({value}) must be at least 1.")
 
     def with_lengths(self, trained: Sequence[int]) -> "EvaluationSettings":
-        """These, where no lengths were given with 1, 2 and 4 times those that the runs were trained at.
+        """The same settings; if no lengths were given, with 1, 2 and 4 times each training length.
 
-        All runs get the union: each table is full, and any two runs can be compared at the training length of both.
+        All runs get the union, so that any two can be compared at the training length of both.
 
         Args:
-            trained: training lengths; none where all that is evaluated are guests, of which nobody says.
+            trained: training lengths; none where all models are guests.
         """
         if self.lengths is not None:
             return self
@@ -86,6 +84,6 @@ class EvaluationSettings:
 
 
 def in_order(lengths: list[int]) -> tuple[list[int], str | None]:
-    """Lengths sorted, each once, and a sentence if that is not what was given."""
+    """Lengths sorted, each once, and a sentence if that changes them."""
     ordered = sorted(set(lengths))
     return ordered, None if ordered == list(lengths) else f"lengths {list(lengths)} are evaluated as {ordered}"

@@ -1,4 +1,4 @@
-"""The text that a checkpoint is evaluated on: its own, or another, encoded by the run's own tokenizer."""
+"""The text that a checkpoint is evaluated on: its own or another, encoded by the run's own tokenizer."""
 
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -8,20 +8,20 @@ from alibi.data import DataConfig, TokenFile, Tokenizer, TooFewDocuments, open_t
 from alibi.data.text import Text, in_batches
 from alibi.runs import Checkpoint, Guest
 
-# Above this share of bytes that no token stands for, nats per word and per byte say nothing of the text.
+# With a larger share of bytes that no token stands for, nats per word and per byte are not of this text.
 MOST_UNCOVERED = 0.01
 
 
 @dataclass(frozen=True)
 class EvaluationText:
-    """A text in tokens, and whether it is the one that the run validates on (or its sibling, test).
+    """A tokenized text, or the part of it that is scored.
 
     Attributes:
-        sha256: of the part in use.
+        sha256: of the part that is scored.
         own_sha256: of the run's own text of this split; None where this is another text.
-        uncovered_bytes: of the part in use, those that no token stands for.
-        documents_in_text: of all splits together; None where the splits are not ours to choose.
-        notes: which share of its text is scored, in words.
+        uncovered_bytes: of that part, those that no token stands for.
+        documents_in_text: of all splits together; None for a corpus that comes in splits.
+        notes: which share of the text is scored, in words.
     """
 
     tokens: TokenFile
@@ -38,7 +38,7 @@ class EvaluationText:
 
     @property
     def split(self) -> str:
-        """`all` where a text has too few documents for a validation split."""
+        """`all` if a text has too few documents for a validation split."""
         return self.tokens.text["split"]
 
 
@@ -52,7 +52,7 @@ def open_evaluation_text(
 ) -> EvaluationText:
     """The split, encoded by the checkpoint's own tokenizer and cut at `max_tokens`.
 
-    A text of one or two documents has no validation split, and all of it is taken in its place.
+    A text of one or two documents has no validation split; all of it is used instead.
 
     Raises:
         ValueError, FileNotFoundError, ConnectionError: as open_text and prepare_tokens.
@@ -75,7 +75,7 @@ def open_evaluation_text(
 
 
 def count_uncovered(text: Text, tokens: TokenFile, tokenizer: Tokenizer) -> int:
-    """Bytes of the part in use that no token stands for."""
+    """Bytes of the scored part that no token stands for."""
     lines = (line for line, _ in islice(text.lines(), tokens.num_lines))
     return sum(map(tokenizer.uncovered_bytes, in_batches(lines, 4096)))
 

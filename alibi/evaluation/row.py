@@ -30,9 +30,9 @@ def score_length(
     batch_tokens: int,
     procs: Processes = ALONE,
 ) -> dict:
-    """The row of one length and stride, or, where it cannot be done, a row with the reason as `error`.
+    """The row of one length and stride; if any process cannot score its share, a row with the reason as `error`.
 
-    All processes score their share, and all get the same row: what one cannot do is not done.
+    Every process gets the same row.
     """
     row, failure = {"length": length, "stride": stride}, None
     sums = NatsSum(), GroupSums(groups), ContextSums(min(length, len(tokens)))
@@ -69,7 +69,7 @@ def score_length(
 
 
 def without_text_units(row: dict) -> dict:
-    """A row of a text whose words and bytes the tokens do not cover: what it says per token."""
+    """The row without its numbers per word and per byte, for a text that the tokens do not cover."""
     kept = {name: value for name, value in row.items() if name not in TEXT_UNITS}
     if "interval" in kept:
         kept["interval"] = {name: pair for name, pair in kept["interval"].items() if name not in TEXT_UNITS}
@@ -77,7 +77,7 @@ def without_text_units(row: dict) -> dict:
 
 
 def _out_of_memory(error: Exception) -> str:
-    """What a row says of it; any other error is raised again."""
+    """The row's error; any other error is raised again."""
     if not isinstance(error, MemoryError) and not any(sign in str(error).lower() for sign in OUT_OF_MEMORY):
         raise error
     first_line = str(error).splitlines()[0] if str(error) else type(error).__name__
@@ -85,16 +85,16 @@ def _out_of_memory(error: Exception) -> str:
 
 
 def _word_perplexity(nats: float, words: int) -> dict[str, float]:
-    """Nothing where it alone is above the largest float: text without spaces has words of a thousand tokens."""
+    """Empty if it alone overflows: text without spaces has words of a thousand tokens."""
     with suppress(OverflowError):
         return {"word_perplexity": perplexity(nats, words)}
     return {}
 
 
 def warm_up(tokens: TokenFile, length: int, scorer: Scorer, device: torch.device, batch_tokens: int) -> None:
-    """One batch outside the clock: the first call of a kernel costs more than the others.
+    """Score one batch that is not timed: the first call of a kernel costs more than the others.
 
-    Where there is no memory for it, the row of this length will say so.
+    Running out of memory is ignored here; the row of this length reports it.
     """
     length = min(length, batch_tokens)
     try:

@@ -1,4 +1,4 @@
-"""Sums of nats, and the statistics that follow from them. A merge of two sums is their sum."""
+"""Sums of nats, which merge by addition, and the metrics that follow from them."""
 
 import math
 from collections.abc import Sequence
@@ -24,7 +24,7 @@ A = TypeVar("A", bound=Accumulator)
 
 
 def merged(parts: Sequence[A]) -> A:
-    """One sum of several, added in their order."""
+    """The sum of several, added in order."""
     return reduce(lambda whole, part: whole.merge(part), parts)
 
 

@@ -1,8 +1,7 @@
-"""The pieces of a text that are resampled: its documents, or, where it has too few, stretches of whole lines.
+"""The units of a text that the bootstrap resamples: its documents, or blocks of whole lines if it has too few.
 
-What one article says hangs together, so that neighbouring targets are no independent draws; the
-article is the unit that is. The cuts depend on the lines of the text alone: they are the same at
-every length, for every run and for every tokenizer.
+Targets of one article are not independent draws; articles are. The groups depend on the lines of the text alone, so
+they are the same at every length, for every run and for every tokenizer.
 """
 
 from collections.abc import Sequence
@@ -14,11 +13,11 @@ from torch import Tensor
 
 from alibi.data import TokenFile, Window
 
-# Fewer documents than this say too little about their spread.
+# Fewer documents do not show how much they vary.
 MIN_DOCUMENTS = 10
-# More say no more, and each is a number in every row of a result file: neighbours are taken together.
+# More would only lengthen every row of a result file: neighbouring documents share a group.
 MAX_GROUPS = 1000
-# Of a block, where documents are too few. A word is a target at least, whatever the tokenizer.
+# Least size of a block. A word is at least one token, whatever the tokenizer.
 BLOCK_WORDS = 4096
 
 
@@ -27,7 +26,7 @@ class Groups:
     """
     Attributes:
         kind: documents or blocks.
-        sizes: (G, 3) int64: tokens, words and bytes of each group, in the order of the text.
+        sizes: (G, 3) int64: tokens, words and bytes of each group, in text order.
     """
 
     kind: str
@@ -35,7 +34,7 @@ class Groups:
 
     @property
     def ends(self) -> np.ndarray:
-        """(G,): the target after the last one of each group."""
+        """(G,): for each group, the target after its last one."""
         return np.cumsum(self.sizes[:, 0])
 
     def to_dict(self) -> dict:
@@ -44,7 +43,7 @@ class Groups:
 
 
 def text_groups(tokens: TokenFile) -> Groups:
-    """The groups of the part of a text that is in use."""
+    """The groups of a text, or of the part of it that is scored."""
     sizes, starts = tokens.line_sizes(), tokens.document_lines()
     kind = "documents" if len(starts) >= MIN_DOCUMENTS else "blocks"
     if kind == "blocks":
@@ -55,7 +54,7 @@ def text_groups(tokens: TokenFile) -> Groups:
 
 
 def _block_starts(words: np.ndarray) -> np.ndarray:
-    """First lines of blocks of at least BLOCK_WORDS words; a shorter rest belongs to the block before it."""
+    """First lines of blocks of at least BLOCK_WORDS words; a shorter rest joins the block before it."""
     before = np.concatenate([[0], np.cumsum(words, dtype=np.int64)])
     starts = [0]
     while True:

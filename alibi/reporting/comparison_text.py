@@ -6,6 +6,7 @@ from dataclasses import replace
 from tabulate import tabulate
 
 from alibi.analysis import ABOUT_INTERVALS, Comparison, ResultSet
+from alibi.reporting import words
 from alibi.reporting.provenance import what_lacks
 from alibi.reporting.published_table import published_table
 from alibi.reporting.report_tables import Table, against_rows, change_rows, far_rows, result_rows, run_rows
@@ -26,7 +27,7 @@ def comparison_text(comparison: Comparison) -> str:
             parts.append(plain(against_best(part, part.metrics[0])))
     if comparison.has_intervals:
         parts.append(
-            f"Intervals: {100 * ABOUT_INTERVALS['level']:g} %, {ABOUT_INTERVALS['method']}, "
+            f"Intervals: {words.percents(ABOUT_INTERVALS['level'])}, {ABOUT_INTERVALS['method']}, "
             f"{ABOUT_INTERVALS['resamples']:,} resamples. They hold for {ABOUT_INTERVALS['holds_for']}."
         )
     parts += [f"Note: {sentence}" for sentence in what_lacks(comparison)]

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from tabulate import tabulate
 
-from alibi.analysis import ResultSet, Run
+from alibi.analysis import ABOUT_INTERVALS, ResultSet, Run
 from alibi.reporting import words
 from alibi.reporting.report_tables import row_cell
 from alibi.reporting.words import METRICS
@@ -51,7 +51,7 @@ def _table(runs: Sequence[Run], lengths: Sequence[int], metric: str, which: str)
     table = tabulate(rows, header, disable_numparse=True, colalign=("left", *["right"] * (len(header) - 1)))
     numbers = [run.result.numbers.get(length, {}) for run in runs for length in lengths]
     has_interval = any(row.get("interval", {}).get(metric) for row in numbers)
-    below = f"; under a number its {words.percents(runs[0].result.level)} interval" if has_interval else ""
+    below = f"; under a number its {words.percents(ABOUT_INTERVALS['level'])} interval" if has_interval else ""
     return f"{METRICS[metric]}{which}, at length (* is the training length{below})\n{table}"
 
 

@@ -154,12 +154,11 @@ def against_rows(part: ResultSet, reference: Run, metric: str) -> Table:
 def far_rows(part: ResultSet) -> Table:
     """How far each run holds."""
     rows = []
-    for reach in part.how_far:
-        far = reach.how_far
-        reached = str(far.length) if far.length else f"not known: {far.reason or 'no reason given'}"
-        last = f"not up to {reach.evaluated_to}" if reach.evaluated_to else ""
+    for run, far in part.how_far:
+        reached = str(far.length) if far.length else f"not known: {far.reason}"
+        last = f"not up to {max(run.result.scored)}" if run.result.scored else ""
         broken = str(far.breaks_at) if far.breaks_at else last
-        rows.append(plain_cells(reach.run.label, f"{far.within_percent:g} %", reached, broken))
+        rows.append(plain_cells(run.label, f"{far.within_percent:g} %", reached, broken))
     header = ["run", "within", "holds to length", "breaks at"]
     return Table(f"how-far-{part.slug}", f"How far each run holds, {part.title}", header, rows)
 

@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
-from alibi.analysis import Comparison, Line, ResultSet, Run
+from alibi.analysis import ABOUT_INTERVALS, Comparison, Line, ResultSet, Run
 from alibi.reporting import words
 from alibi.reporting.chart import BAR_STEP, Axis, Chart, Panel, Point, Series
 from alibi.reporting.looks import PARTS, Look, looks_of
@@ -42,7 +42,7 @@ def perplexity_chart(part: ResultSet, looks: Looks, metric: str, relative: bool 
 
     series = _line_series(part, looks, points, mean)
     intervals = any(point.interval for one in series for point in one.points)
-    level = words.percents(part.lines[0].results[0].level)
+    level = words.percents(ABOUT_INTERVALS["level"])
     missing = [run.label for run in part.runs if run.label not in {one.name for one in series}]
     why = "no value at the training length" if relative else "no number in this unit"
     panel = Panel(

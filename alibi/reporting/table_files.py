@@ -12,10 +12,10 @@ LATEX = {
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}",
     "|": r"\textbar{}", "−": "$-$", "–": "--", "≈": r"$\approx$", "†": r"\dag{}", "×": r"$\times$",
     "\n": " ", "\r": " ",
-    # At the beginning of a row these would be read as arguments of the line end before it.
+    # At the beginning of a row LaTeX would read these as arguments of the line end before it.
     "[": "{[}", "]": "{]}", "*": "{*}",
 }  # fmt: skip
-# In Markdown these would be marks, or HTML; a backslash before them, or an entity, makes them text.
+# Characters that Markdown would read as markup or HTML, escaped.
 MARKDOWN = {c: f"\\{c}" for c in "\\`*_[]|#~$"} | {"<": "&lt;", ">": "&gt;", "&": "&amp;", "\n": " ", "\r": " "}
 
 

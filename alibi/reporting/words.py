@@ -1,4 +1,4 @@
-"""Numbers as words, alike in every table and on the page."""
+"""How numbers are written, in every table and on the page."""
 
 import math
 
@@ -7,13 +7,13 @@ METRICS = {
     "word_perplexity": "perplexity per word",
     "bits_per_byte": "bits per byte",
 }
-# Beside a number of a text that the tokenizer covers in part; and in place of one that is of another text.
+# Marks a number of a text that the tokenizer covers in part; and replaces one that would be of another text.
 MARK = "†"
 NOT_COVERED = "text not covered"
 
 
 def known(value: int | None) -> str:
-    """A number that some results do not tell."""
+    """A number that some results lack."""
     return "–" if value is None else str(value)
 
 
@@ -27,7 +27,7 @@ def number(value: float) -> str:
 
 
 def interval(low: float, high: float, signed: bool = False) -> str:
-    """38.80–40.60: as many digits as the width bears. Signed ones, which may be negative, in brackets."""
+    """38.80–40.60: with as many digits as its width justifies. Signed ones, which may be negative, in brackets."""
     half = (high - low) / 2
     digits = 3 if half <= 0 else min(3, max(0, 1 - math.floor(math.log10(half))))
     if signed:
@@ -38,7 +38,7 @@ def interval(low: float, high: float, signed: bool = False) -> str:
 
 
 def signed(value: float, digits: int = 3) -> str:
-    """With its sign, which what rounds to zero has not."""
+    """With its sign; what rounds to zero has none."""
     return minus(f"{value:+.{digits}f}") if round(value, digits) else f"{0:.{digits}f}"
 
 
@@ -67,7 +67,7 @@ def _is_far(ratio: float) -> bool:
 
 
 def minus(text: str) -> str:
-    """A true minus sign, as wide as the plus."""
+    """With a true minus sign, as wide as the plus."""
     return text.replace("-", "−")
 
 

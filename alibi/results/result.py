@@ -144,11 +144,6 @@ class Result:
         return re.sub(r"^step-\d+-", "", self.path.stem)
 
     @property
-    def level(self) -> float:
-        """Of its intervals."""
-        return (self.content.intervals and self.content.intervals.level) or 0.95
-
-    @property
     def has_intervals(self) -> bool:
         return any(pair for row in self.numbers.values() for pair in row.get("interval", {}).values())
 

@@ -4,7 +4,7 @@ Fields that are not declared here are kept as they are. Optional fields are thos
 """
 
 import math
-from itertools import chain
+from collections.abc import Iterator
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
@@ -97,12 +97,7 @@ class Groups(Part):
 
 
 class Intervals(Part):
-    level: float | None = None
-    resamples: Count | None = None
     least_units: Count | None = None
-    units: Count | None = None
-    method: Text | None = None
-    holds_for: Text | None = None
 
 
 class HowFar(Part):
@@ -164,7 +159,6 @@ class Row(Part):
     peak_memory_mib: float | None = None
     context: Context | None = None
     group_nats: list[float] | None = None
-    skip_far_keys: bool | None = None
     made_with: dict[str, Any] | None = None
 
     @model_validator(mode="after")
@@ -198,17 +192,15 @@ class Content(Part):
         if twice := [n for n in lengths if lengths.count(n) > 1]:
             raise ValueError(f"length {twice[0]} stands in two rows")
         for number, row in enumerate(self.rows):
-            for problem in chain(self._sums_by_group(row), self._numbers(row)):
+            for problem in self._problems_of(row):
                 raise ValueError(f"rows[{number}].{problem}")
         return self
 
-    def _sums_by_group(self, row: Row):
+    def _problems_of(self, row: Row) -> Iterator[str]:
+        """A file without a checksum could have been edited: every number must follow from the row's nats."""
         number = len(self.groups.tokens) if self.groups else 0
         if row.group_nats is not None and len(row.group_nats) != number:
             yield f"group_nats has {len(row.group_nats)} numbers for {number} groups"
-
-    def _numbers(self, row: Row):
-        """A file without a checksum could have been edited: every number must follow from the row's nats."""
         if row.error is not None:
             return
         if row.scored_tokens not in (None, self.data.tokens):

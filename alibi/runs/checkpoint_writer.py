@@ -38,7 +38,7 @@ def write_checkpoint(
     Args:
         state: what a restart needs beside tensors, as JSON can hold it.
         config: the run's resolved config.yaml.
-        texts: sha256 of the text of each split that the run read.
+        texts: sha256 of the text of each split that is known.
         moments: the optimizer's tensors; None where nothing is to be resumed.
         weights: all parameters, where the model holds only a part of them.
         fingerprint: of what the model computes; None where the code did not train it.

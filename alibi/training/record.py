@@ -61,7 +61,7 @@ class Record:
             fingerprint: of what the model computes.
         """
         self.metrics.sync()  # first, so that a power failure leaves no checkpoint without its lines
-        about = self.yaml, texts.tokenizer, texts.sha256
+        about = self.yaml, texts.tokenizer, texts.every_sha256
         more = {"moments": moments, "weights": weights, "fingerprint": fingerprint}
         self.folder.save_checkpoint(self.state.step, model, self.state.to_json(), *about, **more)
         if self.state.best_step == self.state.step:

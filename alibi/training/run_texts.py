@@ -14,17 +14,24 @@ class RunTexts:
     """
     Attributes:
         covered: the tokens cover enough of the validation text for metrics per word and per byte.
+        test_sha256: of the test text, which training does not read; None if it is unknown.
     """
 
     tokenizer: Tokenizer
     train: TokenFile
     validation: TokenFile
     covered: bool = True
+    test_sha256: str | None = None
 
     @property
     def sha256(self) -> dict[str, str]:
         """Of the text, by split."""
         return {"train": self.train.text["sha256"], "validation": self.validation.text["sha256"]}
+
+    @property
+    def every_sha256(self) -> dict[str, str]:
+        """Likewise with the test split: results on the run's own text are known by it."""
+        return self.sha256 | ({"test": self.test_sha256} if self.test_sha256 else {})
 
 
 def prepare_texts(config: RunConfig, procs: Processes) -> RunTexts:
@@ -50,4 +57,13 @@ def prepare_texts(config: RunConfig, procs: Processes) -> RunTexts:
     if uncovered:
         then = "" if covered else "; val/word_ppl and val/bpb, which would be of another text, are left out"
         procs.say(f"           validation: {said_of_uncovered(uncovered, tokens[1])}{then}")
-    return RunTexts(tokenizer, *tokens, covered)
+    return RunTexts(tokenizer, *tokens, covered, procs.on_main(_test_sha256, config, words))
+
+
+def _test_sha256(config: RunConfig, words: bool) -> str | None:
+    if config.data.path is None and config.data.name != "stdlib":
+        return None  # nothing is fetched from the hub that the run does not need
+    try:
+        return open_text(config.data, "test", words).sha256
+    except (OSError, ValueError):  # training does not need it
+        return None

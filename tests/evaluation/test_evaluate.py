@@ -183,6 +183,14 @@ def test_another_text_is_encoded_by_the_runs_tokenizer_and_named(checkpoint, cac
     assert path.name == "step-00000002-wikitext2-test-nonoverlapping.json", "the same text in another place is its own"
 
 
+def test_another_test_text_is_named_though_the_validation_text_is_the_runs_own(checkpoint, cache, corpus):
+    text = (corpus / "wiki.test.raw").read_text()
+    (corpus / "wiki.test.raw").write_text(text + " Some other words . \n")
+    [(path, result)], told = evaluated(checkpoint, cache, split="test")
+    assert path.name == f"step-00000002-wikitext2-{result['data']['sha256'][:8]}-test-nonoverlapping.json"
+    assert any("not the text that run was trained beside" in line for line in told)
+
+
 def test_odd_lengths_are_said(checkpoint, cache):
     [(_, result)], told = evaluated(checkpoint, cache, lengths=[64, 16, 64, 10**6])
     assert [row["length"] for row in result["rows"]] == [16, 64, 10**6]

@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from measuring.precisions import compare_precisions, precision_table, precisions_of, sample_of
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from alibi.evaluation import model_scorer
-from alibi.evaluation.precision import compare_precisions, precision_table, precisions_of, sample_of
 from alibi.model import KeyValueCache, LanguageModel, ModelConfig
 from alibi.model.score_bias import ScoreBias
 from alibi.positions import Position, build_position
@@ -21,7 +21,7 @@ from alibi.training import train
 
 METHODS = sorted(Position.registry)
 CPU = torch.device("cpu")
-SCRIPT = Path(__file__).parents[2] / "scripts" / "precision.py"
+SCRIPT = Path(__file__).parents[1] / "scripts" / "precision.py"
 
 
 def model(method: str = "alibi", **values) -> LanguageModel:
@@ -202,7 +202,8 @@ def test_the_script_prints_and_writes_what_it_found(script, tmp_path):
     out = tmp_path / "new" / "precision.json"
     code, printed, err = script("run", "--lengths", 64, 16, "--tokens", 256, "--device", "cpu", "--out", out)
     assert code == 0, err
-    lines = printed.splitlines()
+    sample, _, *lines = printed.splitlines()
+    assert sample == "256 tokens of wikitext2 validation, from its beginning"
     assert lines[0].split()[:3] == ["length", "precision", "perplexity"]
     assert [line.split()[:2] for line in lines[1:]] == [
         [length, name] for length in ("16", "64") for name in ("float64", "fp32", "bf16")
