@@ -246,9 +246,12 @@ def _uncovered(runs: Iterable[Run]) -> list[str]:
 
 
 def _run_to_dict(run: Run) -> dict:
-    names = {name: getattr(run, name) for name in ("key", "label", "short", "line", "tokenizer")}
-    stated = {name: getattr(run.result, name) for name in ("method", "seq_len", "seed", "step")}
-    return names | {"path": str(run.result.path)} | stated
+    return {
+        **{name: getattr(run, name) for name in ("key", "label", "short")},
+        "path": str(run.result.path),
+        **{name: getattr(run, name) for name in ("line", "tokenizer")},
+        **{name: getattr(run.result, name) for name in ("method", "seq_len", "seed", "step")},
+    }
 
 
 def _line_to_dict(line: Line) -> dict:

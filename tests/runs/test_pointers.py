@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from alibi.evaluation import find_results
 from alibi.pointers import expand, point, refuse_pointer
+from alibi.results import find_results
 from alibi.runs import Checkpoint, RunFolder, checkpoint_of, resolve_runs, step_name
 
 
