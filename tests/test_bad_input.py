@@ -36,7 +36,7 @@ BASE = ["tracking.wandb=disabled", "device=cpu", "size=tiny", "train.max_steps=1
         (["seed=1764158400123456789"], ["seed (1764158400123456789) must be a whole number below 2**53"]),
         (["seed=true"], ["seed (true) must be a whole number"]),
         (["optimizer.clip=nan"], ["optimizer.clip (nan) must be a finite number"]),
-        (["tokenizer.vocab_size=1180591620717411303424"], ["tokenizer.vocab_size", "at most 16777216"]),
+        (["tokenizer.vocab_size=1180591620717411303424"], ["tokenizer.vocab_size", "to 16777216"]),
         (["run_dir='~nobody-of-this-name/x'"], ["~nobody-of-this-name has none on this machine"]),
         (["train.seq_len=abc"], ["abc"]),
         (["train.seq_len=48", "train.batch_tokens=100"], ["train.batch_tokens (100)", "use 96"]),
