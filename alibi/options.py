@@ -17,10 +17,9 @@ class Options(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """One line, and exit code 2."""
-        what, found, flags = message.partition("unrecognized arguments: ")
-        if found and not what:
+        if message.startswith("unrecognized arguments: "):
             known = [name for action in self._actions for name in action.option_strings]
-            flag = flags.split()[0].partition("=")[0]
+            flag = message.split()[2].partition("=")[0]
             meant = get_close_matches(flag, known, n=1)
             message = f"there is no {flag}{f'; did you mean {meant[0]}?' if meant else '.'}"
         self.exit(2, f"error: {message.rstrip('.')}. {self.prog} --help lists what there is.\n".replace("?.", "?"))

@@ -28,10 +28,6 @@ class FailedElsewhere(Exception):
     """Another process failed and prints why; this one ends silently."""
 
 
-class LostProcess(ConnectionError):
-    """Another process has ended without a message."""
-
-
 @dataclass(frozen=True)
 class Processes:
     """The processes of a command, as seen by one of them.
@@ -57,23 +53,22 @@ class Processes:
 
     def sum(self, values: list[float]) -> list[float]:
         """Each value summed over all processes, in float64."""
-        if self.number == 1:
-            return values
-        total = torch.tensor(values, dtype=torch.float64, device=self.device)
-        dist.all_reduce(total)
-        return total.tolist()
+        return self._reduce(values, dist.ReduceOp.SUM)
 
     def least(self, value: int) -> int:
         """The minimum over all processes."""
-        if self.number == 1:
-            return value
-        box = torch.tensor(value, device=self.device)
-        dist.all_reduce(box, dist.ReduceOp.MIN)
-        return int(box)
+        return int(self._reduce([value], dist.ReduceOp.MIN)[0])
 
     def greatest(self, value: int) -> int:
         """The maximum over all processes."""
         return -self.least(-value)
+
+    def _reduce(self, values: list[float], operation: dist.ReduceOp) -> list[float]:
+        if self.number == 1:
+            return values
+        box = torch.tensor(values, dtype=torch.float64, device=self.device)
+        dist.all_reduce(box, operation)
+        return box.tolist()
 
     def gather(self, value: T) -> list[T]:
         """The value of every process, by rank."""
@@ -117,15 +112,12 @@ class Processes:
         Raises:
             FailedElsewhere: in a process that did not fail itself.
         """
-        failure = None
         try:
             yield
-        except Exception as error:
-            failure = error
-        failures = self.sum([float(failure is not None)])[0]
-        if failure is not None:
-            raise failure
-        if failures:
+        except Exception:
+            self.greatest(1)
+            raise
+        if self.greatest(0):
             raise FailedElsewhere
 
 
@@ -137,38 +129,30 @@ def processes(device: torch.device) -> Iterator[Processes]:
     """Join the processes that torchrun started, or be the only one.
 
     Raises:
-        LostProcess: another process has ended, and this one cannot continue.
+        ConnectionError: another process has ended, and this one cannot continue.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         yield Processes(device=device)
         return
-    on_gpu = device.type == "cuda"
-    if on_gpu:
-        torch.cuda.set_device(device)
+    backend, gpu = ("nccl", device) if device.type == "cuda" else ("gloo", None)
+    if gpu:
+        torch.cuda.set_device(gpu)
     store, rank, number = _meeting_point()
-    dist.init_process_group(
-        "nccl" if on_gpu else "gloo",
-        store=store,
-        rank=rank,
-        world_size=number,
-        timeout=TIMEOUT,
-        device_id=device if on_gpu else None,
-    )
+    dist.init_process_group(backend, store=store, rank=rank, world_size=number, timeout=TIMEOUT, device_id=gpu)
     # After an error the group is not destroyed, because that may wait for processes that are gone.
     try:
         yield Processes(rank, number, device)
     except RuntimeError as error:
-        if not _is_of_the_connection(error):
+        if not isinstance(error, dist.DistError) and "gloo" not in str(error).lower():
             raise
-        raise LostProcess(
+        raise ConnectionError(
             f"process {rank} of {number} cannot go on: another one has ended, and the log of its node says why. "
             "Run the same command again, or use torchrun --max-restarts=N."
         ) from error
     except SystemExit:  # all processes stop at the same step
         dist.destroy_process_group()
         raise
-    else:
-        dist.destroy_process_group()
+    dist.destroy_process_group()
 
 
 def _meeting_point() -> tuple[dist.Store, int, int]:
@@ -192,23 +176,16 @@ def _meeting_point() -> tuple[dist.Store, int, int]:
     return dist.PrefixStore(name, store), rank, number
 
 
-def _is_of_the_connection(error: RuntimeError) -> bool:
-    return isinstance(error, dist.DistError) or "gloo" in str(error).lower()
-
-
 @contextmanager
 def one_message() -> Iterator[None]:
     """Only the first process of a node that fails raises its error; the others exit silently with code 1."""
     try:
         yield
-        return
-    except FailedElsewhere:
-        pass
-    except Exception:
-        if _is_first_to_fail():
+    except Exception as error:
+        if not isinstance(error, FailedElsewhere) and _is_first_to_fail():
             raise
-    time.sleep(SILENT_SECONDS)
-    raise SystemExit(1)
+        time.sleep(SILENT_SECONDS)
+        raise SystemExit(1) from None
 
 
 def _is_first_to_fail() -> bool:

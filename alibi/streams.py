@@ -18,14 +18,13 @@ NO_READER = (errno.EPIPE, errno.EIO)
 
 
 class KeptStream(io.FileIO):
-    """The raw layer of a text stream.
+    """The layer below a text stream, which collects lines itself.
 
     Attributes:
         lost: the first error that dropped output although its reader was still there.
     """
 
     lost: OSError | None = None
-    stream_name = ""
 
     def write(self, data) -> int:
         left = memoryview(data)
@@ -37,7 +36,7 @@ class KeptStream(io.FileIO):
                 left = left[written or 0 :]
         except OSError as error:
             if error.errno not in NO_READER:
-                self.lost = self.lost or OSError(error.errno, error.strerror, self.stream_name)
+                self.lost = self.lost or OSError(error.errno, error.strerror, self.name)
         return len(data)
 
 
@@ -54,23 +53,15 @@ def keep_streams() -> None:
         if getattr(sys, name) is not getattr(sys, f"__{name}__"):
             continue  # replaced by a notebook or a test
         stream = getattr(sys, name) or open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
-        raw = KeptStream(handle, "w", closefd=False)
-        raw.stream_name = name
-        kept = io.TextIOWrapper(
-            raw if stream.write_through else io.BufferedWriter(raw),
-            stream.encoding,
-            "backslashreplace",
-            line_buffering=stream.line_buffering,
-            write_through=stream.write_through,
-        )
-        setattr(sys, name, kept)
+        raw, when = KeptStream(handle, "w", closefd=False), (stream.line_buffering, stream.write_through)
+        raw.name = name
+        setattr(sys, name, io.TextIOWrapper(raw, stream.encoding, "backslashreplace", None, *when))
 
 
 def lost_output() -> OSError | None:
     """Why output to stdout was lost, such as a full disk; None if it was not. Needs keep_streams()."""
     sys.stdout.flush()
-    raw = getattr(getattr(sys.stdout, "buffer", None), "raw", getattr(sys.stdout, "buffer", None))
-    return raw.lost if isinstance(raw, KeptStream) else None
+    return getattr(getattr(sys.stdout, "buffer", None), "lost", None)
 
 
 def tell_now(text: str) -> None:

@@ -1,15 +1,14 @@
 """Metrics, results and figures sent to wandb, whose failures never stop a run; metrics.jsonl is the record."""
 
 import json
-import math
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from alibi.faults import hold
-from alibi.wandb_run import Notes, first_line, mark_sent, open_run
+from alibi.faults import hold, one_line
+from alibi.files import write_atomically
+from alibi.wandb_run import Notes, mark_sent, open_run
 
 MODES = ("offline", "online", "disabled")
 TOKENS, LENGTH = "train/tokens", "eval/length"
@@ -69,13 +68,13 @@ class Wandb:
     ) -> None:
         self.run, self.id, self.mode, self.folder = None, run_id, config.wandb, folder / "wandb"
         self.sent_tokens, self.lowest, self.notes = 0, {}, Notes()
+        more = {"project": config.project, "group": config.group or group, "config": run_config}
 
         def begin() -> None:
             for line in earlier if run_id else ():
                 self.sent_tokens = max(self.sent_tokens, line.get("tokens", 0))
                 self._note_lowest(line)
-            own, described = run_id or self._id_of_rows(), {"project": config.project, "config": run_config}
-            self.run = open_run(config.wandb, folder, own, resend, self.notes, group=config.group or group, **described)
+            self.run = open_run(config.wandb, folder, run_id or self._id_of_rows(), resend, self.notes, **more)
             self.id = self.run.id
             for axis in (TOKENS, LENGTH):
                 self.run.define_metric(axis, hidden=True)  # else wandb draws the axis over itself
@@ -92,12 +91,11 @@ class Wandb:
         if line["tokens"] <= self.sent_tokens:
             return
         self.sent_tokens = line["tokens"]
+        values = {TOKENS if name == "tokens" else name: value for name, value in line.items() if name != "step"}
         lowest = self._note_lowest(line)
 
         def log() -> None:
-            self.run.log(
-                {TOKENS if name == "tokens" else name: value for name, value in line.items() if name != "step"}
-            )
+            self.run.log(values)
             self.run.summary.update(lowest)
 
         self._send(log)
@@ -105,9 +103,9 @@ class Wandb:
     def log_rows(self, results: Mapping[str, Sequence[dict]]) -> None:
         """Log rows of result files as curves eval/<what was measured>/<metric> over eval/length.
 
-        Each length is one point for all that was measured, shortest first. Rows with an error, non-finite
-        numbers, and rows that an earlier process of this run sent are left out. The summary gets the
-        perplexity at each length (perplexity_512), as columns for wandb's table of runs.
+        Each length is one point for all that was measured, shortest first. Rows with an error, and rows that an
+        earlier process of this run sent are left out. The summary gets the perplexity at each length
+        (perplexity_512), as columns for wandb's table of runs.
 
         Args:
             results: rows with `length` and numbers, by what was measured (wikitext2-test-stride-256).
@@ -127,37 +125,33 @@ class Wandb:
                 if "error" in row or key in sent:
                     continue
                 sent.append(key)
-                values = {f"eval/{measured}/{name}": value for name, value in curve_values(row).items()}
-                points.setdefault(row["length"], {}).update(values)
+                curves = {name: n for name, n in row.items() if type(n) in (int, float) and name not in NO_CURVE}
+                points.setdefault(row["length"], {}).update({f"eval/{measured}/{k}": n for k, n in curves.items()})
                 if "perplexity" in row:
                     summary[f"eval/{measured}/perplexity_{row['length']}"] = row["perplexity"]
         for length, values in sorted(points.items()):
             for name in values:
                 self.run.define_metric(name, step_metric=LENGTH)
             self.run.log({LENGTH: length, **values})
-        if points:
-            self.run.summary.update(summary)
-            (self.folder / ROWS_SENT).write_text(json.dumps(sent))
+        self.run.summary.update(summary)
+        write_atomically(self.folder / ROWS_SENT, json.dumps(sent))
 
     def _rows_sent(self) -> list[list]:
         """[wandb id, what was measured, length, nats] of each row sent so far."""
-        with suppress(OSError, ValueError, TypeError):  # no file yet; a damaged one only repeats points
-            return list(json.loads((self.folder / ROWS_SENT).read_text()))
-        return []
+        path = self.folder / ROWS_SENT
+        return json.loads(path.read_text()) if path.exists() else []
 
     def _id_of_rows(self) -> str | None:
         """The wandb run of an earlier evaluation, for a run that was trained without wandb."""
-        rows = self._rows_sent()
-        return str(rows[-1][0]) if rows and isinstance(rows[-1], list) else None
+        return next((row[0] for row in reversed(self._rows_sent())), None)
 
-    def log_table(self, name: str, columns: Sequence[str], rows: Iterable[Sequence]) -> None:
-        """Log a table of strings, numbers and None; non-finite numbers become empty cells."""
+    def log_table(self, name: str, columns: list[str], rows: list[list]) -> None:
+        """Log a table of strings, numbers and None."""
 
         def log() -> None:
             import wandb
 
-            data = [[None if _is_not_finite(value) else value for value in row] for row in rows]
-            self.run.log({name: wandb.Table(columns=list(columns), data=data)})
+            self.run.log({name: wandb.Table(columns=columns, data=rows)})
 
         self._send(log)
 
@@ -191,10 +185,10 @@ class Wandb:
             action()
         except Exception as error:
             self.run, self.mode = None, "offline"
-            self._warn(f"failed and is left out from here on ({first_line(error)})")
-        if (lost := self.notes.lost()) and self.mode == "online":
+            self._warn(f"failed and is left out from here on ({one_line(error)})")
+        if self.notes.lost and self.mode == "online":
             self.mode = "offline"
-            self._warn(f"failed to send the run ({lost})")
+            self._warn(f"failed to send the run ({self.notes.lost})")
 
     def _warn(self, what: str) -> None:
         parts = f"{self.folder}/*run-*"
@@ -202,13 +196,3 @@ class Wandb:
             f"wandb {what}; metrics.jsonl goes on. To send what wandb recorded: wandb sync --include-online {parts}",
             stacklevel=5,
         )
-
-
-def curve_values(row: dict) -> dict[str, float]:
-    """The finite numbers of a row that vary with its length."""
-    numbers = {name: value for name, value in row.items() if type(value) in (int, float) and name not in NO_CURVE}
-    return {name: value for name, value in numbers.items() if math.isfinite(value)}
-
-
-def _is_not_finite(value: object) -> bool:
-    return isinstance(value, float) and not math.isfinite(value)

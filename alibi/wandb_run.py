@@ -3,58 +3,58 @@
 Each process records its part of a run on disk, online as well. wandb marks a part that the server has with a file
 beside it; `wandb sync` can send a part without that mark. The server appends, so parts must arrive in order.
 
-A leaf: imports nothing of this project.
+A leaf beside `faults`.
 """
 
 import os
+import re
 import secrets
 import subprocess
 import sys
 from contextlib import suppress
 from pathlib import Path
 
+from alibi.faults import one_line
+
 START_SECONDS = 30  # for the server to accept a run
 SYNC_SECONDS = 60  # to send what earlier processes recorded
 FINISH_SECONDS = 30  # to send the rest when a run ends
 MARK = ".wandb.synced"
-# The variables of wandb that say which run this is. Settings of tracking.* say so here, and what another job left in
-# the environment must not. The account and the server (WANDB_API_KEY, WANDB_ENTITY, WANDB_BASE_URL ...) stay.
-RUN_VARIABLES = (
-    "CONFIG_PATHS", "DIR", "FORK_FROM", "JOB_NAME", "JOB_TYPE", "LAUNCH", "LAUNCH_CONFIG_PATH", "MODE", "NAME", "NOTES",
-    "PROGRAM", "PROJECT", "REINIT", "RESUME", "RESUME_FROM", "ROOT_DIR", "RUN_GROUP", "RUN_ID", "RUN_JOB_TYPE",
-    "RUN_NAME", "RUN_NOTES", "RUN_TAGS", "SERVICE", "SWEEP_ID", "SWEEP_PARAM_PATH", "TAGS",
-)  # fmt: skip
-AGENT_VARIABLES = ("SWEEP_ID", "SWEEP_PARAM_PATH", "RUN_ID", "PROJECT")
+# How the names of variables begin that say which run this is. Settings of tracking.* say so here, and what another job
+# left in the environment must not. The account and the server (WANDB_API_KEY, WANDB_ENTITY, WANDB_BASE_URL ...) stay.
+RUN_VARIABLES = re.compile(
+    "WANDB_(CONFIG_PATHS|DIR|FORK_FROM|JOB_|LAUNCH|MODE|NAME|NOTES|PRO|REINIT|RESUME|ROOT_DIR|RUN_|SERVICE|SWEEP_|TAGS)"
+)
+AGENT_VARIABLES = {"WANDB_SWEEP_ID", "WANDB_SWEEP_PARAM_PATH", "WANDB_RUN_ID", "WANDB_PROJECT"}
+NOT_SENT = re.compile("recorded offline|Timed out finishing|wandb sync")
 
 
 class Notes:
-    """Collects what wandb would print, to find out whether the server lacks something."""
+    """Takes what wandb would print.
 
-    SIGNS = ("recorded offline", "Timed out finishing", "wandb sync")  # of warnings that a sync is needed
+    Attributes:
+        lost: the first warning about something that the server did not accept.
+    """
 
-    def __init__(self) -> None:
-        self.said: list[str] = []
+    lost: str | None = None
 
     def info(self, text: str) -> None: ...
 
     def warning(self, text: str) -> None:
-        self.said.append(text.removeprefix("wandb: ").removeprefix("WARNING "))
+        if not self.lost and NOT_SENT.search(text):
+            self.lost = text.removeprefix("wandb: ").removeprefix("WARNING ")
 
     error = warning
 
-    def lost(self) -> str | None:
-        """The first note about something that the server did not accept."""
-        return next((note for note in self.said if any(sign in note for sign in self.SIGNS)), None)
 
-
-def open_run(mode: str, folder: Path, run_id: str | None, resend: bool, notes: Notes, **described):
+def open_run(mode: str, folder: Path, run_id: str | None, resend: bool, notes: Notes, **more):
     """Continue or begin a run; offline if the server does not accept it, with the reason in `notes`.
 
     Args:
         mode: online or offline.
         run_id: None for a new run, which takes id and project of the agent if one of a wandb sweep starts it.
         resend: first send what earlier processes recorded and the server may lack; none of them may be running.
-        described: project, group and config.
+        more: project, group and config.
     """
     _forget_other_jobs(keep_agent=run_id is None)
     import wandb
@@ -65,9 +65,7 @@ def open_run(mode: str, folder: Path, run_id: str | None, resend: bool, notes: N
     def begin(mode: str):
         wandb.setup(wandb.Settings(silent=True))
         wandb.termsetup(wandb.Settings(silent=True), notes)
-        return wandb.init(
-            name=folder.name, id=own_id, resume="allow", dir=folder, mode=mode, settings=settings, **described
-        )
+        return wandb.init(name=folder.name, id=own_id, resume="allow", dir=folder, mode=mode, settings=settings, **more)
 
     if mode == "online":
         try:
@@ -75,16 +73,15 @@ def open_run(mode: str, folder: Path, run_id: str | None, resend: bool, notes: N
                 _send_parts(folder, run_id)
             return begin("online")
         except Exception as error:  # of many kinds
-            notes.warning(f"{first_line(error)}; recorded offline")
+            notes.warning(f"{one_line(error)}; recorded offline")
             wandb.teardown()  # otherwise wandb still counts the id as in use
     return begin("offline")
 
 
 def _forget_other_jobs(keep_agent: bool) -> None:
-    agent = keep_agent and {"WANDB_SWEEP_ID", "WANDB_RUN_ID"} <= set(os.environ)
-    for name in RUN_VARIABLES:
-        if not (agent and name in AGENT_VARIABLES):
-            os.environ.pop(f"WANDB_{name}", None)
+    keep = AGENT_VARIABLES if keep_agent and {"WANDB_SWEEP_ID", "WANDB_RUN_ID"} <= os.environ.keys() else ()
+    for name in [name for name in os.environ if RUN_VARIABLES.match(name) and name not in keep]:
+        del os.environ[name]
     os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # otherwise the end waits once more for a lost server
 
 
@@ -107,8 +104,3 @@ def _send_parts(folder: Path, run_id: str) -> None:
 def mark_sent(run) -> None:
     """Mark the part of a run that ended with everything at the server, as `wandb sync` does."""
     (Path(run.dir).parent / f"run-{run.id}.wandb").with_suffix(MARK).touch()
-
-
-def first_line(error: Exception) -> str:
-    """The kind of an error and the first line of its message."""
-    return f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"

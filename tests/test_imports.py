@@ -49,8 +49,8 @@ ALLOWED = {
     "script": {"faults", "streams"},
     "signals": set(),
     "streams": set(),
-    "tracking": {"faults", "wandb_run"},
-    "wandb_run": set(),
+    "tracking": {"faults", "files", "wandb_run"},
+    "wandb_run": {"faults"},
     "alibi": BELOW | {"environment"},
 }
 POSITION_FILE = {"torch", "math", "dataclasses", "alibi.positions.base"}
