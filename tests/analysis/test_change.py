@@ -129,6 +129,20 @@ def test_the_split_says_context_only_of_a_source_with_long_memory(make_stream, d
         assert abs(high) < 0.01
 
 
+def test_documents_weigh_by_their_tokens():
+    """If the nats of a short document halve, the mean over the text moves by its share of the tokens."""
+
+    def scored(rows):
+        groups = {unit: [100, 900] for unit in ("tokens", "words", "bytes")}
+        rows = [{"length": n, "stride": 4, "group_nats": list(nats)} for n, nats in rows.items()]
+        return as_result("x.json", {"checkpoint": {"seq_len": TRAINED}, "groups": groups, "rows": rows})
+
+    plain = scored({TRAINED: (400.0, 1800.0), LONGER: (200.0, 1800.0)})
+    sliding = scored({TRAINED: (300.0, 1800.0), LONGER: (200.0, 1800.0)})
+    told = split_change(plain, sliding)[0].lengths[1]
+    assert [told.whole, told.longer_context, told.early_tokens] == pytest.approx([-0.2, -0.1, -0.1])
+
+
 def test_a_coarse_stride_would_leave_early_tokens_in_both_parts(make_stream):
     """Why the stride is at most an eighth: with no memory beyond L at all, half of L would claim context."""
     distance = 20

@@ -84,6 +84,18 @@ def test_a_pair_is_compared_on_equal_text():
     json.dumps(comparison, allow_nan=False)
 
 
+def test_what_the_text_does_to_both_cancels_in_their_difference():
+    """Articles differ, but the second run has the same extra nats in every token: all resamples give one ratio."""
+    ours, theirs = result(spread=0.2), result("rotary", spread=0.2)
+    for row in theirs["rows"]:
+        row["group_nats"] = [nats + 0.02 * count for nats, count in zip(row["group_nats"], TOKENS, strict=True)]
+        row["nll_nats"] = sum(row["group_nats"])
+    [pair] = compared(ours, theirs)["sets"][0]["pairs"]
+    for entry in pair["lengths"]:
+        assert entry["perplexity"]["ratio"] == pytest.approx(math.exp(-0.02), rel=1e-9)
+        assert entry["perplexity"]["interval"] == pytest.approx([math.exp(-0.02)] * 2, rel=1e-6)
+
+
 def test_seeds_are_one_line_with_an_interval_from_three_on():
     two = compared(result(seed=0), result(seed=1, curve={64: 3.1, 128: 3.0}))["sets"][0]
     [line] = two["lines"]
@@ -204,6 +216,15 @@ def test_means_of_seeds_cross_by_more_than_rounding_too():
     [part] = compared(*seeds, *theirs)["sets"]
     assert [len(line["runs"]) for line in part["lines"]] == [2, 2]
     assert part["crossings"][0]["at"] == []
+
+
+def test_lines_of_seeds_cross_by_their_mean_nats():
+    """At 64, two seeds far apart have a lower mean of nats than the other line, and a higher mean of perplexities."""
+    far_apart = [result(seed=s, curve={64: nats, 128: 2.9}) for s, nats in enumerate((2.0, 4.0))]
+    alike = [result("rotary", seed=s, curve={64: 3.05, 128: 2.8}) for s in (0, 1)]
+    [part] = compared(*far_apart, *alike)["sets"]
+    [crossing] = part["crossings"][0]["at"]
+    assert (crossing["after"], crossing["before"]) == (64, 128)
 
 
 def test_one_run_only_says_so():

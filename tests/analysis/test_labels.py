@@ -136,6 +136,12 @@ def test_names(files, runs, lines):
     assert named(files) == (runs, lines)
 
 
+def test_seeds_at_other_steps_are_other_lines():
+    """Their mean would mix the effect of the seed with that of the training time."""
+    _, lines = named({"a/evaluation/x": run(0, step=2), "b/evaluation/x": run(1, step=4)})
+    assert lines == ["alibi L=64 step 2", "alibi L=64 step 4"]
+
+
 def test_one_file_that_tells_is_enough_for_a_run():
     older = run()
     del older["checkpoint"]["training"]

@@ -175,10 +175,11 @@ def test_attention_dropout_draws_in_training_only():
 
 
 @pytest.mark.parametrize("method", ["alibi", "t5", "rotary", "sinusoidal"])
-def test_dropout_outside_attention_draws_alike_for_every_method(method: str) -> None:
-    """Attention dropout on, a length of several query blocks: masks of the residual are still the same."""
+def test_dropout_outside_attention_draws_alike_for_every_method(method: str, monkeypatch) -> None:
+    """With attention dropout, and queries cut into other blocks, the masks of the residual are the same."""
 
-    def masks(method: str) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    def masks(method: str, queries_per_block: int) -> list[tuple[torch.Tensor, torch.Tensor]]:
+        monkeypatch.setattr("alibi.model.score_bias.QUERIES_PER_BLOCK", queries_per_block)
         torch.manual_seed(0)
         model = LanguageModel(
             ModelConfig({"name": method}, d_model=16, num_heads=2, num_layers=2, dropout=0.3, attention_dropout=0.2),
@@ -193,7 +194,7 @@ def test_dropout_outside_attention_draws_alike_for_every_method(method: str) -> 
         model.train()(torch.zeros(1, 600, dtype=torch.long))
         return seen
 
-    for (dropped, alive), (also_dropped, also_alive) in zip(masks("none"), masks(method), strict=True):
+    for (dropped, alive), (also_dropped, also_alive) in zip(masks("none", 256), masks(method, 100), strict=True):
         both = alive & also_alive  # what attention dropout made zero tells nothing
         assert both.float().mean() > 0.99
         assert torch.equal(dropped[both], also_dropped[both])

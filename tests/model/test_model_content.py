@@ -140,3 +140,18 @@ def test_the_depth_bounds_every_row_and_is_finite_only_for_finite_content():
     assert torch.equal(narrow, KeySizes(k).bias_depth(q, 0))
     q[0, 1, 5], k[0, 2, 5] = math.nan, math.inf
     assert KeySizes(k).bias_depth(q, 0).isfinite().tolist() == [True, False, False]
+
+
+def test_the_depth_is_enough_for_every_row_of_a_batch():
+    q, k, _, _ = content(200, 3, 2.0, 0.0, torch.float32, 1)
+    wide = KeySizes(k).bias_depth(4 * q, 0)
+    assert (wide > KeySizes(k).bias_depth(q, 0)).all()
+    for rows in ((q, 4 * q), (4 * q, q)):
+        torch.testing.assert_close(KeySizes(torch.cat([k, k])).bias_depth(torch.cat(rows), 0), wide)
+
+
+def test_a_query_that_scores_itself_lowest_needs_the_deepest_floor():
+    _, k, _, _ = content(200, 3, 2.0, 0.0, torch.float32, 1)
+    scores = (-k @ k.transpose(2, 3)).double() * k.shape[-1] ** -0.5
+    over_own = (scores - scores.diagonal(dim1=2, dim2=3)[..., None]).amax((0, 2, 3))
+    assert (KeySizes(k).bias_depth(-k, 0) > over_own + math.log(200) + 16.6).all()

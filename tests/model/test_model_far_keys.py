@@ -107,6 +107,22 @@ def test_nothing_is_left_out_where_a_far_key_matters(visited):
     assert (skipped - exact).abs().max() < 1e-5
 
 
+def test_a_row_that_sees_far_keeps_its_keys_beside_one_that_does_not():
+    q, k, v = (torch.cat(rows) for rows in zip(content(2048, 2, 1.0), adversarial(2048), strict=True))
+    skipped, full = (attend(q, k, v, scores(2, 2048, skip)) for skip in (True, False))
+    assert (skipped - full).abs().max() < 1e-5
+
+
+@pytest.mark.parametrize("margin", range(4, 16, 2))
+def test_no_more_is_left_out_than_the_margin_grants(margin, monkeypatch):
+    """Without content the bound is tight. The values are 1 for far keys, so the output is the weight they have."""
+    monkeypatch.setattr("alibi.model.content.MARGIN_FLOAT64", margin)
+    q, k, v = content(2048, 8, 0.0, torch.float64)
+    v[:] = (torch.arange(2048) < 1536)[:, None]
+    skipped, full = (attend(q, k, v, scores(8, 2048, skip))[:, :, 1792:] for skip in (True, False))
+    assert 0 < (full - skipped).abs().max() < math.exp(-margin)
+
+
 def test_a_window_that_does_not_look_at_content_fails(monkeypatch):
     """Control: the same keys left out by the slope alone."""
     monkeypatch.setattr(far_keys.FarKeys, "spans", lambda self, q, lse, start, stop, near: [(near, slice(None))])

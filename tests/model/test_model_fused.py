@@ -166,6 +166,16 @@ def test_a_learned_table_gets_its_gradient(constant_from, monkeypatch):
     assert found["dense"][-1].abs().max() > 1e-3
 
 
+@pytest.mark.parametrize("causal", [True, False])
+def test_a_learned_table_gets_its_gradient_from_where_the_method_calls_it_constant(causal):
+    position, (q, k, v, grad) = method("t5", 6, causal).double(), tensors(700, 6, torch.float64)
+    mine, full = (
+        torch.autograd.grad(forward(q, k, v), position.table, grad)[0]
+        for forward in (ours(position, causal), dense(position, causal))
+    )
+    assert (mine - full).abs().max() < 1e-10
+
+
 class Learned(DistanceBias):
     """A bias that no distance bounds, as a method of somebody else might have."""
 
@@ -253,6 +263,15 @@ def test_short_and_long_plain_attention_agree_whichever_kernel_is_faster(causal,
     blocks = outcome(ours(method("none", 4, causal), causal), *given)
     for name in NAMES:
         assert (torchs[name] - blocks[name]).abs().max() < 1e-12
+
+
+@pytest.mark.parametrize("faster_from", [1, 10**9])
+def test_a_tail_of_queries_is_a_slice_whichever_kernel_is_faster(faster_from, monkeypatch):
+    """Torch's causal kernel takes the first query to be at the first key, which is wrong for a tail."""
+    monkeypatch.setattr(attention, "TORCH_IS_FASTER_FROM", faster_from)
+    position, (q, k, v, _), keys = method("none", 4), tensors(300, 4, torch.float64), torch.arange(300)
+    tail = attend(q[:, :, 200:], k, v, ScoreBias(position, keys[200:], keys, 200, True, True))
+    assert (tail - ours(position)(q, k, v)[:, :, 200:]).abs().max() < 1e-12
 
 
 def test_sums_along_equal_distances():

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from alibi.analysis.change import add_changes
 from alibi.analysis.curves import how_far
 from alibi.faults import explained
 from alibi.results import Measured, OpenResult, load_result
@@ -25,19 +26,19 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "run" / "evaluation"
 
 
-def opened(folder, *lengths, made_with=ONE, weights="ab", part=None, reuse=False, within_percent=2.0):
-    """A file opened by a command, and what it was told."""
+def opened(folder, *lengths, made_with=ONE, weights="ab", part=None, reuse=False, within_percent=2.0, **head_values):
+    """A file opened by a command, and what it printed; other keywords are fields of the head."""
     head = {
         "schema": 1,
         "checkpoint": {"path": "run", "sha256": weights * 32, "step": 3, "model": "alibi", "seq_len": 16, "seed": 0},
         "data": {"name": "stdlib", "split": "test", "tokens": 100, "words": 80, "bytes": 400, "sha256": part or "cd"},
         "protocol": {"name": "nonoverlapping"}, "precision": "fp32", "scorer": "full", "made_with": made_with,
         "groups": {"tokens": [100], "words": [80], "bytes": [400]},
-    }  # fmt: skip
+    } | head_values  # fmt: skip
     told: list[str] = []
-    name = Measured("test", part or "cd", "nonoverlapping", "fp32", "full", "stdlib").file_name("step-00000003", "cd")
+    measured = Measured("test", part or "cd", head["protocol"]["name"], head["precision"], head["scorer"], "stdlib")
     reach = partial(how_far, seq_len=16, within_percent=within_percent)
-    file = OpenResult(folder / name, head, list(lengths), reach, told.append)
+    file = OpenResult(folder / measured.file_name("step-00000003", "cd"), head, list(lengths), reach, told.append)
     file.open(reuse)
     return file, told
 
@@ -89,6 +90,8 @@ def test_a_row_says_what_it_was_made_with_whatever_came_later(folder):
     result = content_of(folder / NAME)
     assert [row["made_with"] for row in result["rows"]] == [ONE, OTHER]
     assert result["made_with"] == OTHER
+    opened(folder, 64)[0].add(row(64))
+    assert [row["made_with"] for row in content_of(folder / NAME)["rows"]] == [ONE, OTHER, ONE]
 
 
 def test_rows_of_an_earlier_version_have_what_their_file_says(folder):
@@ -143,6 +146,40 @@ def test_other_weights_that_came_while_this_was_scored_are_kept(folder):
     with pytest.raises(ValueError, match="is of other weights"):
         file.add(row(16))
     assert lengths_of(folder / NAME) == [32]
+
+
+def test_each_precision_and_scorer_has_a_file_of_its_own(folder):
+    for nats, values in enumerate(({}, {"precision": "bf16"}, {"scorer": "cached"})):
+        opened(folder, 16, **values)[0].add(row(16, 100.0 + nats))
+    found = {path.name: load_result(path).rows[16]["nll_nats"] for path in folder.glob("*.json")}
+    stem = NAME.removesuffix(".json")
+    assert found == {NAME: 100.0, f"{stem}-bf16.json": 101.0, f"{stem}-cached.json": 102.0}
+
+
+def test_a_change_is_split_within_one_precision(folder):
+    def scored(**values):
+        file, told = opened(folder, 16, 64, **values)
+        for length in (16, 64):
+            file.add(row(length) | ({"stride": 2} if "protocol" in values else {}))
+        return file, told
+
+    sliding, told = scored(protocol={"name": "stride-2"})
+    scored(precision="bf16")
+    add_changes([sliding.path], told.append)
+    assert "change" not in content_of(sliding.path)
+    scored()
+    add_changes([sliding.path], told.append)
+    assert [part["length"] for part in content_of(sliding.path)["change"]["lengths"]] == [16, 64]
+
+
+def test_sums_by_other_groups_are_left_out_and_made_again(folder):
+    earlier = {"tokens": [60, 40], "words": [50, 30], "bytes": [240, 160]}
+    opened(folder, 16, groups=earlier)[0].add(row(16) | {"group_nats": [120.0, 80.0]})
+    assert opened(folder, 16, reuse=True)[0].done == set()
+    opened(folder, 32)[0].add(row(32))
+    kept, added = content_of(folder / NAME)["rows"]
+    assert (kept["nll_nats"], "group_nats" in kept) == (200.0, False)
+    assert added["group_nats"] == [200.0]
 
 
 def test_a_part_is_named_by_its_hash_whatever_came_first(folder):

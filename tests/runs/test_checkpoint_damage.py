@@ -1,5 +1,6 @@
 """Damaged checkpoints, and those that do not fit together: one message that names the file."""
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -49,6 +50,15 @@ def test_a_damaged_manifest_is_named(saved: Path, damage: Callable[[Path], None]
     (saved / "manifest.json").write_text(content)
     damage(saved / "manifest.json")
     with pytest.raises(DamagedCheckpoint, match=r"no sound checkpoint: manifest\.json cannot be trusted"):
+        Checkpoint(saved)
+
+
+@pytest.mark.parametrize("changes", [{"step": 7}, {"parameters": 1}, {"texts": {"train": "0", "validation": "0"}}])
+def test_a_manifest_changed_by_hand_is_refused(saved: Path, changes: dict) -> None:
+    """Its own checksum covers every field, not only the checksums of the files."""
+    path = saved / "manifest.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+    with pytest.raises(DamagedCheckpoint, match=r"manifest\.json cannot be trusted \(its own checksum differs\)"):
         Checkpoint(saved)
 
 

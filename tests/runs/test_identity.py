@@ -30,6 +30,17 @@ def test_a_folder_of_text_is_known_by_its_path(small_run):
     assert run_name(asdict(one)) != run_name(asdict(other))
 
 
+def test_settings_of_later_date_leave_earlier_runs_as_they_were(small_run):
+    now = asdict(small_run())
+    earlier = now | {
+        "model": {name: value for name, value in now["model"].items() if not name.startswith("adaptive_")},
+        "optimizer": {name: value for name, value in now["optimizer"].items() if name != "momentum"},
+    }
+    assert earlier["model"].keys() < now["model"].keys()
+    assert differences(earlier, now) == []
+    assert run_name(earlier) == run_name(now)
+
+
 def test_differences_name_setting_and_both_values(small_run):
     assert differences(asdict(small_run()), asdict(small_run(micro_batch_tokens=64))) == []
     told = differences(asdict(small_run()), asdict(small_run("rotary", max_steps=9)))

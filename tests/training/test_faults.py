@@ -78,6 +78,24 @@ def test_a_run_that_branches_off_has_all_lines_and_a_best_checkpoint_of_its_own(
     assert (tmp_path / "other" / "checkpoints" / "best" / "model.safetensors").is_file()
 
 
+def test_a_branch_points_to_the_best_of_its_own_checkpoints(small_run, tmp_path):
+    """Even if the run it came from had a better one: the updates after it are far too large."""
+
+    def config(**values):
+        made = small_run(max_steps=4, eval_every=1, **values)
+        made.optimizer.lr = made.optimizer.min_lr = 1.0
+        made.optimizer.warmup_steps = 3
+        return made
+
+    train(config(), tmp_path / "run")
+    start = tmp_path / "run" / "checkpoints" / "step-00000002"
+    train(config(resume=str(start)), tmp_path / "other")
+    losses = {line["step"]: line["val/loss"] for line in read_metrics(tmp_path / "other" / "metrics.jsonl")}
+    assert min(losses, key=losses.get) <= 2
+    best = min((3, 4), key=losses.get)
+    assert (tmp_path / "other" / "checkpoints" / "best").readlink().as_posix() == step_name(best)
+
+
 def test_a_branch_has_a_wandb_run_of_its_own(small_run, tmp_path, monkeypatch):
     asked = []
 

@@ -115,6 +115,19 @@ def test_a_run_ends_with_validation_checkpoint_and_pointers(small_run, tmp_path)
     assert "val/loss" not in read_metrics(run / "metrics.jsonl")[0]
 
 
+def test_the_best_checkpoint_is_that_of_the_lowest_validation_loss(small_run, tmp_path):
+    """Updates far too large make it worse after the first, then slightly better."""
+    config = small_run(max_steps=4, eval_every=1, keep_last=1)
+    config.optimizer.lr = config.optimizer.min_lr = 1.0
+    config.optimizer.warmup_steps = 3
+    train(config, tmp_path / "run")
+    losses = {line["step"]: line["val/loss"] for line in read_metrics(tmp_path / "run" / "metrics.jsonl")}
+    best = min(losses, key=losses.get)
+    assert best < 4, "the last would be kept anyhow"
+    assert (tmp_path / "run" / "checkpoints" / "best").readlink().as_posix() == f"step-{best:08d}"
+    assert RunFolder(tmp_path / "run").saved_steps() == [best, 4]
+
+
 def test_validation_has_no_numbers_per_word_and_byte_of_text_that_tokens_do_not_cover(small_run, tmp_path, capsys):
     config = small_run(max_steps=1, tokenizer="word")
     config.tokenizer.vocab_size = 6  # four special symbols, and two words

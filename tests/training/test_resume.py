@@ -52,6 +52,14 @@ def test_resume_from_a_path(small_run, tmp_path):
     assert train(small_run(resume=str(tmp_path / "run")), tmp_path / "run") == "skipped"
 
 
+def test_a_checkpoint_of_other_settings_is_refused_by_name(small_run, tmp_path):
+    train(small_run(max_steps=2), tmp_path / "run")
+    other = small_run(max_steps=2, batch_tokens=128, resume=str(tmp_path / "run"))
+    with pytest.raises(ValueError, match=r"step-00000002 holds a run with other settings: train.batch_tokens is 64"):
+        train(other, tmp_path / "other")
+    assert not (tmp_path / "other").exists()
+
+
 def test_a_pointer_is_no_run_folder_and_a_mistake_of_before_stops_nobody(small_run, tmp_path):
     outputs = tmp_path / "outputs"
     for place in (outputs / "latest", outputs / "run" / "checkpoints" / "last"):

@@ -6,7 +6,7 @@ from alibi.processes import Processes
 from alibi.training.fitting import micro_batch_sizes
 from alibi.training.optimizer import build_optimizer
 from alibi.training.training_settings import TrainSettings
-from alibi.training.update import Updater
+from alibi.training.update import NotFinite, Updater
 
 
 class Order:
@@ -31,6 +31,31 @@ def test_dropout_is_keyed_by_update_and_micro_batch_alone(small_run):
     assert first._gradient(3, [0, 1, 2, 3]) == nats
     model.zero_grad()
     assert first._gradient(4, [0, 1, 2, 3]) != nats
+
+
+def test_micro_batches_of_an_update_have_different_masks(small_run):
+    """Both have the same tokens, so with the same mask their nats would be twice those of one."""
+    both, _ = updater(small_run(), 0.5)
+    assert both._gradient(3, [0, 1, 2, 3]) != pytest.approx(2 * both._gradient(3, [0, 1]), rel=1e-6)
+
+
+def test_every_parameter_has_the_learning_rate_of_its_update(small_run):
+    config = small_run(dropout=0.0, max_steps=6)
+    config.optimizer.lr, config.optimizer.min_lr, config.optimizer.warmup_steps = 1e-2, 1e-3, 2
+    whole, _ = updater(config, 0.0)
+    for step, lr in ((1, 0.5e-2), (2, 1e-2), (3, 1e-2), (6, 1e-3)):
+        assert whole.update(step, [0, 1, 2, 3])["train/lr"] == pytest.approx(lr)
+        assert [group["lr"] for group in whole.optimizer.param_groups] == pytest.approx([lr, lr])
+
+
+def test_a_skipped_update_leaves_no_gradient_behind(small_run, monkeypatch):
+    (skipped, _), (fresh, _) = (updater(small_run(dropout=0.0), 0.0) for _ in range(2))
+    gradient = Updater._gradient
+    with monkeypatch.context() as patch:
+        patch.setattr(Updater, "_gradient", lambda *given: gradient(*given) * float("nan"))
+        with pytest.raises(NotFinite, match="step 1: loss is nan"):
+            skipped.update(1, [0, 1, 2, 3])
+    assert skipped.update(2, [0, 1, 2, 3]) == fresh.update(2, [0, 1, 2, 3])
 
 
 def test_the_gradient_is_of_the_mean_over_the_batch(small_run):
