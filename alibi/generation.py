@@ -46,8 +46,6 @@ class Sampling:
         for name in ("top_k", "top_p", "generator"):
             if self.temperature == 0 and getattr(self, name) is not None:
                 raise ValueError(f"{name} would be ignored: temperature is 0, which is greedy; leave {name} out.")
-        if self.generator is not None and self.generator.device.type != "cpu":
-            raise ValueError(f"generator is on {self.generator.device}; use one on the CPU, so that devices agree.")
 
     def draw(self, logits_BV: Tensor) -> Tensor:
         """(B,) ids.
@@ -119,7 +117,7 @@ def generate(
         raise ValueError(f"top_k ({top_k}) must be at most the {V} ids of the vocabulary; leave it out for all.")
     if stop_id is not None and not 0 <= stop_id < V:
         raise ValueError(f"stop_id ({stop_id}) must be at least 0 and below {V}.")
-    ids = torch.empty(len(prompt_ids), N + num_tokens, dtype=torch.long, device=model.device)
+    ids = torch.full((len(prompt_ids), N + num_tokens), stop_id or 0, dtype=torch.long, device=model.device)
     ids[:, :N] = prompt_ids
     padding = None if padding_mask is None else padding_mask.to(model.device)
     finished = torch.zeros(len(ids), dtype=torch.bool, device=model.device)
@@ -130,11 +128,9 @@ def generate(
             if stop_id is not None:
                 drawn = drawn.masked_fill(finished, stop_id)
                 finished |= drawn == stop_id
-                if finished.all():
-                    ids[:, width] = drawn
-                    ids[:, width + 1 :] = stop_id
-                    break
             ids[:, width] = drawn
+            if finished.all():
+                break
     return ids
 
 
@@ -162,16 +158,17 @@ def _evaluation_mode(model: LanguageModel) -> Iterator[None]:
 
 def _check_prompt(prompt_ids: Tensor, padding_mask: Tensor | None, vocab_size: int) -> None:
     shape = tuple(prompt_ids.shape)
-    if len(shape) != 2 or prompt_ids.is_floating_point() or prompt_ids.dtype == torch.bool:
+    if len(shape) != 2 or prompt_ids.dtype not in (torch.int32, torch.int64):
         raise ValueError(f"prompt_ids are {prompt_ids.dtype} {shape}; they must be integers of shape (batch, seq).")
     if not prompt_ids.numel():
         raise ValueError(f"prompt_ids have shape {shape}: an empty prompt; give at least one token.")
-    if padding_mask is not None:
-        if padding_mask.dtype != torch.bool or padding_mask.shape != shape:
-            given = f"{padding_mask.dtype} {tuple(padding_mask.shape)}"
-            raise ValueError(f"padding_mask is {given}; it must be bool {shape}, True where a token is padding.")
-        if padding_mask[:, -1].any() or (padding_mask[:, 1:] & ~padding_mask[:, :-1]).any():
-            raise ValueError("padding_mask has padding after a token, or a row of padding alone; pad on the left.")
     low, high = prompt_ids.min().item(), prompt_ids.max().item()
     if low < 0 or high >= vocab_size:
         raise ValueError(f"prompt_ids hold {low if low < 0 else high}; ids must be at least 0 and below {vocab_size}.")
+    if padding_mask is None:
+        return
+    if padding_mask.dtype != torch.bool or padding_mask.shape != shape:
+        given = f"{padding_mask.dtype} {tuple(padding_mask.shape)}"
+        raise ValueError(f"padding_mask is {given}; it must be bool {shape}, True where a token is padding.")
+    if padding_mask[:, -1].any() or (padding_mask[:, 1:] & ~padding_mask[:, :-1]).any():
+        raise ValueError("padding_mask has padding after a token, or a row of padding alone; pad on the left.")

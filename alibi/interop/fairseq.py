@@ -13,7 +13,6 @@ import argparse
 import pickle
 import re
 import zipfile
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,26 +21,30 @@ from torch import Tensor, nn
 
 from alibi.data.text import read_lines
 from alibi.faults import one_line
-from alibi.interop.weight_names import FAIRSEQ_NO_WEIGHTS, fairseq_names
 from alibi.model import LanguageModel, ModelConfig
 
 ARCHITECTURE = "transformer_lm"
-# Settings of the architecture that our model can have in one way only; what is off or 0 may be missing in the file.
-ON = (
-    "adaptive_input", "tie_adaptive_weights", "tie_adaptive_proj", "decoder_normalize_before", "no_decoder_final_norm",
-)  # fmt: skip
-OFF = (
-    "decoder_learned_pos", "share_decoder_input_output_embed", "character_embeddings", "no_scale_embedding",
-    "layernorm_embedding", "base_layers", "quant_noise_pq", "quant_noise_scalar",
-)  # fmt: skip
-WANTED = {"activation_fn": "relu", **dict.fromkeys(ON, True), **dict.fromkeys(OFF, False)}
-SAME = [
-    ("adaptive_softmax_cutoff", "adaptive_input_cutoff"),
-    ("adaptive_softmax_factor", "adaptive_input_factor"),
-    ("decoder_input_dim", "decoder_embed_dim"),
-    ("decoder_output_dim", "decoder_embed_dim"),
-]
+# Settings that no tensor shows; whatever else is not our architecture has other tensors.
+WANTED = {"activation_fn": "relu", "decoder_normalize_before": True, "no_scale_embedding": False}
 RATES = ("dropout", "attention_dropout", "activation_dropout")
+LAYER = {
+    "attention_norm": "self_attn_layer_norm",
+    "attention.query": "self_attn.q_proj",
+    "attention.key": "self_attn.k_proj",
+    "attention.value": "self_attn.v_proj",
+    "attention.output": "self_attn.out_proj",
+    "feed_forward_norm": "final_layer_norm",
+    "feed_forward.up": "fc1",
+    "feed_forward.down": "fc2",
+}
+# One number each, by which fairseq knows a device or a version.
+NO_WEIGHTS = {
+    "decoder.version",
+    "decoder.embed_tokens._float_tensor",
+    "decoder.embed_positions._float_tensor",
+    "decoder.adaptive_softmax.version",
+    "decoder.adaptive_softmax.head._float_tensor",
+}
 
 
 @dataclass(frozen=True)
@@ -79,11 +82,8 @@ class FairseqCheckpoint:
         if not str(name).startswith(ARCHITECTURE):
             raise self._other(f"its architecture is {name}, and not {ARCHITECTURE}...")
         for key, wanted in WANTED.items():
-            if (value := settings.get(key, "not set" if wanted else False)) != wanted:
-                raise self._other(f"{key} is {value}, and must be {wanted or 'off'}")
-        for one, other in SAME:
-            if settings.get(one) != settings.get(other):
-                raise self._other(f"{one} ({settings.get(one)}) is not {other} ({settings.get(other)})")
+            if (value := settings.get(key, False)) != wanted:
+                raise self._other(f"{key} is {value}, and must be {wanted}")
         cutoffs = str(settings.get("adaptive_input_cutoff")).split(",")
         if not all(cutoff.isdecimal() for cutoff in cutoffs):
             raise self._other(f"adaptive_input_cutoff is {settings.get('adaptive_input_cutoff')}")
@@ -112,32 +112,25 @@ class FairseqCheckpoint:
         config = self.model_config()
         with torch.device("meta"):  # shapes alone: the numbers come from the file
             model = LanguageModel(config, self.vocab_size, seed=0)
-        names = fairseq_names(config)
-        names = {ours: names[ours] for ours, _ in model.named_parameters()}
-        self._check_names({name for theirs in names.values() for name in theirs})
-        for ours, (name, *copies) in names.items():
-            module, _, leaf = ours.rpartition(".")
-            weight = self._weight(name, model.get_parameter(ours).shape)
-            setattr(model.get_submodule(module), leaf, nn.Parameter(weight))
-            for copy in copies:
-                if not torch.equal(self.tensors[copy], self.tensors[name]):
-                    raise ValueError(f"{self.path}: {copy} is not the copy of {name} that tied weights are.")
-        return model.eval()
-
-    def _check_names(self, wanted: set[str]) -> None:
-        if lacking := sorted(wanted - self.tensors.keys()):
+        theirs = fairseq_names(config)
+        names = {ours: theirs[ours] for ours, _ in model.named_parameters()}
+        used = {name for copies in names.values() for name in copies}
+        if lacking := sorted(used - self.tensors.keys()):
             raise self._other(f"it lacks {_first(lacking)}, which this architecture needs")
-        if unused := sorted(self.tensors.keys() - wanted - FAIRSEQ_NO_WEIGHTS):
+        if unused := sorted(self.tensors.keys() - used - NO_WEIGHTS):
             raise self._other(f"it has {_first(unused)}, which this architecture does not use")
-
-    def _weight(self, name: str, shape: Iterable[int]) -> Tensor:
-        tensor = self.tensors[name]
-        if tuple(tensor.shape) != tuple(shape):
-            raise self._other(f"{name} is {tuple(tensor.shape)} in it, and {tuple(shape)} by its settings")
-        weight = tensor.to(torch.float32)
-        if not weight.isfinite().all():
-            raise ValueError(f"{self.path}: {name} holds numbers that are not finite; fetch the checkpoint again.")
-        return weight.contiguous()
+        for ours, (name, *copies) in names.items():
+            weight = self.tensors[name].to(torch.float32).contiguous()
+            stated = model.get_parameter(ours).shape
+            if weight.shape != stated:
+                raise self._other(f"{name} is {tuple(weight.shape)} in it, and {tuple(stated)} by its settings")
+            if not weight.isfinite().all():
+                raise ValueError(f"{self.path}: {name} holds numbers that are not finite; fetch the checkpoint again.")
+            if any(not torch.equal(self.tensors[copy], self.tensors[name]) for copy in copies):
+                raise ValueError(f"{self.path}: {copies[0]} is not the copy of {name} that tied weights are.")
+            module, _, leaf = ours.rpartition(".")
+            setattr(model.get_submodule(module), leaf, nn.Parameter(weight))
+        return model.eval()
 
     def _number(self, name: str) -> int:
         value = self.settings.get(name, "not set")
@@ -148,6 +141,23 @@ class FairseqCheckpoint:
     def _other(self, why: str) -> ValueError:
         kind = "checkpoint of the ALiBi authors' WikiText-103 models"
         return ValueError(f"{self.path} is not a {kind}: {why}. Give one of theirs, as docs/paper.md says.")
+
+
+def fairseq_names(config: ModelConfig) -> dict[str, list[str]]:
+    """Names in fairseq of each of our parameters: fairseq stores a tied tensor twice, for input and output."""
+    names = {"output.classes.weight": ["decoder.adaptive_softmax.head.class_proj.weight"]}
+    for band in range(len(config.adaptive_cutoffs) + 1):
+        embedding, tail = f"decoder.embed_tokens.embeddings.{band}", f"decoder.adaptive_softmax.tail.{band - 1}"
+        words = f"{tail}.2.weight" if band else "decoder.adaptive_softmax.head.word_proj.weight"
+        names[f"embedding.words.{band}.weight"] = [f"{embedding}.0.weight", words]
+        names[f"embedding.projections.{band}.weight"] = [f"{embedding}.1.weight"]
+        if band:
+            names[f"embedding.projections.{band}.weight"].append(f"{tail}.0.weight")
+    for number in range(config.num_layers):
+        for ours, theirs in LAYER.items():
+            for leaf in ("weight", "bias"):
+                names[f"transformer.blocks.{number}.{ours}.{leaf}"] = [f"decoder.layers.{number}.{theirs}.{leaf}"]
+    return names
 
 
 def _first(names: list[str]) -> str:

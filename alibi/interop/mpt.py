@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from alibi.interop.weight_names import mpt_weights
 from alibi.model import LanguageModel
 from alibi.positions import LinearBias, Position
 
@@ -71,3 +70,28 @@ def _check(model: LanguageModel, slopes_H: Tensor) -> None:
     for name, value in {**wanted, "d_ff": 4 * ours.d_model}.items():
         if getattr(ours, name) != value:
             raise ValueError(f"model.{name} ({getattr(ours, name)}) must be {value} for MPT, which has no other.")
+
+
+@torch.no_grad()
+def mpt_weights(model: LanguageModel) -> dict[str, Tensor]:
+    """The weights of a model of ours by MPT's names.
+
+    MPT does not scale embeddings when reading them, so the factor sqrt(d_model) goes into the matrix.
+    """
+    weights = {
+        "transformer.wte.weight": model.embedding.weight * model.config.d_model**0.5,
+        "transformer.norm_f.weight": model.transformer.final_norm.weight,
+        "lm_head.weight": model.output.weight,
+    }
+    for number, block in enumerate(model.transformer.blocks):
+        attention, feed_forward = block.attention, block.feed_forward
+        layer = {
+            "norm_1": block.attention_norm.weight,
+            "attn.Wqkv": torch.cat([attention.query.weight, attention.key.weight, attention.value.weight]),
+            "attn.out_proj": attention.output.weight,
+            "norm_2": block.feed_forward_norm.weight,
+            "ffn.up_proj": feed_forward.up.weight,
+            "ffn.down_proj": feed_forward.down.weight,
+        }
+        weights |= {f"transformer.blocks.{number}.{name}.weight": weight for name, weight in layer.items()}
+    return weights

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 
-from alibi.interop.weight_names import fairseq_names
+from alibi.interop.fairseq import fairseq_names
 from alibi.model import LanguageModel, ModelConfig
 
 WORDS = ["the", ",", "of", "and", "in", "to", "a", "=", "was", "on"]
