@@ -179,9 +179,9 @@ def test_every_room_was_read():
         ("alibi.commands", "from alibi.config import typed"),
         ("alibi.training.loop", "from alibi.sweeps import run_job"),
         ("alibi.generation", "from alibi.training import train"),
-        ("alibi.reporting.evaluation_table", "from alibi.runs import load_model"),
-        ("alibi.reporting.evaluation_table", "from alibi.evaluation import score"),
-        ("alibi.reporting.evaluation_table", "import alibi.environment"),
+        ("alibi.reporting.terminal", "from alibi.runs import load_model"),
+        ("alibi.reporting.terminal", "from alibi.evaluation import score"),
+        ("alibi.reporting.terminal", "import alibi.environment"),
         ("alibi.environment", "from alibi.model import LanguageModel"),
         ("alibi.tracking", "import alibi"),
         ("alibi.processes", "from alibi.environment import pick_device"),
@@ -208,7 +208,7 @@ def test_a_forbidden_import_is_caught(module, source):
         ("alibi.positions.base", "import inspect\nfrom collections.abc import Callable"),
         ("alibi.training.loop", "from alibi.evaluation import score\nfrom alibi.environment import environment"),
         ("alibi.config", "from alibi.training import train\nimport hydra"),
-        ("alibi.reporting.evaluation_table", "import json\nfrom alibi.reporting import figure"),
+        ("alibi.reporting.terminal", "import json\nfrom alibi.reporting import figure"),
     ],
 )
 def test_an_allowed_import_is_let_through(module, source):

@@ -83,6 +83,9 @@ class RunPair:
     b: Run
     lengths: dict[int, dict[str, Difference | None]]
 
+    def at(self, length: int, metric: str) -> Difference | None:
+        return self.lengths.get(length, {}).get(metric)
+
 
 @dataclass(frozen=True)
 class LinePair:
@@ -130,6 +133,11 @@ class ResultSet:
         """Those that some row has; where every row is an error the first, since errors are shown under some metric."""
         rows = [row for run in self.runs for row in run.result.rows.values()]
         return [metric for metric in self.comparable if any(metric in row for row in rows)] or self.comparable[:1]
+
+    @property
+    def shared_metric(self) -> str:
+        """What tokenizers share: words for WikiText, bytes for files such as sources, which have no words."""
+        return "bits_per_byte" if any(run.result.data.form == "files" for run in self.runs) else "word_perplexity"
 
     @property
     def lengths(self) -> list[int]:
@@ -186,7 +194,7 @@ class ResultSet:
     def changes(self) -> list[tuple[Run, Change]]:
         """The two-part splits of its runs, without the entry at the training length, which is all zeros."""
         found = []
-        for run in self.runs:
+        for run in (run for line in self.lines for run in line.runs):
             if change := run.result.content.change:
                 longer = [entry for entry in change.lengths if entry.length != change.against]
                 found += [(run, change.model_copy(update={"lengths": longer}))] if longer else []

@@ -2,9 +2,8 @@
 
 import json
 from collections import defaultdict
-from collections.abc import Sequence
 
-from alibi.analysis import Comparison, Run
+from alibi.analysis import Comparison
 from alibi.reporting.report_tables import Table, plain_cells
 
 MISSING = "–"
@@ -25,23 +24,16 @@ def setting_rows(comparison: Comparison) -> tuple[Table, list[tuple[str, str]], 
 
 
 def made_with(comparison: Comparison) -> list[tuple[list[str], list[tuple[str, str]]]]:
-    """(what was evaluated, machine and versions) for each way: runs, or single rows where a run's rows differ."""
-    rows = [
-        (run.label, part.title, length, json.dumps(run.result.made_with(length), sort_keys=True))
-        for part in comparison.sets
-        for run in part.runs
-        for length in run.result.rows
-    ]
-    ways_of = defaultdict(set)
-    for label, _, _, way in rows:
-        ways_of[label].add(way)
-    found: dict[str, dict[str, list[str]]] = defaultdict(dict)
-    for label, title, length, way in rows:
-        name = label if len(ways_of[label]) == 1 else f"{label}, {title}"
-        found[way].setdefault(name, []).append(str(length))
+    """(rows by set and run, machine and versions) for each way in which rows were made."""
+    found: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
+    for part in comparison.sets:
+        for run in part.runs:
+            for length in run.result.rows:
+                way = json.dumps(run.result.made_with(length), sort_keys=True)
+                found[way][f"{run.label}, {part.title}"].append(str(length))
     return [
         (
-            [name if name in ways_of else f"{name}: {', '.join(lengths)}" for name, lengths in names.items()],
+            [f"{name}: {', '.join(lengths)}" for name, lengths in names.items()] if len(found) > 1 else ["every row"],
             [(name, _shown(value)) for name, value in json.loads(way).items()],
         )
         for way, names in found.items()
@@ -50,25 +42,20 @@ def made_with(comparison: Comparison) -> list[tuple[list[str], list[tuple[str, s
 
 def what_lacks(comparison: Comparison) -> list[str]:
     """What result files do not state, older ones or those of short texts, a sentence for each kind of gap."""
-    runs = [(part.title, run) for part in comparison.sets for run in part.runs if run.result.numbers]
-    without = defaultdict(list)
-    for title, run in runs:
-        without[run.result.why_no_intervals].append((title, run))
-    gaps = [
-        ("have no checksum, so nobody can say whether they were changed", [r for r in runs if not r[1].result.checked]),
-        *((f"have no intervals: {reason}", found) for reason, found in without.items() if reason),
-        (
-            "have no nats by context, so they are missing from that chart",
-            [r for r in runs if not any("context" in row for row in r[1].result.numbers.values())],
-        ),
+    runs = [(part, run) for part in comparison.sets for run in part.runs if run.result.numbers]
+    gaps: dict[str, list[str]] = defaultdict(list)
+    for part, run in runs:
+        name, result = f"{run.label} ({part.title})", run.result
+        if not result.checked:
+            gaps["have no checksum, so nobody can say whether they were changed"].append(name)
+        if result.why_no_intervals:
+            gaps[f"have no intervals: {result.why_no_intervals}"].append(name)
+        if not any("context" in row for row in result.numbers.values()):
+            gaps["have no nats by context, so they are missing from that chart"].append(name)
+    return [
+        f"{'All result files given' if len(names) == len(runs) else 'The files of ' + '; '.join(names)} {gap}."
+        for gap, names in gaps.items()
     ]
-    return [f"{_those(found, len(runs))} {what}." for what, found in gaps if found]
-
-
-def _those(found: Sequence[tuple[str, Run]], total: int) -> str:
-    if len(found) == total:
-        return "All result files given"
-    return f"The files of {'; '.join(f'{run.label} ({title})' for title, run in found)}"
 
 
 def _shown(value: object) -> str:

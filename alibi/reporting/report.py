@@ -6,7 +6,6 @@ from pathlib import Path
 from alibi.analysis import Comparison, ResultSet
 from alibi.reporting import study_charts
 from alibi.reporting.chart import Chart
-from alibi.reporting.evaluation_table import second_metric
 from alibi.reporting.looks import looks_of
 from alibi.reporting.matplotlib_figures import write_figure
 from alibi.reporting.page import render_page
@@ -42,6 +41,6 @@ def draw_perplexity(comparison: Comparison, part: ResultSet, folder: Path) -> li
 
     Runs of different tokenizers are drawn in the unit that they share, words or bytes.
     """
-    metric = "perplexity" if "perplexity" in part.comparable else second_metric([r.result for r in part.runs])
+    metric = "perplexity" if "perplexity" in part.comparable else part.shared_metric
     chart = study_charts.perplexity_chart(part, looks_of(comparison), metric)
     return write_figure(replace(chart, stem=f"perplexity-{part.slug}"), folder)

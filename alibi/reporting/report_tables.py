@@ -1,10 +1,13 @@
 """The tables of a report; `table_files` writes each as Markdown and LaTeX, the page as HTML."""
 
 import math
+from collections import defaultdict
 from dataclasses import dataclass
+from itertools import pairwise, zip_longest
 
 from alibi.analysis import Comparison, ResultSet, Run
 from alibi.analysis.differences import Difference
+from alibi.analysis.published import PAPER, UNIT, differences_in_setup, published_points
 from alibi.reporting import words
 from alibi.reporting.training_log import read_training
 from alibi.reporting.words import METRICS
@@ -77,8 +80,7 @@ def result_rows(part: ResultSet, metric: str) -> Table:
 def order_rows(part: ResultSet, metric: str) -> Table:
     """The lines at each length from best to worst, and whether the text tells each from the next."""
     columns = [_order(part, length, metric) for length in part.lengths]
-    depth = max((len(column) for column in columns), default=0)
-    rows = [[(str(i + 1), ""), *(c[i] if i < len(c) else ("", "") for c in columns)] for i in range(depth)]
+    rows = [[(str(place), ""), *cells] for place, cells in enumerate(zip_longest(*columns, fillvalue=("", "")), 1)]
     note = (
         "By the mean over seeds. ≈ stands where the paired interval of some pair of runs does not tell a line from the "
         "next one below it, or only rounding does; ? where there is no interval."
@@ -88,38 +90,33 @@ def order_rows(part: ResultSet, metric: str) -> Table:
 
 
 def _order(part: ResultSet, length: int, metric: str) -> list[Cell]:
-    means = {line.label: line.seed_mean(length, metric) for line in part.lines}
-    ranked = sorted((mean.mean, label) for label, mean in means.items() if mean)
-    cells = []
-    for place, (value, label) in enumerate(ranked):
-        mark = ""
-        if place + 1 < len(ranked):
-            next_value, below = ranked[place + 1]
-            same = math.isclose(value, next_value, rel_tol=TOLERANCE)
-            apart = False if same else is_apart(part, label, below, length, metric)
-            mark = {True: "", False: " ≈", None: " ?"}[apart]
-        cells.append((label, f"{words.number(value)}{mark}"))
-    return cells
+    means = [(line.seed_mean(length, metric), line.label) for line in part.lines]
+    ranked = sorted((mean.mean, label) for mean, label in means if mean)
+    marks = []
+    for (value, label), (next_value, below) in pairwise(ranked):
+        same = math.isclose(value, next_value, rel_tol=TOLERANCE)
+        apart = False if same else is_apart(part, label, below, length, metric)
+        marks.append({True: "", False: " ≈", None: " ?"}[apart])
+    return [(label, words.number(value) + mark) for (value, label), mark in zip_longest(ranked, marks, fillvalue="")]
 
 
 def is_apart(part: ResultSet, better: str, worse: str, length: int, metric: str) -> bool | None:
     """Whether every pair of runs of two lines is told apart, `better` below; None where no pair has an interval."""
     verdicts = []
     for pair in part.pairs:
-        difference = pair.lengths.get(length, {}).get(metric)
-        ends = pair.a.line, pair.b.line
-        if ends in ((better, worse), (worse, better)) and difference and difference.interval:
-            low, high = difference.interval
-            verdicts.append(high < difference.if_equal if ends[0] == better else low > difference.if_equal)
+        difference = pair.at(length, metric)
+        if {pair.a.line, pair.b.line} == {better, worse} and difference and difference.interval:
+            seen = difference if pair.a.line == better else difference.reversed()
+            verdicts.append(seen.interval[1] < seen.if_equal)
     return all(verdicts) if verdicts else None
 
 
 def difference_rows(part: ResultSet, metric: str) -> Table:
     """Every pair of runs on equal text: the first against the second."""
-    rows = []
-    for pair in part.pairs:
-        cells = [difference_cell(pair.lengths.get(length, {}).get(metric)) for length in part.lengths]
-        rows.append([(f"{pair.a.label} against {pair.b.label}", ""), *cells])
+    rows = [
+        [(f"{pair.a.label} against {pair.b.label}", ""), *(difference_cell(pair.at(n, metric)) for n in part.lengths)]
+        for pair in part.pairs
+    ]
     name = f"differences-{part.slug}-{metric.replace('_', '-')}"
     title = f"Differences in {METRICS[metric]}, {part.title}"
     note = "Paired on the same text. Below zero: the first is better."
@@ -140,15 +137,41 @@ def against_rows(part: ResultSet, reference: Run, metric: str) -> Table:
     """Every other run against one of them, on equal text."""
     rows = []
     for pair in part.pairs:
+        differences = [pair.at(length, metric) for length in part.lengths]
+        if pair.a is reference:
+            differences = [difference and difference.reversed() for difference in differences]
         if reference in (pair.a, pair.b):
             other = pair.b if pair.a is reference else pair.a
-            differences = [pair.lengths.get(length, {}).get(metric) for length in part.lengths]
-            if pair.a is reference:
-                differences = [difference and difference.reversed() for difference in differences]
             rows.append([(other.label, ""), *map(difference_cell, differences)])
     title = f"Against {reference.label}: {METRICS[metric]}, {part.title}"
     note = f"Paired on the same text. Below zero: better than {reference.label}."
     return Table("against", title, ["run", *map(str, part.lengths)], rows, note)
+
+
+def published_table(part: ResultSet) -> Table:
+    """Each run for which a number was published at one of its lengths, and the paper's row under it."""
+    rows, verdicts = [], defaultdict(list)
+    # Files of other kinds are compared by the byte, since only WikiText counts words as the paper does.
+    for run in part.runs if UNIT in part.metrics and part.shared_metric == UNIT else ():
+        numbers, result = run.result.numbers, run.result
+        published = published_points(result.method, result.seq_len, result.measured.protocol, result.data.split)
+        if published.keys().isdisjoint(numbers):
+            continue
+        tables = ", ".join(dict.fromkeys(table for n, (_, table) in published.items() if n in part.lengths))
+        ours = [numbers.get(n, {}).get(UNIT) for n in part.lengths]
+        theirs = [published.get(n, (None, ""))[0] for n in part.lengths]
+        for label, values in ((run.label, ours), (f"published, {tables}", theirs)):
+            rows.append(plain_cells(label, *("" if value is None else words.number(value) for value in values)))
+        verdicts["; ".join(differences_in_setup(result))].append(run.label)
+    notes = [
+        f"{', '.join(labels)}: not comparable in level, only in shape: {differences}."
+        if differences
+        else f"{', '.join(labels)}: the same data, vocabulary, budget and shape: the levels may be compared."
+        for differences, labels in verdicts.items()
+    ]
+    title, header = f"Next to published numbers, {part.title}", ["run", *map(str, part.lengths)]
+    note = " ".join([f"{PAPER}. Perplexity per word.", *notes])
+    return Table(f"published-{part.slug}", title, header, rows, note)
 
 
 def far_rows(part: ResultSet) -> Table:
@@ -166,15 +189,14 @@ def far_rows(part: ResultSet) -> Table:
 def change_rows(part: ResultSet) -> Table:
     """The two-part split of each run of a sliding set at each length, in nats per token."""
     rows = []
-    for line in part.lines:
-        for run, change in part.changes:
-            for entry in change.lengths if run.line == line.label else ():
-                pairs = entry.interval or {}
-                parts = [
-                    (words.signed(value), words.interval(*pairs[name], signed=True) if pairs.get(name) else "")
-                    for name, value in entry.parts.items()
-                ]
-                rows.append([*plain_cells(run.label, str(change.against), str(entry.length)), *parts])
+    for run, change in part.changes:
+        for entry in change.lengths:
+            pairs = [(entry.interval or {}).get(name) for name in entry.parts]
+            cells = [
+                (words.signed(value), words.interval(*pair, signed=True) if pair else "")
+                for value, pair in zip(entry.parts.values(), pairs, strict=True)
+            ]
+            rows.append([*plain_cells(run.label, str(change.against), str(entry.length)), *cells])
     header = ["run", "from length", "to length", "longer context", "early tokens", "whole change"]
     title = f"Why it changed against nonoverlapping, nats per token, {part.title}"
     return Table(f"two-part-split-{part.slug}", title, header, rows)
@@ -208,4 +230,5 @@ def all_tables(comparison: Comparison) -> list[Table]:
         tables += [far_rows(part), change_rows(part)]
         for metric in part.metrics:
             tables += [result_rows(part, metric), order_rows(part, metric), difference_rows(part, metric)]
+        tables.append(published_table(part))
     return [table for table in tables if table.rows]

@@ -1,10 +1,12 @@
 """The five charts of a study, each described once: perplexity, nats by context, cost, two-part split, training."""
 
 import math
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from alibi.analysis import ABOUT_INTERVALS, Comparison, Line, ResultSet, Run
+from alibi.analysis.differences import UNITS
 from alibi.reporting import words
 from alibi.reporting.chart import BAR_STEP, Axis, Chart, Panel, Point, Series
 from alibi.reporting.looks import PARTS, Look, looks_of
@@ -33,14 +35,11 @@ def perplexity_chart(part: ResultSet, looks: Looks, metric: str, relative: bool 
 
     def points(result: Result) -> list[Point]:
         rows = [(n, row) for n, row in result.numbers.items() if row.get(metric) is not None]
-        curve = [Point(n, row[metric], (row.get("interval") or {}).get(metric)) for n, row in rows]
-        return _relative(curve, result.seq_len) if relative else curve
+        return [Point(n, row[metric], (row.get("interval") or {}).get(metric)) for n, row in rows]
 
-    def mean(line: Line) -> list[Point]:
-        curve = [Point(*pair) for pair in line.mean(metric)]
-        return _relative(curve, line.seq_len) if relative else curve
-
-    series = _line_series(part, looks, points, mean)
+    series = _line_series(part, looks, points)
+    if relative:
+        series = _relative(series, {line.label: line.seq_len for line in part.lines})
     intervals = any(point.interval for one in series for point in one.points)
     level = words.percents(ABOUT_INTERVALS["level"])
     missing = [run.label for run in part.runs if run.label not in {one.name for one in series}]
@@ -111,7 +110,7 @@ def cost_chart(part: ResultSet, looks: Looks) -> Chart:
             rows = [(n, row[name]) for n, row in result.numbers.items() if row.get(name)]
             return [Point(n, value, note=result.machine(n)) for n, value in rows]
 
-        series = _line_series(part, looks, points, lambda line, name=name: [Point(*p) for p in line.mean(name)])
+        series = _line_series(part, looks, points)
         if series:
             panels.append(Panel(_lengths(series), _values(title, series, choosable=True, from_zero=True), series))
     machines = {point.note for panel in panels for one in panel.series for point in one.points} - {""}
@@ -166,10 +165,8 @@ def _split_panel(title: str, changes: Sequence[tuple[Run, Change]], metric: str)
 
 def _in_unit(nats: float, result: Result, metric: str) -> float:
     """Nats per token as nats per word or bits per byte of the same text."""
-    data = result.data
-    if metric == "word_perplexity":
-        return nats * data.tokens / data.words
-    return nats * data.tokens / data.bytes / math.log(2) if metric == "bits_per_byte" else nats
+    value = nats * result.data.tokens / getattr(result.data, UNITS[metric])
+    return value / math.log(2) if metric == "bits_per_byte" else value
 
 
 def training_chart(comparison: Comparison) -> Chart:
@@ -187,32 +184,35 @@ def training_chart(comparison: Comparison) -> Chart:
     return Chart("training", title, [panel] if series else [])
 
 
-def _line_series(
-    part: ResultSet, looks: Looks, points: Callable[[Result], list[Point]], mean: Callable[[Line], list[Point]]
-) -> list[Series]:
-    """The curve of each run, and where a line has several, their mean over the seeds."""
+def _line_series(part: ResultSet, looks: Looks, points: Callable[[Result], list[Point]]) -> list[Series]:
+    """The curve of each run, and where a line has several, their mean at the lengths that all of them have."""
     series = []
     for line in part.lines:
-        curves = [(run.label, points(run.result)) for run in part.runs if run.line == line.label]
-        curves = [(label, curve) for label, curve in curves if curve]
-        look, kind = looks[line.label], "member" if len(curves) > 1 else "main"
-        series += [Series(line.label, label, (label,), curve, look, kind) for label, curve in curves]
+        curves = {run.label: curve for run in line.runs if (curve := points(run.result))}
+        kind = "member" if len(curves) > 1 else "main"
+        look = looks[line.label]
+        series += [Series(line.label, label, (label,), curve, look, kind) for label, curve in curves.items()]
         if len(curves) > 1:
-            labels = tuple(label for label, _ in curves)
-            series.append(
-                Series(line.label, f"{line.label}, mean of {len(labels)} seeds", labels, mean(line), look, "main")
-            )
+            name, values = f"{line.label}, mean of {len(curves)} seeds", defaultdict(list)
+            for point in (point for curve in curves.values() for point in curve):
+                values[point.x].append(point.y)
+            mean = [Point(x, sum(ys) / len(ys)) for x, ys in values.items() if len(ys) == len(curves)]
+            series.append(Series(line.label, name, tuple(curves), mean, look, "main"))
     return series
 
 
-def _relative(curve: list[Point], seq_len: int | None) -> list[Point]:
-    """Divided by the value at the training length; empty where there is none."""
-    base = next((point.y for point in curve if point.x == seq_len), None)
-    return [Point(point.x, point.y / base) for point in curve] if base else []
+def _relative(series: Sequence[Series], seq_len: Mapping[str, int | None]) -> list[Series]:
+    """Curves divided by their value at the training length of their line; without those that have none there."""
+    found = []
+    for one in series:
+        base = next((point.y for point in one.points if point.x == seq_len[one.label]), None)
+        if base:
+            found.append(replace(one, points=[Point(point.x, point.y / base) for point in one.points]))
+    return found
 
 
 def _measured(part: ResultSet) -> str:
-    return f"{part.first.text}, {part.protocol}"
+    return f"{part.first.text}, {part.first.measured.protocol}"
 
 
 def _lengths(series: Iterable[Series]) -> Axis:

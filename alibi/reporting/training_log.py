@@ -3,6 +3,7 @@
 import json
 import math
 import statistics
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,7 +28,7 @@ class TrainingLog:
 def read_training(folder: Path) -> TrainingLog | None:
     """The log of a run folder; None if it has no metrics.jsonl, or no loss in it.
 
-    A line that is no JSON object, such as a last line cut off by a kill, is skipped.
+    A line that is no JSON, such as a last line cut off by a kill, is skipped, and so is what is not finite.
     """
     path = folder / "metrics.jsonl"
     if not path.is_file():
@@ -37,19 +38,17 @@ def read_training(folder: Path) -> TrainingLog | None:
         name: {} for name in ("train/loss", "val/loss", "perf/tokens_per_sec", "perf/max_memory_mib")
     }
     for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
-        try:
+        with suppress(ValueError):
             record = json.loads(line)
-        except ValueError:
-            continue
-        for name, curve in curves.items():
-            if isinstance(record, dict) and _is_number(record.get("tokens")) and _is_number(record.get(name)):
-                curve[record["tokens"]] = record[name]
+            for name, curve in curves.items():
+                if math.isfinite(record.get(name, math.nan)):
+                    curve[record["tokens"]] = record[name]
     train, val, speed, memory = curves.values()
     if not train and not val:
         return None
     return TrainingLog(
         smooth(sorted(train.items())),
-        thin(sorted(val.items())),
+        sorted(val.items()),
         statistics.median(speed.values()) if speed else None,
         max(memory.values(), default=None),
     )
@@ -60,13 +59,3 @@ def smooth(curve: Curve, points: int = 100) -> Curve:
     size = max(1, math.ceil(len(curve) / points))
     groups = [curve[i : i + size] for i in range(0, len(curve), size)]
     return [(sum(x for x, _ in group) / len(group), sum(y for _, y in group) / len(group)) for group in groups]
-
-
-def thin(curve: Curve, points: int = 300) -> Curve:
-    """Every k-th point and the last."""
-    step = max(1, math.ceil(len(curve) / points))
-    return curve[:-1:step] + curve[-1:]
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < 1e300

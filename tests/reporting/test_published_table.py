@@ -4,7 +4,7 @@ import pytest
 
 from alibi.analysis import compare
 from alibi.analysis.published import SHAPE, differences_in_setup
-from alibi.reporting.published_table import published_table
+from alibi.reporting.report_tables import published_table
 from alibi.results import load_results
 
 DATA = {

@@ -14,7 +14,7 @@ from alibi.reporting import comparison_text, write_report
 from alibi.reporting import page as page_module
 from alibi.reporting.looks import looks_of
 from alibi.reporting.matplotlib_figures import write_figure
-from alibi.reporting.page import render_page, script_json
+from alibi.reporting.page import render_page
 from alibi.reporting.provenance import made_with as made_with_of
 from alibi.reporting.provenance import setting_rows
 from alibi.reporting.report_tables import all_tables, is_apart, order_rows
@@ -79,12 +79,6 @@ def test_a_hostile_name_is_text_in_the_file(tmp_path, name):
     data = re.search(r'id="data">(.*?)</script>', page, re.DOTALL).group(1)
     assert not set(data) & set("<>&\u2028\u2029")
     assert page_figures(page, "perplexity")[0]["panels"][0]["data"][0]["legendgroup"] == f"{name} L=128"
-
-
-def test_json_for_a_script():
-    assert script_json({"a": "</script>\u2028"}) == '{"a":"\\u003c/script\\u003e\\u2028"}'
-    with pytest.raises(ValueError, match="JSON compliant"):
-        script_json(float("nan"))
 
 
 def test_one_run_only_says_so(tmp_path):

@@ -1,6 +1,6 @@
 import json
 
-from alibi.reporting.training_log import read_training, smooth, thin
+from alibi.reporting.training_log import read_training, smooth
 
 
 def test_curves_of_a_run(tmp_path):
@@ -9,9 +9,9 @@ def test_curves_of_a_run(tmp_path):
     for i, speed in enumerate((900.0, 100.0, 800.0)):
         rows[i] |= {"perf/tokens_per_sec": speed, "perf/max_memory_mib": speed / 2}
     text = "\n".join(json.dumps(row) for row in rows)
-    # A resumed run wrote step 100 again; a kill cut the last line; NaN and lists are no points.
+    # A resumed run wrote step 100 again; a kill cut the last line; NaN is no point.
     again = {"step": 100, "tokens": 1000, "train/loss": 3.5}
-    broken = '{"tokens": 1, "train/loss": NaN}\n[1]\n{"tokens": "x", "train/loss": 1}\n{"step": 101, "tok'
+    broken = '{"tokens": 1, "train/loss": NaN}\n{"step": 101, "tok'
     (tmp_path / "metrics.jsonl").write_text(f"{text}\n{json.dumps(again)}\n{broken}")
     curves = read_training(tmp_path)
     assert len(curves.train) == 100
@@ -26,12 +26,10 @@ def test_without_a_file_or_a_number_there_are_no_curves(tmp_path):
     assert read_training(tmp_path) is None
 
 
-def test_smoothing_keeps_means_and_thinning_keeps_the_last_point():
+def test_smoothing_keeps_means():
     curve = [(float(i), float(i % 2)) for i in range(1000)]
     smoothed = smooth(curve)
     assert len(smoothed) == 100
     assert all(y == 0.5 for _, y in smoothed)
     assert len(smooth(curve, 30)) <= 30
-    assert thin(curve, 30)[-1] == curve[-1]
-    assert len(thin(curve, 30)) <= 31
-    assert thin([], 30) == smooth([], 30) == []
+    assert smooth([], 30) == []
