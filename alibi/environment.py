@@ -101,22 +101,6 @@ def pick_device(name: str) -> torch.device:
     return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
 
 
-def check_compiler(device: torch.device) -> None:
-    """
-    Raises:
-        ValueError: the compiler that torch.compile needs is missing: C++ for a CPU, C for a GPU's launchers.
-    """
-    on_gpu = device.type == "cuda"
-    kind, variable, package = ("C", "CC", "gcc") if on_gpu else ("C++", "CXX", "g++")
-    usual = ("cc", "gcc", "clang") if on_gpu else ("clang++" if sys.platform == "darwin" else "g++",)
-    named = os.environ.get(variable)
-    if not any(shutil.which(name) for name in ([named] if named else usual)):
-        raise ValueError(
-            f"train.compile=true needs a {kind} compiler, and there is none on this machine; install {package}, name "
-            f"one in the variable {variable}, or leave train.compile out."
-        )
-
-
 def lend_home() -> None:
     """Give libraries a temporary folder for settings and caches where there is no writable home.
 
@@ -126,12 +110,10 @@ def lend_home() -> None:
     home = os.path.expanduser("~")
     if os.path.isabs(home) and os.access(home, os.W_OK | os.X_OK):
         return
-    names = [name for name in ("XDG_CONFIG_HOME", "XDG_CACHE_HOME", "XDG_DATA_HOME") if name not in os.environ]
-    if names:
-        lent = tempfile.mkdtemp(prefix="alibi-home-")
-        atexit.register(shutil.rmtree, lent, ignore_errors=True)
-        os.environ |= dict.fromkeys(names, lent)
-        os.environ.setdefault("WANDB_CONFIG_DIR", lent)
+    lent = tempfile.mkdtemp(prefix="alibi-home-")
+    atexit.register(shutil.rmtree, lent, ignore_errors=True)
+    for name in ("XDG_CONFIG_HOME", "XDG_CACHE_HOME", "XDG_DATA_HOME", "WANDB_CONFIG_DIR"):
+        os.environ.setdefault(name, lent)
 
 
 def resolve_precision(name: str, device: torch.device) -> str:

@@ -3,7 +3,6 @@
 A leaf beside `faults`.
 """
 
-import errno
 import hashlib
 import os
 import shutil
@@ -11,8 +10,6 @@ from contextlib import suppress
 from pathlib import Path
 
 from alibi.faults import naming
-
-OCCUPIED = (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR)
 
 
 def write_atomically(path: Path, text: str) -> None:
@@ -30,22 +27,17 @@ def write_atomically(path: Path, text: str) -> None:
 
 
 def replace_folder(new: Path, place: Path) -> None:
-    """Rename the folder `new` to `place`, in the stead of whatever is there.
+    """Rename the folder `new` to `place`, replacing a folder that is there.
 
     No rename replaces a folder that has content. The old one is therefore set aside under a hidden name first, and
     removed last; if the process is killed in between, `put_back` restores it.
     """
     aside = _aside(place)
+    if os.path.lexists(place):
+        shutil.rmtree(aside, ignore_errors=True)
+        os.replace(place, aside)
     try:
-        while True:
-            try:
-                os.replace(new, place)
-                break
-            except OSError as error:
-                if error.errno not in OCCUPIED:
-                    raise
-            shutil.rmtree(aside, ignore_errors=True)
-            os.replace(place, aside)  # a reader may put it back before the new one arrives: hence the loop
+        os.replace(new, place)
     finally:
         put_back(place)
     shutil.rmtree(aside, ignore_errors=True)

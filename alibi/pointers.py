@@ -49,9 +49,7 @@ def follow(path: Path) -> Path:
     if path.is_symlink():
         return Path(os.path.realpath(path))
     if path.name in POINTERS and path.is_file():
-        with suppress(UnicodeDecodeError):  # some other file
-            if name := path.read_text(encoding="utf-8").strip():
-                return Path(os.path.realpath(path.parent / name))
+        return Path(os.path.realpath(path.parent / path.read_text(encoding="utf-8", errors="replace").strip()))
     if path.name in POINTERS and path.is_dir():
         beside = (p for p in sorted(path.parent.iterdir()) if p.name not in POINTERS and p.name[0] != ".")
         return next((p for p in beside if _is_copy(path, p)), path)
@@ -92,11 +90,9 @@ def refuse_pointer(run_dir: Path) -> None:
     place = Path(os.path.abspath(run_dir))
     for part in (place, *place.parents):
         to_run = part.name == LATEST and (part == place or (part / CONFIG).is_file())
-        to_checkpoint = part.name in (LAST, BEST) and part.parent.name == "checkpoints"
-        if to_run or to_checkpoint:
-            what = "the newest run" if to_run else "a run's checkpoint"
+        if to_run or (part.name in (LAST, BEST) and part.parent.name == "checkpoints"):
             where = "is" if part == place else f"leads through {part.name},"
             raise ValueError(
-                f"run_dir ({run_dir}) {where} this project's own pointer to {what}; name a folder of the run's own, or "
-                "leave run_dir out."
+                f"run_dir ({run_dir}) {where} this project's own pointer to a run or checkpoint; name a folder of the "
+                "run's own, or leave run_dir out."
             )

@@ -20,7 +20,7 @@ from alibi.commands import EvaluateCommand
 from alibi.config.help import help_text
 from alibi.config.known import CONFIGS, PATHS
 from alibi.config.messages import escaped, refused
-from alibi.environment import check_compiler, pick_device, resolve_precision
+from alibi.environment import pick_device, resolve_precision
 from alibi.interop import HF_PREFIX
 from alibi.paths import expanded
 from alibi.positions import build_position
@@ -89,10 +89,7 @@ def run_from(composed: DictConfig) -> tuple[RunConfig, Path]:
         ValueError: invalid settings.
     """
     config = typed(RunConfig, composed)
-    device = pick_device(config.device)
-    config.precision = resolve_precision(config.precision, device)
-    if config.train.compile:
-        check_compiler(device)
+    config.precision = resolve_precision(config.precision, pick_device(config.device))
     build_position(config.model.position, config.model.d_model, config.model.num_heads, config.model.causal)
     if config.data.path is not None:
         config.data.path = str(Path(config.data.path).absolute())

@@ -10,7 +10,6 @@ folder may be moved.
 from alibi.pointers import CONFIG
 from alibi.runs.checkpoint import Checkpoint
 from alibi.runs.config_yaml import read_settings, settings_text
-from alibi.runs.fingerprint import fingerprint, fixed_nats, source_sha256
 from alibi.runs.folder import RunFolder, checkpoint_of, load_model, resolve_runs, step_name
 from alibi.runs.guest import Guest, OpenModel
 from alibi.runs.identity import all_settings, differences, group_name, run_name, weight_settings
@@ -28,8 +27,6 @@ __all__ = [
     "all_settings",
     "checkpoint_of",
     "differences",
-    "fingerprint",
-    "fixed_nats",
     "group_name",
     "load_model",
     "load_weights",
@@ -37,7 +34,6 @@ __all__ = [
     "resolve_runs",
     "run_name",
     "settings_text",
-    "source_sha256",
     "step_name",
     "weight_settings",
 ]

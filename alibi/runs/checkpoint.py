@@ -20,20 +20,10 @@ from alibi.data import DataConfig, Tokenizer, tokenizer_from_json
 from alibi.files import file_sha256
 from alibi.model import LanguageModel, ModelConfig
 from alibi.pointers import CONFIG, MANIFEST
+from alibi.runs import layout
 from alibi.runs.config_yaml import read_settings
 from alibi.runs.fingerprint import VERSION, difference, fixed_nats, source_sha256
-from alibi.runs.layout import (
-    CHOOSE,
-    FILES,
-    FORMAT,
-    MODEL,
-    MOMENTS,
-    STATE,
-    TOKENIZER,
-    ChangedModel,
-    DamagedCheckpoint,
-    manifest_sha256,
-)
+from alibi.runs.layout import CHOOSE, ChangedModel, DamagedCheckpoint
 from alibi.runs.weights import load_weights, misfit, open_tensors, read_shapes
 
 
@@ -61,16 +51,16 @@ class Checkpoint:
     def manifest(self) -> dict:
         try:
             manifest = json.loads((self.path / MANIFEST).read_text(encoding="utf-8"))
-            if manifest["format"] in FILES and manifest["manifest_sha256"] != manifest_sha256(manifest):
+            if manifest["format"] in layout.FILES and manifest["manifest_sha256"] != layout.manifest_sha256(manifest):
                 raise ValueError("its own checksum differs")
         except (OSError, ValueError, TypeError, KeyError) as error:
             raise DamagedCheckpoint(
                 f"{self.path} is no sound checkpoint: {MANIFEST} cannot be trusted ({error}); choose another."
             ) from error
-        if (found := manifest["format"]) not in FILES:
+        if manifest["format"] not in layout.FILES:
             raise DamagedCheckpoint(
-                f"{self.path} has checkpoint format {found}, and this version reads {', '.join(map(str, FILES))}. "
-                f"If a newer version wrote it, update the code; else {CHOOSE}."
+                f"{self.path} has checkpoint format {manifest['format']}, and this version reads "
+                f"{', '.join(map(str, layout.FILES))}. If a newer version wrote it, update the code; else {CHOOSE}."
             )
         return manifest
 
@@ -85,7 +75,7 @@ class Checkpoint:
     @property
     def sha256(self) -> str:
         """Of the weights."""
-        return self.manifest["sha256"][MODEL]
+        return self.manifest["sha256"][layout.MODEL]
 
     @property
     def texts(self) -> dict[str, str]:
@@ -123,9 +113,9 @@ class Checkpoint:
             DamagedCheckpoint: another version wrote it, and this one cannot read it.
         """
         try:
-            return tokenizer_from_json((self.path / TOKENIZER).read_text(encoding="utf-8"))
+            return tokenizer_from_json((self.path / layout.TOKENIZER).read_text(encoding="utf-8"))
         except ValueError as error:
-            raise self._unusable(TOKENIZER, error) from error
+            raise self._unusable(layout.TOKENIZER, error) from error
 
     def load_model(self, device: str | torch.device = "cpu") -> LanguageModel:
         """The model, in evaluation mode.
@@ -164,10 +154,8 @@ class Checkpoint:
 
     @cached_property
     def state(self) -> dict:
-        """The training state without its tensors: step, cursor, wandb's run id and the like; empty in format 1."""
-        if not self.resumable:
-            return {}
-        return json.loads((self.path / STATE).read_text(encoding="utf-8"))
+        """The training state without its tensors: step, cursor, wandb's run id and the like; not in format 1."""
+        return json.loads((self.path / layout.STATE).read_text(encoding="utf-8"))
 
     @property
     def wandb_id(self) -> str | None:
@@ -180,11 +168,11 @@ class Checkpoint:
     @property
     def resumable(self) -> bool:
         """False in format 1, whose training state is a pickle, which this version does not read."""
-        return self.manifest["format"] == FORMAT
+        return self.manifest["format"] == layout.FORMAT
 
     def load_moments(self) -> dict[str, Tensor]:
         """The optimizer's tensors, by `<parameter>.<moment>`."""
-        with open_tensors(self.path / MOMENTS) as tensors:
+        with open_tensors(self.path / layout.MOMENTS) as tensors:
             return {name: tensors.get_tensor(name) for name in tensors.keys()}  # noqa: SIM118
 
     def _unusable(self, name: str, error: object) -> DamagedCheckpoint:

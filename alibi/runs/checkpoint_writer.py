@@ -3,8 +3,6 @@
 import json
 import os
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from safetensors import SafetensorError
@@ -49,16 +47,16 @@ def write_checkpoint(
     """
     contents = {CONFIG: config, TOKENIZER: tokenizer.to_json(), STATE: json.dumps(state, indent=1, allow_nan=False)}
     temporary = target.with_name(f".{target.name}.{os.getpid()}")
-    for leftover in target.parent.glob(".step-*"):
-        shutil.rmtree(leftover, ignore_errors=True)
     temporary.mkdir(parents=True)
     try:
         for name, text in contents.items():
             with naming(target / name):
                 (temporary / name).write_text(text, encoding="utf-8")
         for name, tensors in {MODEL: weights or _own_tensors(model), MOMENTS: moments or {}}.items():
-            with _disk_errors(target / name):
+            try:
                 save_file(tensors, temporary / name)
+            except SafetensorError as error:
+                raise (disk_error_of(error, target / name) or error) from None
             shutil.copymode(temporary / CONFIG, temporary / name)  # safetensors makes its files private
         for name in FILES[FORMAT]:
             sync(temporary / name)
@@ -78,17 +76,6 @@ def write_checkpoint(
         sync(target.parent)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-
-
-@contextmanager
-def _disk_errors(path: Path) -> Iterator[None]:
-    """Turn the SafetensorError of a full disk into the OSError that it hides."""
-    try:
-        yield
-    except SafetensorError as error:
-        if told := disk_error_of(error, path):
-            raise told from error
-        raise
 
 
 def _own_tensors(model: LanguageModel) -> dict[str, Tensor]:

@@ -31,9 +31,7 @@ class RunFolder:
 
     def saved_steps(self) -> list[int]:
         """Steps that have a checkpoint, in order."""
-        found = (p.name for p in self.checkpoints.glob("step-*") if not p.is_symlink())
-        steps = (int(digits) for name in found if (digits := name.removeprefix("step-")).isdecimal())
-        return sorted(step for step in steps if (self.checkpoints / step_name(step)).exists())
+        return sorted(int(p.name.removeprefix("step-")) for p in self.checkpoints.glob("step-" + 8 * "[0-9]"))
 
     def last(self) -> Path | None:
         """The last checkpoint by its pointer; without one (a copy without links), the highest complete one."""
@@ -67,9 +65,9 @@ class RunFolder:
             put_back(self.checkpoints / aside.name.split(".")[1])
 
     def remove_leftovers(self) -> None:
-        """Remove temporary files of killed processes, `.<name>.<pid>`. The caller holds the run's lock."""
+        """Remove what killed processes left, `.<name>.<pid>` and `.<name>.before`. The caller holds the run's lock."""
         for path in (*self.path.glob(".*"), *self.checkpoints.glob(".*")):
-            if re.fullmatch(r"\..+\.\d+", path.name):
+            if re.fullmatch(r"\..+\.(\d+|before)", path.name):
                 if path.is_dir() and not path.is_symlink():
                     shutil.rmtree(path)
                 else:
@@ -167,11 +165,8 @@ def load_model(path: str | Path, device: str | torch.device = "cpu") -> Language
     """The model of a run folder (its last checkpoint) or of a checkpoint folder, in evaluation mode.
 
     Raises:
-        FileNotFoundError: no such folder, or no checkpoint in it.
+        FileNotFoundError: no checkpoint there.
         DamagedCheckpoint: the checkpoint is damaged.
         ChangedModel: the code was edited since.
     """
-    path = Path(path)
-    if not path.exists():
-        raise FileNotFoundError(f"{path} does not exist; give a run folder or a checkpoint folder.")
-    return Checkpoint(checkpoint_of(path)).load_model(device)
+    return Checkpoint(checkpoint_of(Path(path))).load_model(device)

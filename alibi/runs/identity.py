@@ -6,34 +6,19 @@ import re
 from collections.abc import Callable
 
 # Settings of how a run is executed, tracked and stored. All others change the weights.
+EXECUTED = {"micro_batch_tokens", "resume", "max_hours", "skip_nonfinite", "compile", "parallel", "skip_far_keys"}
+RECORDED = {"eval_every", "eval_lengths", "checkpoint_every", "keep_last", "log_every"}
 NOT_WEIGHTS = {
     "": {"run_dir", "device", "tracking", "paths"},
     "data": {"path"},
-    "train": {
-        "micro_batch_tokens",
-        "eval_every",
-        "eval_lengths",
-        "checkpoint_every",
-        "keep_last",
-        "log_every",
-        "resume",
-        "max_hours",
-        "skip_nonfinite",
-        "compile",
-        "parallel",
-        "skip_far_keys",
-    },
+    "train": EXECUTED | RECORDED,
     "model": {"size"},
 }
 # Settings added later. None is what runs did before, and is not hashed, so that stored runs keep their names.
 LATER = {
-    "model.adaptive_cutoffs",
-    "model.adaptive_factor",
-    "model.adaptive_dropout",
-    "tokenizer.pad_to_multiple_of",
-    "optimizer.warmup_init_lr",
-    "optimizer.cosine_steps",
-    "optimizer.momentum",
+    "model": {"adaptive_cutoffs", "adaptive_factor", "adaptive_dropout"},
+    "tokenizer": {"pad_to_multiple_of"},
+    "optimizer": {"warmup_init_lr", "cosine_steps", "momentum"},
 }
 
 
@@ -54,7 +39,7 @@ def _flat(values: dict, left_out: dict[str, set[str]], prefix: str = "") -> dict
     flat = {}
     for name, value in values.items():
         full = f"{prefix}.{name}" if prefix else name
-        if name in left_out.get(prefix, ()) or (value is None and full in LATER):
+        if name in left_out.get(prefix, ()) or (value is None and name in LATER.get(prefix, ())):
             continue
         flat |= _flat(value, left_out, full) if isinstance(value, dict) else {full: value}
     return flat

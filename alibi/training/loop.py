@@ -15,7 +15,8 @@ from alibi.evaluation import in_order, perplexity
 from alibi.model import LanguageModel
 from alibi.processes import Processes, processes
 from alibi.progress import progress_bar
-from alibi.runs import Checkpoint, RunFolder, fingerprint, load_weights, source_sha256, step_name, weight_settings
+from alibi.runs import Checkpoint, RunFolder, load_weights, step_name, weight_settings
+from alibi.runs.fingerprint import fingerprint, source_sha256
 from alibi.training.fitting import fitting_updater
 from alibi.training.optimizer import build_optimizer, check_schedule
 from alibi.training.parallel import check_same_everywhere, full_moments, full_weights, load_moments, place

@@ -12,7 +12,7 @@ from alibi.environment import autocast
 from alibi.model import LanguageModel
 from alibi.model.initialise import named_generator
 from alibi.processes import Processes
-from alibi.runs import fixed_nats
+from alibi.runs.fingerprint import fixed_nats
 from alibi.training.optimizer import learning_rate, set_learning_rate
 from alibi.training.parallel import average_gradients, clip_gradients, is_sharded, own_part, replicate
 from alibi.training.read_ahead import ReadAhead

@@ -11,8 +11,8 @@ from checkpoint_content import edit_manifest
 
 from alibi.model import LanguageModel, ModelConfig
 from alibi.positions import Position
-from alibi.runs import ChangedModel, Checkpoint, fingerprint, fixed_nats, source_sha256
-from alibi.runs.fingerprint import TOLERANCE, difference
+from alibi.runs import ChangedModel, Checkpoint
+from alibi.runs.fingerprint import TOLERANCE, difference, fingerprint, fixed_nats, source_sha256
 
 SEQ_LEN = 64
 
