@@ -55,12 +55,10 @@ def wanted_models(command: EvaluateCommand) -> list[Checkpoint | Guest]:
     """
     outputs = Path(command.paths.outputs)
     wanted = command.runs if isinstance(command.runs, list) else [command.runs]
-    guests = [one for one in wanted if isinstance(one, str) and one.startswith(HF_PREFIX)]
+    guests = [one for one in wanted if str(one).startswith(HF_PREFIX)]
     if guests and command.eval.cached:
-        raise ValueError(
-            f"eval.cached is for this project's own key/value cache, which {guests[0]} does not have; remove it."
-        )
-    runs = [one for one in wanted if one not in guests] if guests else command.runs
+        raise ValueError(f"eval.cached is for this project's own key/value cache, which {guests[0]} lacks; remove it.")
+    runs = [one for one in wanted if one not in guests]
     paths = resolve_runs(runs, outputs) if runs or not guests else []
     return [*(Checkpoint(path) for path in paths), *(open_guest(one, outputs) for one in dict.fromkeys(guests))]
 
@@ -74,13 +72,8 @@ def wanted_texts(command: EvaluateCommand, models: list[Checkpoint | Guest]) -> 
     asked = command.data
     runs = [asked.over(model.data_config) for model in models if isinstance(model, Checkpoint)]
     guests = len(models) - len(runs)
-    if not guests:
-        return runs
-    if runs and all(text == runs[0] for text in runs):
+    if runs and runs.count(runs[0]) == len(runs):
         return runs + [runs[0]] * guests
-    if asked.name is None:
-        raise ValueError(
-            "a model of transformers (hf:) has no text of its own, and no one text of runs beside it; say which, "
-            "data=wikitext103 or data=wikitext2 data.path=FOLDER."
-        )
-    return runs + [DataConfig(asked.name, asked.path, asked.pattern)] * guests
+    if guests and asked.name is None:
+        raise ValueError("a model of transformers (hf:) has no text of its own; say which, as by data=wikitext103.")
+    return runs + [DataConfig(asked.name, asked.path, asked.pattern) for _ in range(guests)]

@@ -7,9 +7,10 @@ from pathlib import Path
 
 from alibi.analysis import compare
 from alibi.commands.evaluate_command import EvaluateCommand, wanted_models, wanted_texts
-from alibi.commands.to_wandb import track, wandb_id
+from alibi.commands.to_wandb import track
 from alibi.environment import pick_device
 from alibi.evaluation import evaluate_checkpoint, open_evaluation_text
+from alibi.evaluation.evaluation_text import EvaluationText
 from alibi.faults import check_writable, explained
 from alibi.processes import FailedElsewhere, Processes, processes
 from alibi.reporting import draw_perplexity, findings_text, results_table
@@ -20,17 +21,18 @@ from alibi.signals import interruptible
 
 @dataclass
 class Evaluated:
-    """The outcome of one run.
+    """One run of the command.
 
     Attributes:
+        wandb_id: read early, since a run in training may remove its checkpoint meanwhile.
         files: its results, unfinished until the whole command is done.
-        wandb_id: of the run there.
         failure: why it was not evaluated.
     """
 
     model: Checkpoint | Guest
+    text: EvaluationText
+    wandb_id: str | None
     files: list[OpenResult] = field(default_factory=list)
-    wandb_id: str | None = None
     failure: str | None = None
 
 
@@ -52,8 +54,42 @@ def evaluate(command: EvaluateCommand) -> None:
         with procs.together():
             command = replace(command, eval=command.eval.with_lengths(sorted(trained)))
             check_writable(figure_folder(command, [model.run / "evaluation" for model in models]))
-        runs = _evaluate_all(command, models, procs)
+            runs = _opened(command, models, quiet=not procs.is_main)
+        for run in runs:
+            _evaluate_one(command, run, procs, alone=len(runs) == 1)
         procs.on_main(_conclude, command, runs)
+
+
+def _opened(command: EvaluateCommand, models: list[Checkpoint | Guest], quiet: bool) -> list[Evaluated]:
+    ids, runs = [model.wandb_id for model in models], []
+    for model, data, wandb_id in zip(models, wanted_texts(command, models), ids, strict=True):
+        part = command.eval.split, command.eval.max_tokens
+        text = open_evaluation_text(model, data, *part, Path(command.paths.cache), quiet)
+        runs.append(Evaluated(model, text, wandb_id))
+    return runs
+
+
+def _evaluate_one(command: EvaluateCommand, run: Evaluated, procs: Processes, alone: bool) -> None:
+    """Score a run; if it is one of several, an error is printed and kept as its failure."""
+    tokens, text = run.text.tokens, run.text
+    for line in (f"{run.model.path}: {len(tokens):,} tokens of {tokens.text['name']} {text.split}", *text.notes):
+        procs.say(line)
+    try:
+        run.files = evaluate_checkpoint(run.model, text, command.eval, procs.device, command.precision, procs=procs)
+    except (ValueError, OSError, FailedElsewhere) as error:
+        if alone:
+            raise
+        run.failure = _why(run.model, error)
+        if not isinstance(error, FailedElsewhere):
+            print(f"{run.model.path} could not be evaluated: {run.failure}", file=sys.stderr, flush=True)
+
+
+def _why(model: Checkpoint | Guest, error: Exception) -> str:
+    if isinstance(error, FailedElsewhere):
+        return "another process failed, and says why"
+    if isinstance(model, Checkpoint) and not model.path.exists():
+        return "it is gone; a run in training removes its checkpoints but for the newest train.keep_last and the best"
+    return explained(error) if isinstance(error, OSError) else f"{type(error).__name__}: {error}"
 
 
 def _conclude(command: EvaluateCommand, runs: Sequence[Evaluated]) -> None:
@@ -65,7 +101,7 @@ def _conclude(command: EvaluateCommand, runs: Sequence[Evaluated]) -> None:
     figures = show(command, [result for own in results for result in own])
     tracking = command.tracking
     for run, own in zip(runs, results, strict=True):
-        if not run.failure:
+        if own and isinstance(run.model, Checkpoint) and tracking.wandb != "disabled":
             tracking = replace(tracking, wandb=track(tracking, run.model, run.wandb_id, own, figures))
     for file in (file for run in runs for file in run.files):
         file.end()  # not before: whatever interrupts the command, the same one goes on
@@ -73,38 +109,6 @@ def _conclude(command: EvaluateCommand, runs: Sequence[Evaluated]) -> None:
         others = "; the others were, and are kept when the command is given again with eval.reuse=true"
         head = f"{len(failed)} of {len(runs)} runs could not be evaluated{others if len(failed) < len(runs) else ''}:"
         raise ValueError("\n".join([head, *failed]))
-
-
-def _evaluate_all(command: EvaluateCommand, models: list[Checkpoint | Guest], procs: Processes) -> list[Evaluated]:
-    cache, settings, quiet = Path(command.paths.cache), command.eval, not procs.is_main
-    with procs.together():
-        texts = [
-            open_evaluation_text(model, data, settings.split, settings.max_tokens, cache, quiet)
-            for model, data in zip(models, wanted_texts(command, models), strict=True)
-        ]
-    runs = [Evaluated(model) for model in models]
-    for run, text in zip(runs, texts, strict=True):
-        procs.say(f"{run.model.path}: {len(text.tokens):,} tokens of {text.tokens.text['name']} {text.split}")
-        for note in text.notes:
-            procs.say(note)
-        try:
-            run.wandb_id = procs.on_main(wandb_id, command.tracking, run.model)
-            run.files = evaluate_checkpoint(run.model, text, settings, procs.device, command.precision, procs=procs)
-        except (ValueError, OSError, FailedElsewhere) as error:
-            if len(runs) == 1:
-                raise
-            run.failure = _why(run.model, error)
-            if not isinstance(error, FailedElsewhere):
-                print(f"{run.model.path} could not be evaluated: {run.failure}", file=sys.stderr, flush=True)
-    return runs
-
-
-def _why(model: Checkpoint | Guest, error: Exception) -> str:
-    if isinstance(error, FailedElsewhere):
-        return "another process failed, and says why"
-    if isinstance(model, Checkpoint) and not model.path.exists():
-        return "it is gone; a run in training removes its checkpoints but for the newest train.keep_last and the best"
-    return explained(error) if isinstance(error, OSError) else f"{type(error).__name__}: {error}"
 
 
 def show(command: EvaluateCommand, results: Sequence[Result]) -> list[Path]:

@@ -4,33 +4,21 @@ from dataclasses import replace
 from pathlib import Path
 
 from alibi.results import Result
-from alibi.runs import Checkpoint, Guest, group_name
+from alibi.runs import Checkpoint, group_name
 from alibi.tracking import TrackingConfig, Wandb
 
 
-def wandb_id(tracking: TrackingConfig, model: Checkpoint | Guest) -> str | None:
-    """The run's id at wandb; read early, since a run in training may remove its checkpoint meanwhile."""
-    if tracking.wandb == "disabled" or isinstance(model, Guest):
-        return None
-    return model.wandb_id
-
-
 def track(
-    tracking: TrackingConfig,
-    checkpoint: Checkpoint | Guest,
-    run_id: str | None,
-    results: list[Result],
-    figures: list[Path],
+    tracking: TrackingConfig, checkpoint: Checkpoint, run_id: str | None, results: list[Result], figures: list[Path]
 ) -> str:
     """Send the rows of a checkpoint to its wandb run, as curves over the length and as a table, and the figures.
 
-    A guest has no run at wandb.
+    Args:
+        run_id: of the wandb run; None begins one.
 
     Returns:
         tracking.wandb for the next run: offline if the server did not take this one.
     """
-    if tracking.wandb == "disabled" or isinstance(checkpoint, Guest):
-        return tracking.wandb
     own = checkpoint.config["tracking"]
     # The run stays where training put it, unless another place is asked for.
     project = own["project"] if tracking.project == TrackingConfig.project else tracking.project
@@ -53,13 +41,7 @@ def track(
 
 def _tracked_row(result: Result, row: dict) -> dict:
     low, high = row.get("interval", {}).get("perplexity") or (None, None)
-    return {
-        "run": result.run,
-        "method": result.method,
-        "training length": result.seq_len,
-        "protocol": result.measured.protocol,
-        "split": result.measured.split,
-        **{name: row.get(name) for name in ("length", "perplexity", "word_perplexity", "bits_per_byte")},
-        "perplexity low": low,
-        "perplexity high": high,
-    }
+    about = {"run": result.run, "method": result.method, "training length": result.seq_len}
+    measured = {"protocol": result.measured.protocol, "split": result.measured.split}
+    numbers = {name: row.get(name) for name in ("length", "perplexity", "word_perplexity", "bits_per_byte")}
+    return about | measured | numbers | {"perplexity low": low, "perplexity high": high}

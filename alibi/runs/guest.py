@@ -41,9 +41,11 @@ class Guest(ABC):
     """
     Attributes:
         run: the folder for its results, as a run folder holds a run's.
+        wandb_id: none, because no training was tracked.
     """
 
     run: Path
+    wandb_id = None
 
     @property
     def path(self) -> Path:
