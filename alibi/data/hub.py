@@ -110,7 +110,6 @@ def _quiet_client() -> Iterator[None]:
 
 
 def _limited(request) -> None:
-    """Lower each time limit of a request to ours, or set it."""
-    limits = {"connect": CONNECT_SECONDS, "read": SILENT_SECONDS, "write": SILENT_SECONDS, "pool": SILENT_SECONDS}
-    asked = request.extensions.get("timeout", {})
-    request.extensions["timeout"] = {name: min(asked.get(name) or most, most) for name, most in limits.items()}
+    """Give a request our time limits in place of the client's."""
+    others = dict.fromkeys(("read", "write", "pool"), SILENT_SECONDS)
+    request.extensions["timeout"] = {"connect": CONNECT_SECONDS, **others}

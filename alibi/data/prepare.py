@@ -23,7 +23,6 @@ from alibi.faults import hold, naming
 
 # Lines encoded at once: enough to keep the tokenizer's threads busy, few enough to stay small.
 LINES_PER_BATCH = 16384
-LINES_PER_PROGRESS = 4096
 TOKENIZER_FORMAT = 1  # of an entry in the cache
 T = TypeVar("T")
 
@@ -39,9 +38,8 @@ def prepare_tokenizer(config: TokenizerConfig, text: Text, cache: Path, quiet: b
 
     def read() -> Tokenizer | None:
         try:
-            content = (folder / "tokenizer.json").read_text(encoding="utf-8")
-            sha256 = (folder / "sha256").read_text().strip()
-            return tokenizer_from_json(content) if hashlib.sha256(content.encode()).hexdigest() == sha256 else None
+            tokenizer = tokenizer_from_json((folder / "tokenizer.json").read_text(encoding="utf-8"))
+            return tokenizer if tokenizer.sha256 == (folder / "sha256").read_text().strip() else None
         except (OSError, ValueError):
             return None
 
@@ -65,16 +63,16 @@ def prepare_tokens(text: Text, tokenizer: Tokenizer, cache: Path, quiet: bool = 
     folder = cache / "tokens" / f"{text.name}-{text.split}-{tokenizer.name}-{key}"
 
     def make(target: Path) -> None:
-        with TokenFileWriter(target, tokenizer.vocab_size, tokenizer.end_of_text, text.separate_documents) as writer:
-            for batch in in_batches(_with_progress(text, f"encoding {text.split}", quiet), LINES_PER_BATCH):
-                lines, starts = [line for line, _ in batch], [begins for _, begins in batch]
-                writer.add(lines, starts, tokenizer.encode(lines))
-            if not writer.counts["words"]:
-                raise ValueError(f"the {text.split} split of {text.name} is empty; give a text with at least one word.")
-            writer.close(
-                {"name": text.name, "split": text.split, "form": text.form, "sha256": text.sha256},
-                {"name": tokenizer.name, "vocab_size": tokenizer.vocab_size, "sha256": tokenizer.sha256},
-            )
+        writer = TokenFileWriter(target, tokenizer.vocab_size, tokenizer.end_of_text, text.separate_documents)
+        for batch in in_batches(_with_progress(text, f"encoding {text.split}", quiet), LINES_PER_BATCH):
+            lines, starts = map(list, zip(*batch, strict=True))
+            writer.add(lines, starts, tokenizer.encode(lines))
+        if not writer.counts["words"]:
+            raise ValueError(f"the {text.split} split of {text.name} is empty; give a text with at least one word.")
+        writer.close(
+            {"name": text.name, "split": text.split, "form": text.form, "sha256": text.sha256},
+            {"name": tokenizer.name, "vocab_size": tokenizer.vocab_size, "sha256": tokenizer.sha256},
+        )
 
     return _cached(folder, lambda: open_token_file(folder), make)
 
@@ -86,9 +84,9 @@ def _key(**what: object) -> str:
 def _with_progress(text: Text, title: str, quiet: bool) -> Iterator[Line]:
     title = f"{text.name}: {title}"
     with tqdm(total=text.num_bytes, unit="B", unit_scale=True, desc=title, disable=quiet, mininterval=0.5) as bar:
-        for batch in in_batches(text.lines(), LINES_PER_PROGRESS):
-            yield from batch
-            bar.update(sum(len(line) for line, _ in batch))
+        for line, begins in text.lines():
+            yield line, begins
+            bar.update(len(line))
         bar.update(max(0, text.num_bytes - bar.n))  # characters were counted, the total is bytes
 
 

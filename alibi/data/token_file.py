@@ -8,7 +8,6 @@ manifest.json   counts, and sha256 of text, tokenizer and the three files; writt
 
 import hashlib
 import json
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -106,27 +105,12 @@ class TokenFile:
 
 
 class TokenFileWriter:
-    """Writes the binary files of a folder, then the manifest. The caller moves the folder to its place.
-
-    A context manager, so that the files are closed even if the manifest is never written.
-    """
+    """Writes the binary files of a new folder, then the manifest. The caller moves the folder to its place."""
 
     def __init__(self, folder: Path, vocab_size: int, end_of_text: int, separate_documents: bool) -> None:
-        self.folder = folder
+        self.folder, self.end_of_text, self.separate_documents = folder, end_of_text, separate_documents
         self.dtype = np.dtype(np.uint16 if vocab_size <= 2**16 else np.uint32)
-        self.end_of_text = end_of_text
-        self.separate_documents = separate_documents
         self.counts = dict.fromkeys((*LINE_FIELDS, "lines", "documents"), 0)
-        self.files = {name: open(folder / f"{name}.bin", "wb") for name in FILES}  # noqa: SIM115, closed by close()
-
-    def __enter__(self) -> "TokenFileWriter":
-        return self
-
-    def __exit__(self, *raised: object) -> None:
-        for file in self.files.values():
-            # Closing flushes, which fails again on a full disk; the first error is the one to report.
-            with suppress(OSError):
-                file.close()
 
     def add(self, lines: list[str], starts: list[bool], ids: list[list[int]]) -> None:
         """Append lines with their ids; if documents are separate, end-of-text closes the previous one."""
@@ -143,21 +127,17 @@ class TokenFileWriter:
     def _write(self, tokens: list[int], sizes: list[tuple[int, int, int]], first_lines: np.ndarray) -> None:
         arrays = np.array(tokens, self.dtype), np.array(sizes, np.uint32), first_lines.astype(np.uint32)
         for name, array in zip(FILES, arrays, strict=True):
-            with naming(self.folder / f"{name}.bin"):
-                self.files[name].write(array.tobytes())
-        for name, total in zip(LINE_FIELDS, arrays[1].sum(axis=0, dtype=np.int64), strict=True):
-            self.counts[name] += int(total)
-        self.counts["lines"] += len(sizes)
-        self.counts["documents"] += len(first_lines)
+            path = self.folder / f"{name}.bin"
+            with naming(path), open(path, "ab") as file:
+                file.write(array.tobytes())
+        added = (*arrays[1].sum(axis=0, dtype=np.int64).tolist(), len(sizes), len(first_lines))
+        self.counts = {name: count + more for (name, count), more in zip(self.counts.items(), added, strict=True)}
 
     def close(self, text: dict, tokenizer: dict) -> None:
         """Write the manifest."""
         if self.separate_documents and self.counts["lines"]:
             # The last document's end-of-text token is on no line of the text.
             self._write([self.end_of_text], [(1, 0, 0)], np.array([], int))
-        for name, file in self.files.items():
-            with naming(self.folder / f"{name}.bin"):
-                file.close()
         manifest = {
             "format": FORMAT,
             "text": text,

@@ -158,7 +158,7 @@ def test_waits_have_limits_of_their_own(hub, monkeypatch):
 
     request = type("Request", (), {"extensions": {"timeout": {"connect": None, "read": 60, "write": 1}}})
     ours._limited(request)
-    assert request.extensions["timeout"] == {"connect": 4, "read": 5, "write": 1, "pool": 5}
+    assert request.extensions["timeout"] == {"connect": 4, "read": 5, "write": 5, "pool": 5}
 
 
 def test_a_damaged_download_is_named_with_what_to_remove(hub, raw_lines):
