@@ -3,8 +3,8 @@
 import hashlib
 import sysconfig
 import tokenize
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from alibi.data.find_files import find_text_files, is_text
@@ -32,7 +32,6 @@ class Documents(Text):
     paths: Paths
     all_paths: Paths
     left_out: str | None = None
-    encoding_of: Callable[[Path], str] = lambda path: "utf-8"
 
     @property
     def documents_in_text(self) -> int:
@@ -45,7 +44,8 @@ class Documents(Text):
 
     def lines(self) -> Iterator[Line]:
         for path in self.paths:
-            for number, line in enumerate(read_lines(path, self.encoding_of(path))):
+            encoding = _source_encoding(path) if self.name == "stdlib" else "utf-8"
+            for number, line in enumerate(read_lines(path, encoding)):
                 yield line, number == 0
 
 
@@ -53,7 +53,7 @@ def open_folder(root: Path, pattern: str | None, split: str) -> Documents:
     """The text files of a folder, or a single file.
 
     Raises:
-        ValueError: a pattern that would be ignored or is absolute, or a single file that is not text.
+        ValueError: a pattern that would be ignored, or a single file that is not text.
         FileNotFoundError: `root` does not exist.
         TooFewDocuments: the split would be empty.
     """
@@ -64,8 +64,6 @@ def open_folder(root: Path, pattern: str | None, split: str) -> Documents:
             raise ValueError(f"data.path ({root}) is a file that is not text in UTF-8; give one that is.")
         paths, left_out = (root,) if root.stat().st_size else (), None
     elif root.is_dir():
-        if pattern is not None and Path(pattern).is_absolute():
-            raise ValueError(f"data.pattern ({pattern}) must be relative to data.path ({root}); use '**/*.txt', say.")
         paths, left_out = find_text_files(root, pattern or "**/*")
     else:
         raise FileNotFoundError(f"data.path ({root}) is not a folder or a file; give the folder of text files.")
@@ -76,7 +74,7 @@ def open_stdlib(split: str) -> Documents:
     """Sources of the running interpreter's standard library, without its tests."""
     root = Path(sysconfig.get_path("stdlib"))
     paths = [p for p in root.rglob("*.py") if p.stat().st_size and not NOT_LIBRARY & set(p.relative_to(root).parts)]
-    return replace(_documents("stdlib", root, tuple(paths), split), encoding_of=_source_encoding)
+    return _documents("stdlib", root, tuple(paths), split)
 
 
 def _source_encoding(path: Path) -> str:

@@ -4,10 +4,9 @@ The cache is used when the hub gives nothing, because it is offline or down. Eve
 of the client's have none.
 """
 
-import logging
 import re
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
+from logging import WARNING, getLogger
 from pathlib import Path
 
 from alibi.faults import disk_error_of
@@ -39,19 +38,19 @@ def fetch(name: str, files: Globs, kind: str = "model", revision: str | None = N
     from huggingface_hub.utils import enable_progress_bars
 
     how = {"repo_type": kind, "revision": revision, "allow_patterns": files, "ignore_patterns": but}
-    with _quiet_client():
-        try:
-            cached = Path(snapshot_download(name, **how, local_files_only=True))
-        except Exception:  # not there, or incomplete; anything else is reported by the next try
-            cached = None
-            enable_progress_bars()  # what follows may take long
-        try:
-            return Path(snapshot_download(name, **how, etag_timeout=CONNECT_SECONDS))
-        except Exception as error:  # offline, missing, not allowed, no space: each is of another kind
-            if cached is None or not any(cached.glob(files[0])):
-                called = f"hf:{name}" if kind == "model" else name
-                raise _explained(error, called, Path(constants.HF_HUB_CACHE)) from error
-            return cached
+    _quiet_client()
+    try:
+        cached = Path(snapshot_download(name, **how, local_files_only=True))
+    except Exception:  # not there, or incomplete; anything else is reported by the next try
+        cached = None
+        enable_progress_bars()  # what follows may take long
+    try:
+        return Path(snapshot_download(name, **how, etag_timeout=CONNECT_SECONDS))
+    except Exception as error:  # offline, missing, not allowed, no space: each is of another kind
+        if cached is None or not any(cached.glob(files[0])):
+            called = f"hf:{name}" if kind == "model" else name
+            raise _explained(error, called, Path(constants.HF_HUB_CACHE)) from error
+        return cached
 
 
 def check_sound(paths: Iterable[Path]) -> None:
@@ -87,26 +86,18 @@ def _explained(error: Exception, name: str, cache: Path) -> OSError:
     return ConnectionError(f"the hub did not give {name} ({type(error).__name__}: {reason}).")
 
 
-@contextmanager
-def _quiet_client() -> Iterator[None]:
-    """The hub's client with time limits, and without messages that ours repeats."""
+def _quiet_client() -> None:
+    """Give the hub's client time limits, and leave out messages that ours repeat."""
     from huggingface_hub import get_session
-    from huggingface_hub.utils import disable_progress_bars, enable_progress_bars
-    from huggingface_hub.utils import logging as hub_logging
+    from huggingface_hub.utils import disable_progress_bars, logging
 
     hooks = get_session().event_hooks["request"]
     if _limited not in hooks:
         hooks.append(_limited)
     for client in ("httpx", "httpx2"):  # they log every request, with its signed address
-        logging.getLogger(client).setLevel(logging.WARNING)
-    before = hub_logging.get_verbosity()
-    hub_logging.set_verbosity_error()
+        getLogger(client).setLevel(WARNING)
+    logging.set_verbosity_error()
     disable_progress_bars()
-    try:
-        yield
-    finally:
-        enable_progress_bars()
-        hub_logging.set_verbosity(before)
 
 
 def _limited(request) -> None:
