@@ -75,7 +75,8 @@ def as_fast_tokenizer(tokenizer: Tokenizer, max_length: int):
     """
     from transformers import PreTrainedTokenizerFast
 
-    backend = {"bpe": _byte_pairs, "byte": _bytes, "word": _words}[tokenizer.name](tokenizer)
+    made = {"byte": _bytes, "word": _words}
+    backend = made[tokenizer.name](tokenizer) if tokenizer.name in made else hf.Tokenizer.from_str(tokenizer.to_json())
     first = backend.id_to_token(tokenizer.end_of_text)
     backend.post_processor = processors.TemplateProcessing(
         single=f"{first} $A", pair=f"{first} $A $B", special_tokens=[(first, tokenizer.end_of_text)]
@@ -90,10 +91,6 @@ def as_fast_tokenizer(tokenizer: Tokenizer, max_length: int):
         model_input_names=["input_ids", "attention_mask"],
         **names,
     )
-
-
-def _byte_pairs(tokenizer: Tokenizer) -> hf.Tokenizer:
-    return hf.Tokenizer.from_str(tokenizer.to_json())
 
 
 def _bytes(tokenizer: Tokenizer) -> hf.Tokenizer:

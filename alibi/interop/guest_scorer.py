@@ -44,6 +44,7 @@ class GuestScorer:
         ValueError: the model sees later tokens.
     """
 
+    @torch.inference_mode()
     def __init__(self, model: "PreTrainedModel", precision: str) -> None:
         self.model, self.precision = model, precision
         model.config.use_cache = False
@@ -51,7 +52,10 @@ class GuestScorer:
         self.bias_width = model.config.max_seq_len if model.config.model_type == "mpt" else None
         self.table, self.table_length = position_table(model)
         self.longest = 0  # length known to work
-        self.state = self._first_state()
+        # Every pass begins from the state after one token, since some models change in their first pass: RWKV divides
+        # its weights in it, and BigBird gives up an attention that sees later tokens.
+        model(torch.zeros(1, 1, dtype=torch.long, device=model.device))
+        self.state = GuestState(model)
         self.splits = self._probe()
 
     @torch.inference_mode()
@@ -59,9 +63,9 @@ class GuestScorer:
         """See `Scorer`; (B, S) nats, float32."""
         with autocast(self.model.device, self.precision):
             if self.splits:
-                states, head = self._hidden(input_ids), self.model.get_output_embeddings()
+                states, head = self._run(input_ids, hidden=True), self.model.get_output_embeddings()
             else:
-                states, head = self._logits(input_ids), nn.Identity()
+                states, head = self._run(input_ids), nn.Identity()
             size = tokens_per_chunk(self.model.get_input_embeddings().weight)
             scored = states[:, first_scored:].flatten(0, 1)
             return nats_in_chunks(scored, target_ids.flatten(), head, size).view_as(target_ids)
@@ -86,30 +90,13 @@ class GuestScorer:
         self.longest = length
         return None
 
-    def _logits(self, input_ids: Tensor) -> Tensor:
-        self._begin(input_ids)
-        return self.model(input_ids).logits
-
-    def _hidden(self, input_ids: Tensor) -> Tensor:
-        self._begin(input_ids)
-        return self.model.base_model(input_ids).last_hidden_state
-
-    def _begin(self, input_ids: Tensor) -> None:
-        """Put the model into the state in which it sees these inputs alone."""
+    def _run(self, input_ids: Tensor, hidden: bool = False) -> Tensor:
+        """Logits, or the hidden states before the output layer, of a model that sees these inputs alone."""
         self.state.restore()
         if self.bias_width:
             self.model.config.max_seq_len = max(self.bias_width, input_ids.shape[1])
+        return self.model.base_model(input_ids).last_hidden_state if hidden else self.model(input_ids).logits
 
-    @torch.inference_mode()
-    def _first_state(self) -> GuestState:
-        """The state that every pass begins from: after one token, since some models change in their first pass.
-
-        RWKV divides its weights in it, and BigBird gives up an attention that sees later tokens.
-        """
-        self.model(torch.zeros(1, 1, dtype=torch.long, device=self.model.device))
-        return GuestState(self.model)
-
-    @torch.inference_mode()
     def _probe(self) -> bool:
         """Whether hidden states through the output layer are the logits.
 
@@ -121,15 +108,19 @@ class GuestScorer:
         ids = torch.arange(length, device=self.model.device)[None] % self.model.get_input_embeddings().weight.shape[0]
         other = ids.clone()
         other[:, -1] = 0
-        logits = self._logits(ids)
+        logits = self._run(ids)
         scale = SAME * logits.abs().max().item()
-        changed = (self._logits(other) - logits)[:, :-1].abs()
+        changed = (self._run(other) - logits)[:, :-1].abs()
         if changed.numel() and changed.max().item() > scale:
             name = type(self.model).__name__
             raise ValueError(f"{name} is no causal language model as configured: predictions change with later tokens.")
         # Some models add a bias to the logits, scale them or cap them after the layer.
         whole = isinstance(head, nn.Linear) and self.model.base_model is not self.model
-        return whole and math.isfinite(scale) and (head(self._hidden(ids)) - logits).abs().max().item() <= scale / 10
+        return (
+            whole
+            and math.isfinite(scale)
+            and (head(self._run(ids, hidden=True)) - logits).abs().max().item() <= scale / 10
+        )
 
 
 class NoSuchRow(IndexError):
@@ -149,15 +140,13 @@ class CheckedLookups(TorchFunctionMode):
         self.default = default or "a table"
 
     def __torch_function__(self, function, types, args=(), kwargs=None):
-        kwargs = kwargs or {}
         if function is F.embedding:
             self._check(args[1], args[0], dim=0)
         elif function is Tensor.__getitem__ and isinstance(args[1], Tensor) and args[1].dtype == torch.long:
             self._check(args[0], args[1], dim=0)
-        elif function in (torch.gather, Tensor.gather):
-            table, dim, rows = dict(zip(("input", "dim", "index"), args, strict=False), **kwargs).values()
-            self._check(table, rows, dim)
-        return function(*args, **kwargs)
+        elif function in (torch.gather, Tensor.gather) and len(args) == 3:
+            self._check(args[0], args[2], args[1])
+        return function(*args, **kwargs or {})
 
     def _check(self, table: Tensor, rows: Tensor, dim: int) -> None:
         has, needed = table.shape[dim], int(rows.max()) + 1 if rows.numel() else 0

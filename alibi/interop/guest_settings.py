@@ -25,19 +25,14 @@ COMPUTED = re.compile(
     r"|activation|hidden_act$|ffn_(?!dim|hidden)|residual|sequence_id|layer_types$|attn_type|parallel_attn"
     r"|chunk_attention"
 )
-# ... but not where they are about training, speed, or how BLOOM's bias was stored. MPT has learned positions only
-# without ALiBi, whatever `learned_pos_emb` says.
+# ... but not where they are about training, speed, or how BLOOM's bias was stored; nor what GPT-J, CodeGen and Mamba
+# always do. MPT has learned positions only without ALiBi, whatever `learned_pos_emb` says.
 NOT_COMPUTED = re.compile(
     r"init|dropout|fus(ed|ion)|in_fp32|skip_bias_add|offset_alibi|rescale_prenorm|learned_pos_emb|finetuned"
-    r"|summary_|router_|task_specific|fc_type|label"
+    r"|summary_|router_|task_specific|fc_type|label|rotary$|scale_attn_weights|rms_norm$"
 )
-# What the class always does and never asks: GPT-J and CodeGen, Mamba, BERT, MPT and StarCoder2.
-ALWAYS = {
-    ("rotary", True), ("scale_attn_weights", True), ("rms_norm", True), ("position_embedding_type", "absolute"),
-    ("norm_type", "layernorm"), ("norm_type", "layer_norm"), ("ffn_type", "mptmlp"),
-}  # fmt: skip
-# What layers are by default, as a value of layer_types.
-FULL_ATTENTION = "full_attention"
+# Values that ask for what a class does anyway: attention layers, BERT's positions, MPT's and StarCoder2's parts.
+USUAL = ("full_attention", "absolute", "layernorm", "layer_norm", "mptmlp")
 ROPE_MODULE = "transformers.modeling_rope_utils"
 # Read there, but without effect unless the model's own code reads them too.
 OF_THE_MODEL = {"layer_types", "partial_rotary_factor"}
@@ -66,12 +61,11 @@ class Setting(NamedTuple):
 
 def _computes(setting: Setting) -> bool:
     """Whether the name and value ask for a computation that the class does not do by default."""
-    name, last, value, default = setting
-    if value == default or (last, value) in ALWAYS or NOT_COMPUTED.search(name):
+    name, _, value, default = setting
+    if value == default or value in USUAL or NOT_COMPUTED.search(name) or not COMPUTED.search(name):
         return False
-    # Off, a factor of 1, or full attention in every layer.
-    nothing = not value or (value == 1 and value is not True) or value == FULL_ATTENTION
-    return bool(COMPUTED.search(name)) and not (default is UNKNOWN and nothing)
+    off = not value or (value == 1 and value is not True)  # a factor of 1 changes nothing
+    return not (off and default is UNKNOWN)
 
 
 def _meaning(setting: Setting) -> tuple[str, object]:
@@ -87,6 +81,7 @@ def _meaning(setting: Setting) -> tuple[str, object]:
 def ignored_settings(folder: Path, model: "PreTrainedModel") -> list[str]:
     """Settings of config.json that the model's classes never read and that would change it, as name=value."""
     content = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    quantized = content.pop("quantization_config", None)
     classes = [*map(type, model.modules()), *type(model.config).__mro__]
     modules = {kind.__module__ for kind in classes if kind.__module__.startswith("transformers.models.")}
     read = frozenset().union(*map(_names_in, modules))
@@ -96,9 +91,7 @@ def ignored_settings(folder: Path, model: "PreTrainedModel") -> list[str]:
     known = {_meaning(one) for one in stated if one.last in read}
     ignored = [one for one in stated if _computes(one) and one.last not in read and _meaning(one) not in known]
     found = [f"{one.name}={one.value}" for one in ignored]
-    if content.get("quantization_config") and getattr(model, "hf_quantizer", None) is None:
-        found.append("quantization_config")
-    return found
+    return [*found, "quantization_config"] if quantized and not getattr(model, "hf_quantizer", None) else found
 
 
 def ignored_weights(unexpected: Iterable[str]) -> list[str]:
@@ -107,14 +100,12 @@ def ignored_weights(unexpected: Iterable[str]) -> list[str]:
 
 
 def _settings(content: dict, config: object, prefix: str = "") -> Iterator[Setting]:
-    from transformers import PreTrainedConfig
-
-    known = type(config) if isinstance(config, PreTrainedConfig) else None
     for name, value in content.items():
-        if not isinstance(value, dict):
-            yield Setting(f"{prefix}{name}", name, _in_words(value), _in_words(getattr(known, name, UNKNOWN)))
-        elif name != "quantization_config":
+        if isinstance(value, dict):
             yield from _settings(value, getattr(config, name, None), f"{prefix}{name}.")
+        else:
+            default = getattr(type(config), name, UNKNOWN)
+            yield Setting(f"{prefix}{name}", name, _in_words(value), _in_words(default))
 
 
 def _in_words(value: object) -> object:

@@ -9,6 +9,7 @@ configurations stay the same objects.
 from typing import Any
 
 from torch import Tensor, nn
+from torch.utils._pytree import tree_map
 
 
 class GuestState:
@@ -26,15 +27,10 @@ class GuestState:
 
 def _copied(value: Any) -> Any:
     """A copy of containers and tensors; weights, modules, configurations and anything else as they are."""
-    if isinstance(value, dict | list):
-        new = value.copy()
-        for place, inner in value.items() if isinstance(value, dict) else enumerate(value):
-            new[place] = _copied(inner)
-        return new
-    if isinstance(value, tuple):
-        return value if type(value) is not tuple else tuple(map(_copied, value))
-    if isinstance(value, set):
-        return value.copy()
-    if isinstance(value, Tensor) and not isinstance(value, nn.Parameter):
-        return value.clone()
-    return value
+
+    def leaf(inner: Any) -> Any:
+        if isinstance(inner, Tensor) and not isinstance(inner, nn.Parameter):
+            return inner.clone()
+        return inner.copy() if isinstance(inner, set) else inner
+
+    return tree_map(leaf, value)
