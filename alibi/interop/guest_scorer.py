@@ -140,13 +140,15 @@ class CheckedLookups(TorchFunctionMode):
         self.default = default or "a table"
 
     def __torch_function__(self, function, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
         if function is F.embedding:
             self._check(args[1], args[0], dim=0)
         elif function is Tensor.__getitem__ and isinstance(args[1], Tensor) and args[1].dtype == torch.long:
             self._check(args[0], args[1], dim=0)
-        elif function in (torch.gather, Tensor.gather) and len(args) == 3:
-            self._check(args[0], args[2], args[1])
-        return function(*args, **kwargs or {})
+        elif function in (torch.gather, Tensor.gather):
+            table, dim, rows = [*args, *kwargs.values()]
+            self._check(table, rows, dim)
+        return function(*args, **kwargs)
 
     def _check(self, table: Tensor, rows: Tensor, dim: int) -> None:
         has, needed = table.shape[dim], int(rows.max()) + 1 if rows.numel() else 0
