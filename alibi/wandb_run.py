@@ -23,7 +23,8 @@ MARK = ".wandb.synced"
 # How the names of variables begin that say which run this is. Settings of tracking.* say so here, and what another job
 # left in the environment must not. The account and the server (WANDB_API_KEY, WANDB_ENTITY, WANDB_BASE_URL ...) stay.
 RUN_VARIABLES = re.compile(
-    "WANDB_(CONFIG_PATHS|DIR|FORK_FROM|JOB_|LAUNCH|MODE|NAME|NOTES|PRO|REINIT|RESUME|ROOT_DIR|RUN_|SERVICE|SWEEP_|TAGS)"
+    "WANDB_(CONFIG_PATHS|DIR|FORK_FROM|JOB_|LAUNCH|MODE|NAME|NOTES|PROGRAM|PROJECT|REINIT|RESUME|ROOT_DIR|RUN_|SERVICE"
+    "|SWEEP_|TAGS)"
 )
 AGENT_VARIABLES = {"WANDB_SWEEP_ID", "WANDB_SWEEP_PARAM_PATH", "WANDB_RUN_ID", "WANDB_PROJECT"}
 NOT_SENT = re.compile("recorded offline|Timed out finishing|wandb sync")

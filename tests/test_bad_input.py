@@ -88,7 +88,8 @@ WRONG_COMMANDS = [
     ("train", ["alibi"], "'alibi' has no =; write model=alibi."),
     ("train", ["train.seq_len", "=", "64"], "write train.seq_len=VALUE, without a space around =."),
     ("train", ["train.seq_len==64"], "has one = too many; write train.seq_len=64."),
-    ("train", ["train=64"], "train holds settings, and is none itself; write train.NAME=VALUE."),
+    ("train", ["train=64"], "train is not a setting of train.py"),
+    ("train", ["seed=0,1"], "has several values; for several runs add -m: python train.py -m seed=0,1."),
     ("train", ["train.max_steps=8k"], "train.max_steps (8k) must be a whole number."),
     ("train", ["train.eval_lengths=64"], 'train.eval_lengths (64) must be a list; write "train.eval_lengths=[64]".'),
     ("train", ["eval.lengths=[64]"], "a setting of evaluate.py, not of train.py; did you mean train.eval_lengths?"),
@@ -129,7 +130,7 @@ def test_a_path_that_hydra_reads_otherwise_is_answered_with_the_quoting_that_wor
     for entry, setting, more in (("train", "data.path", ["data=text"]), ("evaluate", "runs", [])):
         code, printed = command(entry, "device=cpu", *more, f"{setting}={name}")
         assert code == 1
-        told = re.fullmatch(r"(?s).*(?:themselves:|write) (.*?)(?: for one path, .*)?\n", printed)[1]
+        told = re.fullmatch(r"(?s).*(?:plain text:|write) (.*?)\n", printed)[1]
         override = subprocess.run(["bash", "-c", f"printf %s {told}"], capture_output=True, check=True).stdout
         code, printed = command(entry, "device=cpu", *more, os.fsdecode(override))
         assert code == 1

@@ -84,11 +84,6 @@ def plain_errors(entry: str, overrides: Sequence[str]) -> Iterator[None]:
         raise CompactHydraException(explained(error)) from error
     except (ValueError, MemoryError) as error:
         raise CompactHydraException(f"{type(error).__name__}: {error}") from error
-    except RuntimeError as error:
-        if not type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
-            raise
-        why = str(error).splitlines()[0]
-        raise CompactHydraException(f"torch.compile failed ({why}); leave train.compile=true out.") from error
     except KeyboardInterrupt as stop:  # of Ctrl-C, or with the number of another signal
         print("interrupted; nothing that was done is lost, and the same command goes on", file=sys.stderr)
         raise SystemExit(128 + (stop.args[0] if stop.args else signal.SIGINT)) from None
@@ -124,7 +119,5 @@ def _arguments(entry: str) -> list[str]:
     for name, _, value in (text.partition("=") for text in options.overrides):
         if name in groups(entry) and value.startswith("["):
             several = f"{name}={value.strip('[]').replace(' ', '')}"
-            raise ValueError(
-                f"{name}={value} is a list, and one is chosen; for several runs: python {entry}.py -m {several}"
-            )
+            raise ValueError(f"{name}={value} is a list; for several runs: python {entry}.py -m {several}")
     return options.overrides

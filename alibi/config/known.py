@@ -1,9 +1,8 @@
 """What can be set: setting names, from the dataclasses and YAMLs; groups and their choices, from the YAMLs."""
 
-from dataclasses import fields, is_dataclass
+from dataclasses import asdict
 from functools import cache
 from pathlib import Path
-from typing import get_type_hints
 
 import yaml
 
@@ -12,8 +11,7 @@ from alibi.training import RunConfig
 
 CONFIGS = str(Path(__file__).parents[2] / "configs")
 SCHEMAS = {"train": RunConfig, "evaluate": EvaluateCommand}
-# Settings that are paths or lists of paths.
-PATHS = ("run_dir", "runs", "data.path", "paths.outputs", "paths.cache", "train.resume", "eval.figure_dir")
+LISTS = ("eval.lengths", "train.eval_lengths")  # settings that are lists of numbers
 
 
 def choices(group: str) -> list[str]:
@@ -38,7 +36,7 @@ def package(group: str, text: str) -> str:
 @cache
 def setting_names(entry: str) -> dict[str, tuple[str, ...]]:
     """All settings of an entry; for `model.position.theta` and the like, the choices that have it (`model=rotary`)."""
-    always = dict.fromkeys(_fields(SCHEMAS[entry]), ())
+    always = dict.fromkeys(_keys(asdict(SCHEMAS[entry]())), ())
     of_choices: dict[str, tuple[str, ...]] = {}
     for group in groups(entry):
         for choice in choices(group):
@@ -49,23 +47,7 @@ def setting_names(entry: str) -> dict[str, tuple[str, ...]]:
     return of_choices | always
 
 
-def is_list(entry: str, name: str) -> bool:
-    """Whether a setting is a list of values."""
-    kind: object = SCHEMAS[entry]
-    for part in name.split("."):
-        kind = get_type_hints(kind).get(part) if is_dataclass(kind) else None
-    return "list" in str(kind)
-
-
-def _fields(schema: type, prefix: str = "") -> list[str]:
-    names = []
-    for one in fields(schema):
-        kind = get_type_hints(schema)[one.name]
-        names += _fields(kind, f"{prefix}{one.name}.") if is_dataclass(kind) else [prefix + one.name]
-    return names
-
-
-def _keys(content: object, prefix: str) -> list[str]:
+def _keys(content: dict | None, prefix: str = "") -> list[str]:
     names = []
     for name, value in (content or {}).items():
         names += _keys(value, f"{prefix}{name}.") if isinstance(value, dict) else [prefix + name]

@@ -11,7 +11,7 @@ from hydra.core.override_parser.types import Quote, QuotedString
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
-from alibi.config.known import PATHS, choices, groups, is_list, setting_names
+from alibi.config.known import LISTS, choices, groups, setting_names
 
 MISSING = re.compile(
     r"(In '.*?': )?Could not find '(?P<group>.+)/(?P<choice>[^/]*)'\s+Available options in '.*':\n"
@@ -50,12 +50,10 @@ def unknown_setting(name: str, entry: str) -> str:
     if of := here.get(name):
         return f"{name} is a setting of {' and '.join(of)} alone."
     if name in groups(other) or name in setting_names(other):
-        meant = did_you_mean(name, here) if "." in name else "."
-        if meant == ".":
-            meant = (
-                "; evaluate.py takes it from the run that runs= names." if entry == "evaluate" else "; leave it out."
-            )
-        return f"{name} is a setting of {other}.py, not of {entry}.py{meant}"
+        of_the_run = "; evaluate.py takes it from the run that runs= names."
+        return f"{name} is a setting of {other}.py, not of {entry}.py" + (
+            of_the_run if entry == "evaluate" else did_you_mean(name, here)
+        )
     meant = did_you_mean(name, [*here, *groups(entry)])
     return f"{name} is not a setting of {entry}.py{meant} python {entry}.py --help lists them."
 
@@ -75,14 +73,14 @@ def refused(error: Exception, entry: str, overrides: Sequence[str]) -> str:
     if missing := MISSING.match(str(error)):
         return unknown_choice(missing["group"], missing["choice"], missing["known"].split())
     cause = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else error
-    key = getattr(cause, "full_key", None)
+    key = getattr(cause, "full_key", None) or ""
     for text in overrides:
         if why := _wrong_with(text, entry, f"{error} {cause}", key):
             return why
     return (f"{key}: " if key else "") + str(cause).splitlines()[0]
 
 
-def _wrong_with(text: str, entry: str, error: str, key: str | None) -> str | None:
+def _wrong_with(text: str, entry: str, error: str, key: str) -> str | None:
     """What is wrong with one override, or None.
 
     Args:
@@ -94,8 +92,7 @@ def _wrong_with(text: str, entry: str, error: str, key: str | None) -> str | Non
     try:
         override = OverridesParser.create().parse_override(text)
     except HydraException:
-        is_choice = name in groups(entry) and not value.startswith(("[", "="))
-        return unknown_choice(name, value, choices(name)) if is_choice else _not_in_the_grammar(name, value)
+        return unknown_choice(name, value, choices(name)) if name in groups(entry) else _quoting(name, value)
     name, names = override.key_or_group, setting_names(entry)
     several = override.is_sweep_override()
     if several and "Ambiguous value" in error:
@@ -105,49 +102,39 @@ def _wrong_with(text: str, entry: str, error: str, key: str | None) -> str | Non
         return None if may_be else unknown_choice(name, value, choices(name))
     if name.startswith("hydra"):
         return None
-    if any(one.startswith(f"{name}.") for one in names):
-        return f"{name} holds settings, and is none itself; write {name}.NAME=VALUE." if key == name else None
     if name not in names or (names[name] and key == name):
         return unknown_setting(name, entry)
-    if name in PATHS and (key == name or ("${" in value and "nterpolation" in error)):
+    if "${" in value:
         return _quoting(name, value)
-    if key is None or not key.startswith(name):
+    if not key.startswith(name):
         return None
-    in_list = is_list(entry, name)
-    if in_list and not value.startswith("["):
+    if name in LISTS and not value.startswith("["):
         return f"{name} ({value}) must be a list; write {for_shell(f'{name}=[{value}]')}."
     kind = next((words for found, words in KINDS.items() if found in error), None)
-    return f"{name} ({value}) must be {kind}{', in a list' if in_list else ''}." if kind else None
+    return f"{name} ({value}) must be {kind}{', in a list' if name in LISTS else ''}." if kind else None
 
 
 def _no_equals(text: str, entry: str) -> str:
-    if text in setting_names(entry) or text in groups(entry):
-        return f"{text!r} has no =; write {text}=VALUE, without a space around =."
     of = [group for group in groups(entry) if text in choices(group)] or (["runs"] if entry == "evaluate" else [])
-    if of:
-        return f"{text!r} has no =; write {of[0]}={text}."
-    return f"{text!r} is not a setting, which is written name=value; python {entry}.py --help lists them."
+    if text in setting_names(entry) or text in groups(entry):
+        meant = f"{text}=VALUE, without a space around ="
+    else:
+        meant = f"{of[0]}={text}" if of else f"name=value; python {entry}.py --help lists the settings"
+    return f"{text!r} has no =; write {meant}."
 
 
-def _not_in_the_grammar(name: str, value: str) -> str:
+def _quoting(name: str, value: str) -> str:
+    """For what Hydra cannot read."""
     if value.startswith("="):
         return f"{name}={value} has one = too many; write {name}={value.lstrip('=')}."
     if value.startswith("[") and "]" not in value:
         return f"{name}={value} is a list that does not end; put quotes around it, {for_shell(f'{name}=[A, B]')}."
-    return _quoting(name, value)
-
-
-def _quoting(name: str, value: str) -> str:
-    return (
-        f"{name} has characters that mean something else on this command line; in two kinds of quotes they stand for "
-        f"themselves: {for_shell(f'{name}={quoted(value)}')}"
-    )
+    plain = for_shell(f"{name}={quoted(value)}")
+    return f"{name} has characters that mean something else here; in two kinds of quotes they are plain text: {plain}"
 
 
 def _comma(name: str, value: str, entry: str) -> str:
-    instead = f"for several runs add -m: python {entry}.py -m {name}={value}"
-    if is_list(entry, name):
-        instead = f"write {for_shell(f'{name}=[{value}]')} for a list"
-    elif name in PATHS:
-        instead = f"write {for_shell(f'{name}={quoted(value)}')} for one path, and -m for several runs"
-    return f"{name}={value} has several values; {instead}."
+    if name in LISTS:
+        return f"{name}={value} has several values; write {for_shell(f'{name}=[{value}]')} for a list."
+    one = "" if name in groups(entry) else f" For one value write {for_shell(f'{name}={quoted(value)}')}"
+    return f"{name}={value} has several values; for several runs add -m: python {entry}.py -m {name}={value}.{one}"

@@ -18,7 +18,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from alibi.commands import EvaluateCommand
 from alibi.config.help import help_text
-from alibi.config.known import CONFIGS, PATHS
+from alibi.config.known import CONFIGS
 from alibi.config.messages import escaped, refused
 from alibi.environment import pick_device, resolve_precision
 from alibi.interop import HF_PREFIX
@@ -58,22 +58,16 @@ def register() -> None:
 def typed(schema: type[T], composed: DictConfig) -> T:
     """The composed settings as dataclasses, which check their values; unknown keys are refused.
 
-    A ~ at the start of a path is expanded, whether it comes from the command line, a YAML or the environment.
+    A ~ at the start of a text is expanded, whether it comes from the command line, a YAML or the environment.
     """
     plain = OmegaConf.to_container(composed, resolve=True)  # the composed node accepts any key added by +key=value
-    for name in PATHS:
-        group, _, key = name.rpartition(".")
-        settings = plain.get(group) if group else plain
-        if settings and key in settings:
-            settings[key] = _at_home(settings[key])
-    return OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(schema), plain))
+    return OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(schema), _at_home(plain)))
 
 
 def _at_home(value: object) -> object:
-    """A path, with or without `hf:`, or a list of paths, with ~ expanded; other values are returned unchanged.
-
-    The result is escaped, because OmegaConf resolves it once more.
-    """
+    """The settings with ~ expanded in all texts, also after `hf:`; escaped, because OmegaConf resolves them again."""
+    if isinstance(value, dict):
+        return {name: _at_home(one) for name, one in value.items()}
     if isinstance(value, list):
         return [_at_home(one) for one in value]
     if not isinstance(value, str):

@@ -3,12 +3,14 @@
 import atexit
 import multiprocessing
 import os
+import re
 import shutil
 import signal
+import tempfile
 from pathlib import Path
 
 from hydra.experimental.callback import Callback
-from omegaconf import DictConfig, OmegaConf, read_write
+from omegaconf import DictConfig, read_write
 
 from alibi.config import escaped, quoted
 from alibi.paths import expanded
@@ -35,7 +37,7 @@ class Summary(Callback):
         try:
             place = Path(expanded(config.hydra.sweep.dir)).absolute()
             place.mkdir(parents=True, exist_ok=True)
-            self.sweep = Sweep.begin(place)
+            self.sweep = Sweep(Path(tempfile.mkdtemp(prefix=".sweep-", dir=place)))
         except (OSError, ValueError) as error:  # Hydra would only warn
             raise SystemExit(f"hydra.sweep.dir: {error}") from error
         with read_write(config):
@@ -43,7 +45,7 @@ class Summary(Callback):
             # The launchers' processes compose the settings again: these overrides give all of them the same folders.
             for name, path in (("sweep.dir", place), ("callbacks.summary.folder", self.sweep.folder)):
                 config.hydra.overrides.hydra.append(f"hydra.{name}={quoted(path)}")
-        if "Slurm" not in OmegaConf.select(config, "hydra.launcher._target_"):  # Slurm's jobs outlive a login shell
+        if re.search("Joblib|Local", config.hydra.launcher._target_):  # not of Slurm's jobs: they outlive a login shell
             self.sweep.lead()
         atexit.register(self._end)
         for number in stop_signals():
@@ -63,11 +65,10 @@ class Summary(Callback):
     def on_multirun_end(self, config: DictConfig, **kwargs: object) -> None:
         if "RANK" in os.environ:
             return
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        signal.signal(signal.SIGINT, signal.default_int_handler)
         atexit.unregister(self._end)
-        found, number = {outcome.what for outcome in self.sweep.outcomes()}, self.sweep.stopped_by()
-        print(summary_text(self.sweep.outcomes()), flush=True)
+        outcomes, number = self.sweep.outcomes(), self.sweep.stopped_by()
+        found = {outcome.what for outcome in outcomes}
+        print(summary_text(outcomes), flush=True)
         shutil.rmtree(self.sweep.folder, ignore_errors=True)
         if not number and (not found or found & {FAILED, BEGUN}):
             raise SystemExit(1)

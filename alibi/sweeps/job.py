@@ -12,13 +12,14 @@ from dataclasses import asdict
 from multiprocessing.connection import wait
 from pathlib import Path
 
-from filelock import FileLock, Timeout
+from filelock import Timeout
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import CompactHydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from alibi.config import plain_errors, run_from
+from alibi.faults import hold
 from alibi.runs import all_settings, differences
 from alibi.signals import stop_signals
 from alibi.streams import keep_streams
@@ -50,26 +51,24 @@ def run_job(composed: DictConfig) -> str:
     multiprocessing.set_forkserver_preload([__name__])
     process = multiprocessing.Process(target=_work, args=(composed, sweep, outcome))
     try:
-        process.start()
-    except (EOFError, ConnectionError):  # Ctrl-C ended the fork server, which ignores signals only once it is up
-        if not sweep.stopped_by():
-            raise
-        return _end(sweep, outcome, STOPPED, "before it began")
-    try:
-        process.join()
-    except BaseException as error:  # Ctrl-C reaches a launcher's worker too; or a cluster preempts the job
-        process.terminate()
-        process.join()
-        if not isinstance(error, KeyboardInterrupt):
-            raise
-    outcome = sweep.outcome(outcome.number)
-    if outcome.what == BEGUN:
-        code = process.exitcode
-        how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
-        memory = " (out of memory?)" if code == -signal.SIGKILL else ""
-        reason = f"its process {how}{memory}; the same command goes on from its last checkpoint."
-        return _end(sweep, outcome, FAILED, reason)
-    return outcome.what
+        with suppress(KeyboardInterrupt, EOFError, ConnectionError):  # Ctrl-C reaches launchers and fork servers too
+            process.start()
+            process.join()
+    finally:  # also if a cluster preempts the job
+        if process.pid:
+            process.terminate()
+            process.join()
+    outcome = next(one for one in sweep.outcomes() if one.number == outcome.number)
+    if outcome.what != BEGUN:
+        return outcome.what
+    if not process.pid:
+        return _end(sweep, outcome, STOPPED if sweep.stopped_by() else FAILED, "before it began")
+    code = process.exitcode
+    how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+    memory = " (out of memory?)" if code == -signal.SIGKILL else ""
+    return _end(
+        sweep, outcome, FAILED, f"its process {how}{memory}; the same command goes on from its last checkpoint."
+    )
 
 
 def _end(sweep: Sweep, outcome: Outcome, what: str, reason: str) -> str:
@@ -84,8 +83,7 @@ def _end(sweep: Sweep, outcome: Outcome, what: str, reason: str) -> str:
 def _work(composed: DictConfig, sweep: Sweep, outcome: Outcome) -> None:
     """The job, in its own process."""
     keep_streams()
-    stops = stop_signals()
-    for number in set(stops) - {signal.SIGINT}:  # until training handles them
+    for number in set(stop_signals()) - {signal.SIGINT}:  # until training handles them
         signal.signal(number, lambda number, frame: sys.exit(128 + number))
     # SLURM sends SIGUSR2 shortly before a job's time is over.
     signal.signal(signal.SIGUSR2, lambda number, frame: signal.raise_signal(signal.SIGTERM))
@@ -94,10 +92,8 @@ def _work(composed: DictConfig, sweep: Sweep, outcome: Outcome) -> None:
         with plain_errors("train", outcome.overrides):
             what, reason = _train(composed, sweep, outcome)
     except SystemExit as end:
-        what, reason = FAILED, f"it ended with exit code {end.code}"
-        if end.code in [128 + number for number in stops]:
-            limit = " or train.max_hours" if composed.train.max_hours else ""
-            what, reason = STOPPED, f"by {signal.Signals(end.code - 128).name}{limit}"
+        limit = " or train.max_hours" if composed.train.max_hours else ""
+        what, reason = STOPPED, f"by {signal.Signals(end.code - 128).name}{limit}"
     except CompactHydraException as error:
         what, reason = FAILED, str(error)
     except BaseException as error:
@@ -114,9 +110,8 @@ def _train(composed: DictConfig, sweep: Sweep, outcome: Outcome) -> tuple[str, s
     sweep.record(outcome)
     first, theirs = sweep.claim(run, outcome.number, asdict(config))
     if first == outcome.number:
-        if (run / LOCK).exists():  # a job of a killed sweep may still be writing its checkpoint
-            with suppress(Timeout), FileLock(run / LOCK, timeout=LEFTOVER_SECONDS):
-                pass
+        with suppress(Timeout, OSError), hold(run / LOCK, LEFTOVER_SECONDS):
+            pass  # a job of a killed sweep may still be writing its checkpoint
         return train(config, run), ""
     if changed := differences(theirs, asdict(config), all_settings):
         return FAILED, (

@@ -4,13 +4,11 @@ import hashlib
 import json
 import os
 import signal
-import socket
-import tempfile
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from filelock import FileLock
-
+from alibi.faults import hold
 from alibi.files import write_atomically
 
 BEGUN, RAN, SKIPPED, FAILED, STOPPED = "begun", "ran", "skipped", "failed", "stopped"
@@ -33,11 +31,6 @@ class Sweep:
 
     folder: Path
 
-    @classmethod
-    def begin(cls, place: Path) -> "Sweep":
-        """A new sweep, with its folder in `place`."""
-        return cls(Path(tempfile.mkdtemp(prefix=".sweep-", dir=place)))
-
     def record(self, outcome: Outcome) -> None:
         write_atomically(self.folder / f"job-{outcome.number}.json", json.dumps(asdict(outcome)))
 
@@ -45,42 +38,32 @@ class Sweep:
         found = [Outcome(**json.loads(path.read_text())) for path in self.folder.glob("job-*.json")]
         return sorted(found, key=lambda outcome: outcome.number)
 
-    def outcome(self, number: int) -> Outcome:
-        return next(outcome for outcome in self.outcomes() if outcome.number == number)
-
     def claim(self, run: Path, number: int, settings: dict) -> tuple[int, dict]:
         """Claim a run folder for a job; returns number and settings of the job that has it, which may be another."""
         claim = self.folder / f"claim-{hashlib.sha256(os.fsencode(os.path.realpath(run))).hexdigest()}.json"
-        with FileLock(self.folder / "claims.lock"):
+        with hold(self.folder / "claims.lock"):
             if not claim.exists():
                 write_atomically(claim, json.dumps([number, settings]))
-        first, theirs = json.loads(claim.read_text())
-        return first, theirs
+        return tuple(json.loads(claim.read_text()))
 
     def stop(self, number: int) -> None:
         write_atomically(self.folder / "stop", str(number))
 
     def stopped_by(self) -> int:
         """Number of the signal that stops the sweep, SIGTERM's if its leading process is gone; 0 to continue."""
-        try:
+        with suppress(FileNotFoundError):
             return int((self.folder / "stop").read_text())
-        except FileNotFoundError:
-            return 0 if self._is_led() else signal.SIGTERM
-
-    def lead(self) -> None:
-        """Make this process the leader of the sweep: jobs on this machine stop when it is gone."""
-        (self.folder / "leader").write_text(f"{socket.gethostname()} {os.getpid()}")
-
-    def _is_led(self) -> bool:
         try:
-            host, process = (self.folder / "leader").read_text().split()
-            if host == socket.gethostname():
-                os.kill(int(process), 0)
+            os.kill(int((self.folder / "leader").read_text()), 0)
         except ProcessLookupError:
-            return False
+            return signal.SIGTERM
         except OSError:  # no leader; or its number belongs to another user's process now
             pass
-        return True
+        return 0
+
+    def lead(self) -> None:
+        """Make this process the leader of the sweep: its jobs, on the same machine, stop when it is gone."""
+        (self.folder / "leader").write_text(str(os.getpid()))
 
 
 def summary_text(outcomes: list[Outcome]) -> str:
