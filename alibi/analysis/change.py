@@ -54,7 +54,7 @@ def add_changes(paths: Sequence[Path], say: Callable[[str], None]) -> None:
             if change:
                 write_result(sliding.path, sliding.content.model_copy(update={"change": change}))
             elif sliding.path in paths:
-                say(f"{sliding.path.name}: {reason}")
+                say(f"{sliding.path.name}: the change with length is not split in two, since {reason}")
 
 
 def _twins(result: Result) -> list[Result]:
@@ -80,21 +80,14 @@ def split_change(nonoverlapping: Result, sliding: Result) -> tuple[Change | None
     """
     seq_len, stride = sliding.seq_len, sliding.content.rows[0].stride
     if seq_len is None:
-        return None, "the change with length is not split in two, since the training length is unknown"
-    n, s = (
-        {length: row for length, row in result.rows.items() if "group_nats" in row}
-        for result in (nonoverlapping, sliding)
-    )
+        return None, "the training length is unknown"
+    results = nonoverlapping, sliding
+    n, s = ({length: row for length, row in r.rows.items() if "group_nats" in row} for r in results)
     if stride * LARGEST_STRIDE > seq_len:
-        return None, (
-            f"the change with length is not split in two, since stride {stride} is above an eighth of the training "
-            f"length {seq_len}; use eval.stride=[null,{max(1, seq_len // LARGEST_STRIDE)}]"
-        )
+        remedy = f"use eval.stride=[null,{max(1, seq_len // LARGEST_STRIDE)}]"
+        return None, f"stride {stride} is above an eighth of the training length {seq_len}; {remedy}"
     if seq_len not in n or seq_len not in s:
-        return None, (
-            f"the change with length is not split in two, since the training length {seq_len} was not evaluated by "
-            "both protocols; add it to eval.lengths"
-        )
+        return None, f"the training length {seq_len} was not evaluated by both protocols; add it to eval.lengths"
     tokens = np.array(sliding.content.groups.tokens, np.float64)
 
     def at(length: int) -> ChangeAt:

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
-from alibi.analysis.labels import Labels, label, tokenizers_of
-from alibi.analysis.result_set import Line, ResultSet, Run
+from alibi.analysis.labels import label, tokenizers_of, unique
+from alibi.analysis.result_set import ResultSet, Run
 from alibi.analysis.statistics import ABOUT_INTERVALS
 from alibi.results import Measured, Result
 
@@ -43,13 +43,6 @@ class Comparison:
         return list({run.label: run for part in reversed(self.sets) for run in reversed(part.runs)}.values())[::-1]
 
     @property
-    def lines(self) -> list[Line]:
-        """Each line once, with all of its runs, though a set may lack some of them."""
-        runs = self.runs
-        labels = dict.fromkeys(line.label for part in self.sets for line in part.lines)
-        return [Line(name, tuple(run for run in runs if run.line == name), {}) for name in labels]
-
-    @property
     def has_intervals(self) -> bool:
         """Whether any number of any run has an interval over the text."""
         return any(run.result.has_intervals for part in self.sets for run in part.runs)
@@ -79,20 +72,15 @@ def compare(results: Sequence[Result]) -> Comparison:
     members: dict[Measured, list[Result]] = defaultdict(list)
     for result in results:
         members[result.measured].append(result)
-    labels, titles, sets = label(results), _titles(members), []
+    names = dict(zip((result.path for result in results), label(results), strict=True))
+    titles = _titles(members)
+    slugs = unique({one: re.sub(r"[^A-Za-z0-9._-]+", "-", own[0].protocol) for one, own in members.items()}, "-")
+    sets = []
     for measured, own in members.items():
-        slug = _free(re.sub(r"[^A-Za-z0-9._-]+", "-", own[0].protocol), [part.slug for part in sets])
-        sets.append(ResultSet(titles[measured], slug, _runs(own, labels)))
+        tokenizers = enumerate(zip(tokenizers_of(own), own, strict=True))
+        runs = [Run(f"r{number}", *names[r.path], tokenizer, r) for number, (tokenizer, r) in tokenizers]
+        sets.append(ResultSet(titles[measured], slugs[measured], runs))
     return Comparison(list(results), sets, _refusals(list(members), sets))
-
-
-def _runs(results: Sequence[Result], labels: Labels) -> list[Run]:
-    named = [(labels.runs[r.path], labels.short[r.path], labels.lines[r.path]) for r in results]
-    tokenizers = tokenizers_of(results)
-    return [
-        Run(f"r{number}", *names, tokenizer, result)
-        for number, (names, tokenizer, result) in enumerate(zip(named, tokenizers, results, strict=True))
-    ]
 
 
 def _refusals(measured: Sequence[Measured], sets: Sequence[ResultSet]) -> list[Refusal]:
@@ -128,11 +116,3 @@ def _titles(members: dict[Measured, list[Result]]) -> dict[Measured, str]:
             titles[one] += f", {'/'.join(f'{n:,}' for n in counts)} tokens"
     alike = Counter(titles.values())  # two texts of one name and size
     return {one: t if alike[t] == 1 else f"{t}, text {one.sha256[:8]}" for one, t in titles.items()}
-
-
-def _free(name: str, taken: Sequence[str]) -> str:
-    """The name, with a number behind it where another set has it."""
-    free, number = name, 2
-    while free in taken:
-        free, number = f"{name}-{number}", number + 1
-    return free

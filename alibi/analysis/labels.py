@@ -2,10 +2,10 @@
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from itertools import count
-from pathlib import Path, PurePath
+from pathlib import PurePath
+from typing import NamedTuple
 
 from alibi.results import Result
 
@@ -13,27 +13,26 @@ LONGEST_VALUE = 24  # of a setting in a label, in characters
 STEP = "train.step"
 
 
-@dataclass(frozen=True)
-class Labels:
-    """By path of the result file. Given over all results at once, so that a run has one label in every set.
+class Labels(NamedTuple):
+    """Of one result.
 
     Attributes:
-        runs: that of its line, with the seed in it.
-        lines: one for all runs that differ in their seed alone.
+        run: that of its line, with the seed in it.
         short: for a table that has training length, seed and step in columns: the rest of the label.
+        line: one for all runs that differ in their seed alone.
     """
 
-    runs: dict[Path, str]
-    lines: dict[Path, str]
-    short: dict[Path, str]
+    run: str
+    short: str
+    line: str
 
 
-def label(results: Sequence[Result]) -> Labels:
+def label(results: Sequence[Result]) -> list[Labels]:
+    """Labels of each result, given over all results at once, so that a run has one label in every set."""
     run_of = _runs_of(results)
     first: dict[tuple, Result] = {}
-    for result in results:
+    for run, result in zip(run_of, results, strict=True):
         # Of a run's files, older ones may state less than newer ones.
-        run = run_of[result.path]
         if run not in first or (_trained_on(result) and not _trained_on(first[run])):
             first[run] = result
     line_of = _lines_of(first, _same_tokenizers(results))
@@ -41,15 +40,15 @@ def label(results: Sequence[Result]) -> Labels:
     for run, line in line_of.items():
         members.setdefault(line, first[run])
     apart = _told_apart(members)
-    lines = _unique({line: " ".join([_method(members[line]), *words]) for line, words in apart.items()})
-    runs = _unique(
+    lines = unique({line: " ".join([_method(result), *apart[line]]) for line, result in members.items()})
+    runs = unique(
         {run: " ".join([_method(first[run]), *_seed(first[run]), *apart[line]]) for run, line in line_of.items()}
     )
-    return Labels(
-        {path: runs[run] for path, run in run_of.items()},
-        {path: lines[line_of[run]] for path, run in run_of.items()},
-        {result.path: _short(result, apart[line_of[run_of[result.path]]]) for result in results},
-    )
+    found = []
+    for run, result in zip(run_of, results, strict=True):
+        words = [word for word in apart[line_of[run]] if word != f"step {result.step}"]
+        found.append(Labels(runs[run], " ".join([result.method, *words]), lines[line_of[run]]))
+    return found
 
 
 def tokenizers_of(results: Sequence[Result]) -> list[str]:
@@ -61,17 +60,17 @@ def tokenizers_of(results: Sequence[Result]) -> list[str]:
     ids = {_tokenizer(r): r.data.tokens_sha256 for r in results if r.data.tokens_sha256}
     keys = [r.data.tokens_sha256 or ids.get(_tokenizer(r), _tokenizer(r)) for r in results]
     first = dict(zip(reversed(keys), reversed(results), strict=True))
-    names = _unique({key: _tokenizer_words(first[key]) for key in keys})
+    names = unique({key: _tokenizer_words(first[key]) for key in keys})
     return [names[key] for key in keys]
 
 
-def _runs_of(results: Iterable[Result]) -> dict[Path, tuple]:
+def _runs_of(results: Iterable[Result]) -> list[tuple]:
     """The run of each result: the weights in one folder. A second file that measured the same counts as another run,
     since two of one run would pass for two seeds."""
-    runs, copies = {}, Counter()
+    runs, copies = [], Counter()
     for result in results:
         run = result.folder, result.checkpoint.sha256
-        runs[result.path] = (*run, copies[run, result.measured])
+        runs.append((*run, copies[run, result.measured]))
         copies[run, result.measured] += 1
     return runs
 
@@ -137,26 +136,24 @@ def _seed(result: Result) -> list[str]:
     return [] if result.seed is None else [f"seed {result.seed}"]
 
 
-def _short(result: Result, words: Sequence[str]) -> str:
-    return " ".join([result.method, *(word for word in words if word != f"step {result.step}")])
-
-
 def _told_apart(lines: Mapping[tuple, Result]) -> dict[tuple, list[str]]:
     """The words that tell each line from others of its method: settings, else text, tokenizer or folder."""
     words: dict[tuple, list[str]] = {line: [] for line in lines}
-    ways: list[Callable[[Sequence[Result]], list[list[str]]]] = [
+    ways = (
         _settings_apart,
-        lambda alike: _if_they_differ([f"text {(_trained_on(result) or 'unknown')[:8]}" for result in alike]),
-        lambda alike: _if_they_differ([f"tokenizer {_tokenizer(result)[:8]}" for result in alike]),
-        lambda alike: _if_they_differ([f"({result.run})" for result in alike]),
-    ]
+        lambda alike: [[f"text {(_trained_on(result) or 'unknown')[:8]}"] for result in alike],
+        lambda alike: [[f"tokenizer {_tokenizer(result)[:8]}"] for result in alike],
+        lambda alike: [[f"({result.run})"] for result in alike],
+    )
     for way in ways:
         alike = defaultdict(list)
         for line, result in lines.items():
             alike[_method(result), *words[line]].append(line)
         for namesakes in alike.values():
-            for line, more in zip(namesakes, way([lines[line] for line in namesakes]), strict=True):
-                words[line] += more
+            more = way([lines[line] for line in namesakes])
+            if any(found != more[0] for found in more):
+                for line, found in zip(namesakes, more, strict=True):
+                    words[line] += found
     return words
 
 
@@ -191,14 +188,10 @@ def _settings_words(result: Result) -> dict[str, str]:
     return words
 
 
-def _if_they_differ(words: Sequence[str]) -> list[list[str]]:
-    return [[word] for word in words] if len(set(words)) > 1 else [[] for _ in words]
-
-
-def _unique(names: Mapping[Hashable, str]) -> dict[Hashable, str]:
+def unique(names: Mapping[Hashable, str], mark: str = " #") -> dict[Hashable, str]:
     """The names, each with a number behind it where it was used before."""
     found: dict[Hashable, str] = {}
     for key, name in names.items():
-        free = (name if number == 1 else f"{name} #{number}" for number in count(1))
+        free = (name if number == 1 else f"{name}{mark}{number}" for number in count(1))
         found[key] = next(one for one in free if one not in found.values())
     return found

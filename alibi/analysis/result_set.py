@@ -12,7 +12,7 @@ from alibi.analysis.curves import Crossing, crossings, how_far, rounding_of
 from alibi.analysis.differences import UNITS, Difference, PairedDraws
 from alibi.analysis.statistics import SeedMean, over_seeds
 from alibi.results import METRICS, Result
-from alibi.results.schema import Change, HowFar, ScoredText
+from alibi.results.schema import Change, HowFar
 
 ABOUT_TEXT = ("name", "split", "sha256", "words", "bytes", "form", "documents", "documents_in_text")
 
@@ -53,25 +53,12 @@ class Line:
     def seq_len(self) -> int | None:
         return self.runs[0].result.seq_len
 
-    @property
-    def results(self) -> list[Result]:
-        return [run.result for run in self.runs]
-
-    def mean(self, metric: str) -> list[tuple[int, float]]:
-        """(length, mean over the seeds) where every seed has a number, of any number of a row."""
-        every = [result.numbers for result in self.results]
-        return [
-            (length, sum(rows[length][metric] for rows in every) / len(every))
-            for length in every[0]
-            if all(metric in rows.get(length, {}) for rows in every)
-        ]
-
     def seed_mean(self, length: int, metric: str) -> SeedMean | None:
         return self.lengths.get(length, {}).get(metric)
 
     def nats(self) -> dict[int, float]:
         """Nats of the whole text by length, the mean over seeds."""
-        rows = [result.scored for result in self.results]
+        rows = [run.result.scored for run in self.runs]
         return {n: float(np.mean([row[n]["nll_nats"] for row in rows])) for n in self.lengths}
 
 
@@ -111,15 +98,6 @@ class ResultSet:
     @property
     def first(self) -> Result:
         return self.runs[0].result
-
-    @property
-    def data(self) -> ScoredText:
-        """The text, which all share; counts of tokens are the first run's."""
-        return self.first.data
-
-    @property
-    def protocol(self) -> str:
-        return self.first.measured.protocol
 
     @cached_property
     def comparable(self) -> list[str]:
@@ -204,22 +182,19 @@ class ResultSet:
     def note(self) -> str | None:
         """Why runs, or some of their numbers, are not compared."""
         scored = [run.result.scored for run in self.runs]
+        uncovered = ", ".join(_uncovered(self.runs))
         if not any(scored):
             return "no row has a number: there is nothing to compare"
         if len(self.runs) == 1:
             return "one run only: there is nothing to compare it with"
         if not any(a.keys() & b.keys() for a, b in combinations(scored, 2)):
             return "no two runs have a length in common: there is nothing to compare"
-        if uncovered := _uncovered(self.runs):
-            return (
-                f"text not covered by the tokenizer of {', '.join(uncovered)}: numbers per word and per byte are not "
-                "compared with others"
-            )
+        if uncovered:
+            what = "numbers per word and per byte are not compared with others"
+            return f"text not covered by the tokenizer of {uncovered}: {what}"
         if "word_perplexity" not in self.comparable:
-            return (
-                "an older version counted a word for the line end that a document may lack, so perplexities per word "
-                "are not compared; leave the older result out"
-            )
+            what = "an older version counted a word for the line end that a document may lack"
+            return f"{what}, so perplexities per word are not compared; leave the older result out"
         if "perplexity" not in self.comparable:
             return "the runs have different tokenizers, so perplexities per token are not compared; see words and bytes"
         return None
@@ -229,11 +204,10 @@ class ResultSet:
         return [metric for metric in self.comparable if metric == "perplexity" or not _uncovered(runs)]
 
     def to_dict(self) -> dict:
+        about, data = self.first.measured, self.first.data
         return {
-            "data": {name: getattr(self.data, name) for name in ABOUT_TEXT},
-            "protocol": self.protocol,
-            "precision": self.first.measured.precision,
-            "scorer": self.first.measured.scorer,
+            "data": {name: getattr(data, name) for name in ABOUT_TEXT},
+            **{"protocol": about.protocol, "precision": about.precision, "scorer": about.scorer},
             "metrics": self.comparable,
             "note": self.note,
             "runs": [_run_to_dict(run) for run in self.runs],

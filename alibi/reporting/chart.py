@@ -45,7 +45,6 @@ class Axis:
         name: what a value is called where one point is described; empty if values are mere positions.
         ticks: (value, text), or None for the drawing library's own.
         choosable: the reader may switch between log and linear.
-        from_zero: on the page a linear axis begins at zero.
     """
 
     label: str
@@ -53,7 +52,6 @@ class Axis:
     log: bool = False
     ticks: list[tuple[float, str]] | None = None
     choosable: bool = False
-    from_zero: bool = False
 
 
 @dataclass(frozen=True)

@@ -37,7 +37,7 @@ PARTS = {
 
 def looks_of(comparison: Comparison) -> dict[str, Look]:
     """By label of the line: colour by method, marker and dash by the line's place among the lines of its method."""
-    methods = {line.label: line.method for line in comparison.lines}
+    methods = {run.line: run.result.method for part in comparison.sets for run in part.runs}
     spare = iter(MORE_COLOURS * len(methods))
     colours = {method: COLOURS.get(method) or next(spare) for method in dict.fromkeys(methods.values())}
     looks: dict[str, Look] = {}

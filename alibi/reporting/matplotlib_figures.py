@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
-from matplotlib.ticker import EngFormatter, FuncFormatter, LogLocator, NullFormatter, NullLocator
+from matplotlib.ticker import EngFormatter, LogFormatter, NullLocator
 
 from alibi.reporting.chart import BAR_WIDTH, Axis, Chart, Panel, Series
 
@@ -46,8 +46,7 @@ def write_figure(chart: Chart, folder: Path) -> list[Path]:
 
 def _draw(chart: Chart) -> Figure:
     rows = -(-len(chart.panels) // chart.columns)
-    size = (COLUMN if chart.columns == 1 else PAGE), (2.8 if rows == 1 else 0.5 + 1.9 * rows)
-    figure = Figure(figsize=size)
+    figure = Figure(figsize=(COLUMN if chart.columns == 1 else PAGE, 2.8 if rows == 1 else 0.5 + 1.9 * rows))
     grid = figure.subplots(rows, chart.columns, squeeze=False).ravel()
     for number, (axes, panel) in enumerate(zip(grid, chart.panels, strict=False)):
         _draw_panel(axes, panel)
@@ -76,7 +75,9 @@ def _draw_panel(axes: Axes, panel: Panel) -> None:
     axes.set_ylabel(panel.y.label)
     _scale_lengths(axes, panel.x)
     if panel.y.log:
-        _scale_values(axes, [point.y for series in panel.series for point in series.points])
+        axes.set_yscale("log")
+        axes.yaxis.set_major_formatter(LogFormatter())
+        axes.yaxis.set_minor_formatter(LogFormatter(minor_thresholds=(2, 0.5)))
 
 
 def _draw_series(axes: Axes, series: Series) -> None:
@@ -106,31 +107,19 @@ def _scale_lengths(axes: Axes, x: Axis) -> None:
     if x.log:
         axes.set_xscale("log", base=2)
         axes.xaxis.set_minor_locator(NullLocator())
-    if x.ticks is None:
-        axes.xaxis.set_major_formatter(EngFormatter(sep=""))
-        return
-    axes.set_xticks(*zip(*x.ticks, strict=True))
-    if len(x.ticks) > 7:
-        axes.tick_params(axis="x", rotation=45)
-
-
-def _scale_values(axes: Axes, values: list[float]) -> None:
-    span = max(values) / min(values)
-    axes.set_yscale("log")
-    subs = (1, 1.5, 2, 3, 5, 7) if span <= 20 else (1, 2, 5) if span <= 1e4 else (1,)
-    axes.yaxis.set_major_locator(LogLocator(base=10, subs=subs))
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:g}"))
-    axes.yaxis.set_minor_formatter(NullFormatter())
+    axes.xaxis.set_major_formatter("{x:g}" if x.log else EngFormatter(sep=""))
+    if x.ticks:
+        axes.set_xticks(*zip(*x.ticks, strict=True), rotation=45 if len(x.ticks) > 7 else 0)
 
 
 def _add_legend(figure: Figure, every: list[Series]) -> None:
     """Under the axes, where it hides no curve."""
-    handles = {}
-    for series in every:
-        bar = Patch(color=series.look.colour[0], alpha=0.75)
-        handles[_plain_text(series.label)] = (
-            bar if series.kind in ("bar", "dot") else Line2D([], [], **_curve_style(series))
-        )
+    handles = {
+        _plain_text(series.label): Line2D([], [], **_curve_style(series))
+        if series.kind in CURVES
+        else Patch(color=series.look.colour[0], alpha=0.75)
+        for series in every
+    }
     columns = min(3, len(handles)) if max(map(len, handles)) < 25 else 1
     figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=columns)
 

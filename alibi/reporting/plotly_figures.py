@@ -36,14 +36,8 @@ CURVES = {
 
 
 def panel_json(panel: Panel, numbers: Mapping[str, int]) -> dict:
-    """A panel for the page, which has the template once, and one heading that wraps, over each panel."""
-    figure = draw_panel(panel, numbers).to_plotly_json()
-    del figure["layout"]["template"]
-    return {"title": panel.title, "choosable": panel.y.choosable, **figure}
-
-
-def draw_panel(panel: Panel, numbers: Mapping[str, int]) -> go.Figure:
-    """A figure of one panel. A trace's `meta` holds the numbers of its runs, by which the page shows or hides it.
+    """A panel for the page, which has the template once. A trace's `meta` holds the numbers of its runs, by which the
+    page shows or hides it.
 
     Args:
         numbers: of the runs, by label.
@@ -53,7 +47,7 @@ def draw_panel(panel: Panel, numbers: Mapping[str, int]) -> go.Figure:
         about = {"meta": [numbers[run] for run in series.runs], "legendgroup": series.label}
         figure.add_traces([trace.update(about) for trace in _traces(series, panel.x)])
     figure.update_xaxes(_axis(panel.x))
-    figure.update_yaxes(_axis(panel.y), tickformat=",~g", rangemode="tozero" if panel.y.from_zero else "normal")
+    figure.update_yaxes(_axis(panel.y), tickformat=",~g", rangemode="normal")
     for x, text in panel.marks:
         line = {"color": SOFT[0], "width": 1.2, "dash": "dash"}
         figure.add_shape(type="line", x0=x, x1=x, y0=0, y1=1, yref="paper", line=line)
@@ -62,7 +56,9 @@ def draw_panel(panel: Panel, numbers: Mapping[str, int]) -> go.Figure:
             x=math.log10(x), y=1, yref="paper", text=text, textangle=-90, xanchor="left", yanchor="top",
             showarrow=False, font={"size": 10, "color": SOFT[0]},
         )  # fmt: skip
-    return figure
+    content = figure.to_plotly_json()
+    del content["layout"]["template"]
+    return {"title": panel.title, "choosable": panel.y.choosable, **content}
 
 
 def _axis(axis: Axis) -> dict:
@@ -92,10 +88,8 @@ def _traces(series: Series, x_axis: Axis) -> list[go.Scatter | go.Bar]:
 
 
 def _hover(points: Sequence[Point], x_axis: Axis) -> dict:
-    """The box shown for a point. Points with more to say than their value have a text."""
+    """The box shown for a point."""
     position = f"{x_axis.name} %{{x:,}}<br>" if x_axis.name else ""
-    if not any(point.interval or point.note for point in points):
-        return {"hovertemplate": f"<b>%{{fullData.name}}</b><br>{position}%{{y:,.3f}}<extra></extra>"}
     texts = []
     for point in points:
         interval = f" ({' to '.join(map(words.number, point.interval))})" if point.interval else ""

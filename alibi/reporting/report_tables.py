@@ -67,14 +67,9 @@ def result_rows(part: ResultSet, metric: str) -> Table:
             means = [line.seed_mean(n, metric) for n in part.lengths]
             cells = [number_cell(mean.mean, mean.interval) if mean else ("", "") for mean in means]
             rows.append([*plain_cells(f"{line.label}, mean of {len(line.runs)} seeds", trained_at), *cells])
-    return Table(
-        f"results-{part.slug}-{metric.replace('_', '-')}",
-        f"{METRICS[metric].capitalize()}, {part.title}",
-        ["run", "trained at", *map(str, part.lengths)],
-        rows,
-        f"Lower is better. * the training length. {' '.join(reasons)}".strip(),
-        tuple(strong),
-    )
+    name, title = f"results-{part.slug}-{metric.replace('_', '-')}", f"{METRICS[metric].capitalize()}, {part.title}"
+    note = " ".join(["Lower is better. * the training length.", *reasons])
+    return Table(name, title, ["run", "trained at", *map(str, part.lengths)], rows, note, tuple(strong))
 
 
 def order_rows(part: ResultSet, metric: str) -> Table:

@@ -40,22 +40,15 @@ def perplexity_chart(part: ResultSet, looks: Looks, metric: str, relative: bool 
     series = _line_series(part, looks, points)
     if relative:
         series = _relative(series, {line.label: line.seq_len for line in part.lines})
-    intervals = any(point.interval for one in series for point in one.points)
-    level = words.percents(ABOUT_INTERVALS["level"])
     missing = [run.label for run in part.runs if run.label not in {one.name for one in series}]
     why = "no value at the training length" if relative else "no number in this unit"
-    panel = Panel(
-        _lengths(series),
-        _values(METRICS[metric] + (", relative" if relative else ""), series, choosable=True),
-        series,
-        marks=_training_lengths(part.lines, series),
-    )
-    return Chart(
-        f"{metric.replace('_', '-')}-{part.slug}",
-        _measured(part) + (f", {level} intervals" if intervals else ""),
-        [panel] if series else [],
-        note=f"Not drawn ({why}): {'; '.join(missing)}." if missing else "",
-    )
+    note = f"Not drawn ({why}): {'; '.join(missing)}." if missing else ""
+    level = words.percents(ABOUT_INTERVALS["level"])
+    intervals = f", {level} intervals" if any(point.interval for one in series for point in one.points) else ""
+    values = _values(METRICS[metric] + (", relative" if relative else ""), series, choosable=True)
+    panel = Panel(_lengths(series), values, series, marks=_training_lengths(part.lines, series))
+    stem = f"{metric.replace('_', '-')}-{part.slug}"
+    return Chart(stem, _measured(part) + intervals, [panel] if series else [], note=note)
 
 
 def context_chart(part: ResultSet, looks: Looks, length: int) -> Chart:
@@ -65,17 +58,9 @@ def context_chart(part: ResultSet, looks: Looks, length: int) -> Chart:
         curve = context_curve(run.result.numbers.get(length, {}))
         if len(curve) > 1:
             series.append(Series(run.line, run.label, (run.label,), curve, looks[run.line], "plain"))
-    # Targets of a sliding evaluation have no short contexts: the axis begins where the curves do.
-    first = min((one.points[0].x for one in series), default=1)
-    powers = [2**n for n in range(int(math.log2(first)), int(math.log2(length)) + 1)]
-    ticks = [(n, str(n)) for n in powers[:: 1 + len(powers) // 9]]
-    panel = Panel(
-        Axis("context of the target (tokens)", "context", log=True, ticks=ticks),
-        Axis(NATS),
-        series,
-        marks=_training_lengths(part.lines, series),
-    )
-    return Chart(f"context-{part.slug}-{length}", f"{_measured(part)}, length {length}", [panel] if series else [])
+    x, marks = Axis("context of the target (tokens)", "context", log=True), _training_lengths(part.lines, series)
+    panels = [Panel(x, Axis(NATS), series, marks=marks)] if series else []
+    return Chart(f"context-{part.slug}-{length}", f"{_measured(part)}, length {length}", panels)
 
 
 def context_curve(row: Mapping) -> list[Point]:
@@ -112,7 +97,7 @@ def cost_chart(part: ResultSet, looks: Looks) -> Chart:
 
         series = _line_series(part, looks, points)
         if series:
-            panels.append(Panel(_lengths(series), _values(title, series, choosable=True, from_zero=True), series))
+            panels.append(Panel(_lengths(series), _values(title, series, choosable=True), series))
     machines = {point.note for panel in panels for one in panel.series for point in one.points} - {""}
     stem, title = f"cost-{part.slug}", _measured(part)
     if len(machines) < 2:
@@ -216,12 +201,9 @@ def _measured(part: ResultSet) -> str:
 
 
 def _lengths(series: Iterable[Series]) -> Axis:
-    """A log axis with a tick at each length evaluated, but for those too close to the one before."""
-    ticks: list[int] = []
-    for length in sorted({point.x for one in series for point in one.points}):
-        if not ticks or length > 1.15 * ticks[-1]:
-            ticks.append(length)
-    return Axis(LENGTH, "length", log=True, ticks=[(n, str(n)) for n in ticks])
+    """A log axis with a tick at each length evaluated."""
+    lengths = sorted({point.x for one in series for point in one.points})
+    return Axis(LENGTH, "length", log=True, ticks=[(length, str(length)) for length in lengths])
 
 
 def _values(label: str, series: Iterable[Series], **options: bool) -> Axis:

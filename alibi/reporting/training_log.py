@@ -41,8 +41,8 @@ def read_training(folder: Path) -> TrainingLog | None:
         with suppress(ValueError):
             record = json.loads(line)
             for name, curve in curves.items():
-                if math.isfinite(record.get(name, math.nan)):
-                    curve[record["tokens"]] = record[name]
+                if (value := record.get(name)) is not None and math.isfinite(value):
+                    curve[record["tokens"]] = value
     train, val, speed, memory = curves.values()
     if not train and not val:
         return None

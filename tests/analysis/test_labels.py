@@ -33,7 +33,7 @@ def untold(result):
 def named(files):
     """Labels of the runs and of the lines, in order."""
     labels = label([as_result(path, content) for path, content in files.items()])
-    return list(labels.runs.values()), list(labels.lines.values())
+    return [names.run for names in labels], [names.line for names in labels]
 
 
 @pytest.mark.parametrize(

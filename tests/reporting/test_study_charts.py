@@ -52,8 +52,8 @@ def test_a_line_is_the_seeds_of_one_setting(make_result, tmp_path):
     paths = [trained(make_result, of[w][s], s, **{"model.d_model": w}) for w in of for s in (0, 1)]
     study = compared(paths)
     [part] = study.sets
-    assert {line.label: line.mean("perplexity")[0] for line in part.lines} == {
-        "alibi L=64 d_model 16": (64, 21.0), "alibi L=64 d_model 32": (64, 11.0),
+    assert {line.label: line.seed_mean(64, "perplexity").mean for line in part.lines} == {
+        "alibi L=64 d_model 16": 21.0, "alibi L=64 d_model 32": 11.0,
     }  # fmt: skip
     narrow, wide = (looks_of(study)[line.label] for line in part.lines)
     assert narrow.colour == wide.colour
@@ -68,7 +68,7 @@ def test_a_line_is_no_mean_where_settings_are_not_told_or_a_seed_is_there_twice(
     [part] = compared([make_result("alibi", None, 64, 0), make_result("alibi", None, 64, 1)]).sets
     assert [line.label for line in part.lines] == [f"alibi L=64 (alibi-L64-seed{seed})" for seed in (0, 1)]
     [part] = compared([trained(make_result, 20.0, 0, run=name) for name in "ab"]).sets
-    assert [len(line.results) for line in part.lines] == [1, 1]
+    assert [len(line.runs) for line in part.lines] == [1, 1]
 
 
 def test_the_same_results_give_the_same_files(make_result, tmp_path):
