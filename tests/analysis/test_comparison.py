@@ -143,6 +143,13 @@ def test_what_is_not_comparable_is_refused_with_the_reason(over, reason):
     assert comparison["refused"] == [{"reason": what, "sets": told}]
 
 
+def test_one_text_under_two_names_is_one_set():
+    renamed = result("rotary")
+    renamed["data"]["name"] = "toy-copy"
+    [part] = compared(result(), renamed)["sets"]
+    assert len(part["pairs"]) == 1
+
+
 def test_other_tokenizers_are_compared_per_word_and_per_byte_only():
     [part] = compared(result(), result("alibi", {64: 2.8, 128: 2.7}, tokens=2 * TOKENS, tokenizer="byte"))["sets"]
     assert part["metrics"] == ["word_perplexity", "bits_per_byte"]
