@@ -192,9 +192,9 @@ def test_text_that_is_not_covered_is_marked_and_not_compared(guest, score, small
     lower = guest("lower", normalizers.Replace("A", "a"))
     results, told = score(str(tmp_path / "outputs" / "run"), f"hf:{lower}")
     whole, part = results
-    lost = part.first.data.uncovered_bytes
-    assert whole.first.data.uncovered_bytes == 0
-    assert 0 < lost < 0.01 * part.first.data.bytes
+    lost = part.data.uncovered_bytes
+    assert whole.data.uncovered_bytes == 0
+    assert 0 < lost < 0.01 * part.data.bytes
     assert f"text not covered: no token stands for {lost:,} of" in told
     assert part.rows[16]["word_perplexity"] > 1
     assert "word_perplexity" not in part.numbers[16]
