@@ -7,6 +7,7 @@ Nothing is read before its checksum was compared with the manifest's.
 """
 
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -170,10 +171,10 @@ class Checkpoint:
         """False in format 1, whose training state is a pickle, which this version does not read."""
         return self.manifest["format"] == layout.FORMAT
 
-    def load_moments(self) -> dict[str, Tensor]:
-        """The optimizer's tensors, by `<parameter>.<moment>`."""
+    def load_moments(self) -> Iterator[tuple[str, Tensor]]:
+        """The optimizer's tensors, one at a time, each with its name `<parameter>.<moment>`."""
         with open_tensors(self.path / layout.MOMENTS) as tensors:
-            return {name: tensors.get_tensor(name) for name in tensors.keys()}  # noqa: SIM118
+            yield from ((name, tensors.get_tensor(name)) for name in tensors.keys())  # noqa: SIM118
 
     def _unusable(self, name: str, error: object) -> DamagedCheckpoint:
         return DamagedCheckpoint(

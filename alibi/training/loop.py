@@ -9,23 +9,21 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from alibi.data import TrainingOrder
 from alibi.environment import has_fast_bf16, peak_memory_mib, pick_device, reset_peak_memory
-from alibi.evaluation import in_order, perplexity
-from alibi.model import LanguageModel
-from alibi.processes import Processes, processes
+from alibi.evaluation import perplexity
+from alibi.processes import processes
 from alibi.progress import progress_bar
-from alibi.runs import Checkpoint, RunFolder, load_weights, step_name, weight_settings
-from alibi.runs.fingerprint import fingerprint, source_sha256
+from alibi.runs import Checkpoint, RunFolder, step_name, weight_settings
+from alibi.runs.fingerprint import fingerprint
 from alibi.training.fitting import fitting_updater
-from alibi.training.optimizer import build_optimizer, check_schedule
-from alibi.training.parallel import check_same_everywhere, full_moments, full_weights, load_moments, place
+from alibi.training.optimizer import check_schedule
+from alibi.training.parallel import check_same_everywhere, full_state
 from alibi.training.record import Record
 from alibi.training.resume import check_same_model, check_same_text, find_checkpoint, only_process
+from alibi.training.run_parts import RunParts
 from alibi.training.run_texts import RunTexts, prepare_texts
 from alibi.training.stopping import stop_requests
-from alibi.training.summary import describe_run, run_facts
-from alibi.training.train_state import TrainState
+from alibi.training.summary import describe_run
 from alibi.training.training_settings import RunConfig
 from alibi.training.update import NotFinite, Updater
 from alibi.training.validation import validate
@@ -79,39 +77,13 @@ def _open_folder(config: RunConfig, folder: RunFolder, texts: RunTexts, held: Ex
     return checkpoint
 
 
-class Run:
-    """A run in progress: its parts, and the state that a checkpoint holds."""
+class Run(RunParts):
+    """A run in progress: its parts, and the updates that train them."""
 
-    def __init__(
-        self,
-        config: RunConfig,
-        folder: RunFolder,
-        procs: Processes,
-        texts: RunTexts,
-        checkpoint: Checkpoint | None,
-    ) -> None:
-        self.config, self.folder, self.procs, self.texts = config, folder, procs, texts
-        self.model = LanguageModel(config.model, texts.tokenizer.vocab_size, seed=config.seed)
-        self.model.transformer.skip_far_keys = config.train.skip_far_keys
-        self.method_source = source_sha256(self.model)  # taken now: the file may be edited during training
-        self.state, self.source, self.saved_step, self.stopped_by = TrainState(), folder, 0, ""
-        if checkpoint:
-            load_weights(self.model, checkpoint.path)
-        place(self.model, config.train.parallel, procs)
-        self.optimizer = build_optimizer(config.optimizer, self.model)
-        if checkpoint:
-            self.state = procs.on_main(lambda: TrainState.from_json(checkpoint.state, checkpoint.path))
-            moments = procs.on_main(checkpoint.load_moments, share=False)
-            load_moments(moments, self.model, self.optimizer, procs)
-            self.source, self.saved_step = RunFolder(checkpoint.run), checkpoint.step
-            if self.source.path.resolve() != folder.path.resolve():
-                self.state.branch_off()
-        self.order = TrainingOrder(texts.train, config.train.seq_len, config.seed)
-        self.lengths, note = in_order(config.train.eval_lengths)
-        self._print_notes(note)
+    saved_step, stopped_by = 0, ""
 
-    def _print_notes(self, note: str | None) -> None:
-        notes, tokens = [note] if note else [], len(self.texts.validation)
+    def _print_notes(self) -> None:
+        notes, tokens = [self.note] if self.note else [], len(self.texts.validation)
         if self.config.precision == "bf16" and not has_fast_bf16(self.procs.device):
             notes.append("this machine has no bf16 instructions; bf16 is many times slower than precision=fp32")
         notes += [f"length {n} is above the {tokens} validation tokens: one window" for n in self.lengths if n > tokens]
@@ -128,7 +100,9 @@ class Run:
             The number of the signal that stopped the run, or 0.
         """
         train, procs, number = self.config.train, self.procs, 0
-        updater, seconds = fitting_updater(self.config, self.model, self.optimizer, self.order, procs, self.state)
+        self._print_notes()
+        self.saved_step = self.state.step
+        updater, seconds = fitting_updater(self)
         updater.finite_nats()  # a method that cannot take far positions fails here, not at its first checkpoint
         self.record = procs.on_main(self._begin_record, seconds, share=False)
         until = math.inf if train.max_hours is None else begun + 3600 * train.max_hours
@@ -139,7 +113,8 @@ class Run:
             ):
                 while self.state.step < train.max_steps and not number:
                     line = self._step(updater)
-                    bar.set_postfix_str(_progress(line), refresh=False)
+                    rate = f"{line['perf/tokens_per_sec']:,.0f} tok/s"
+                    bar.set_postfix_str(f"loss {line.get('train/loss', math.nan):.3f}, {rate}", refresh=False)
                     bar.update()
                     # A signal may have reached only one of the processes.
                     number = procs.greatest(stop.wanted())
@@ -155,9 +130,8 @@ class Run:
     def _begin_record(self, seconds: float) -> Record:
         """Open the record and describe the run; `seconds` is the time of one micro-batch."""
         print(f"run        {self.folder.path}")
-        print(describe_run(self.config, self.texts, self.model, self.state, self.procs, seconds))
-        facts = run_facts(self.texts, self.model, self.state, self.procs)
-        return Record(self.config, self.folder, self.state, self.source, facts)
+        print(describe_run(self, seconds))
+        return Record(self)
 
     def ending(self) -> str:
         """The last line of the output: how the run ended, and how to continue it."""
@@ -190,7 +164,7 @@ class Run:
         }
         validated = last or state.step % train.eval_every == 0
         if validated:
-            line |= validate(self.model, self.texts, train.seq_len, self.lengths, self.procs)
+            line |= validate(self)
             if not math.isfinite(line["val/loss"]):
                 raise self._not_finite(f"step {state.step}: validation loss is {line['val/loss']}")
         improved = validated and state.saw_validation(line["val/loss"])
@@ -230,16 +204,6 @@ class Run:
         """Save a checkpoint. All processes take part, as each may hold a shard of the state."""
         if (nats := updater.finite_nats()) is None:
             raise self._not_finite(f"step {self.state.step}: the loss after this update is not finite")
-        weights = full_weights(self.model, self.procs)
-        moments = full_moments(self.model, self.optimizer, self.procs)
-        made = fingerprint(nats, self.method_source)
-        self.procs.on_main(lambda: self.record.save(self.model, weights, moments, self.texts, made))
+        weights, moments = full_state(self.model, self.optimizer, self.procs)
+        self.procs.on_main(lambda: self.record.save(weights, moments, fingerprint(nats, self.method_source)))
         self.saved_step = self.state.step
-
-
-def _progress(line: dict) -> str:
-    rate = f"{line['perf/tokens_per_sec']:,.0f} tok/s"
-    if "train/skipped" in line:
-        return f"skipped, {rate}"
-    loss = line["train/loss"]
-    return f"loss {loss:.3f}, ppl {perplexity(min(loss, 700.0), 1):.4g}, {rate}"

@@ -7,7 +7,6 @@ them. So state is gathered before it is written and sharded after it was read, o
 from collections.abc import Iterable
 
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
@@ -83,58 +82,45 @@ def own_part(tensor: Tensor) -> Tensor:
     return tensor.to_local() if is_sharded(tensor) else tensor
 
 
-def full_weights(model: LanguageModel, procs: Processes) -> dict[str, Tensor]:
-    """All parameters, whole and on the CPU, in the main process; all processes take part."""
+def full_state(
+    model: LanguageModel, optimizer: torch.optim.Optimizer, procs: Processes
+) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """All parameters, and the optimizer's tensors by `<parameter>.<moment>`: whole and on the CPU.
+
+    All processes take part, and only the main one gets them.
+    """
     if is_sharded(model):
         model.reshard()  # a forward pass without a backward pass leaves the root unsharded
-    whole = {name: _whole(parameter, procs) for name, parameter in model.named_parameters()}
-    return whole if procs.is_main else {}
-
-
-def full_moments(model: LanguageModel, optimizer: torch.optim.Optimizer, procs: Processes) -> dict[str, Tensor]:
-    """The optimizer's tensors by `<parameter>.<moment>`, whole and on the CPU, in the main process; all take part."""
-    whole = {
-        f"{name}.{moment}": _whole(tensor, procs)
-        for name, parameter in model.named_parameters()
+    weights = dict(model.named_parameters())
+    moments = {
+        f"{name}.{moment}": tensor
+        for name, parameter in weights.items()
         for moment, tensor in optimizer.state.get(parameter, {}).items()
     }
-    return whole if procs.is_main else {}
+    return _whole(weights, procs), _whole(moments, procs)
 
 
-def load_moments(
-    moments: dict[str, Tensor] | None, model: LanguageModel, optimizer: torch.optim.Optimizer, procs: Processes
-) -> None:
-    """Fill the optimizer: inverse of `full_moments`, of which each process keeps its own part.
+def _whole(tensors: dict[str, Tensor], procs: Processes) -> dict[str, Tensor]:
+    whole = {}
+    for name, tensor in tensors.items():
+        full = tensor.detach().full_tensor() if is_sharded(tensor) else tensor.detach()
+        if procs.is_main:
+            whole[name] = full.cpu().contiguous()
+    return whole
 
-    Args:
-        moments: None in all processes but the main one.
-    """
-    outlines = procs.from_main({key: tensor.to("meta") for key, tensor in moments.items()} if procs.is_main else None)
+
+def load_moments(moments: Iterable[tuple[str, Tensor]], model: LanguageModel, optimizer: torch.optim.Optimizer) -> None:
+    """Fill the optimizer with the moments of `full_state`, of which each process keeps its own part."""
     parameters = dict(model.named_parameters())
-    ordered = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-    state = {parameter: {} for parameter in ordered}
-    for key, outline in outlines.items():
+    for key, whole in moments:
         name, _, moment = key.rpartition(".")
-        whole = moments[key] if procs.is_main else torch.empty_like(outline, device="cpu")
-        if procs.number > 1:
-            whole = whole.to(procs.device).contiguous()
-            dist.broadcast(whole, 0)
-        state[parameters[name]][moment] = _cut(whole, parameters[name])
-    filled = {number: state[parameter] for number, parameter in enumerate(ordered) if state[parameter]}
-    optimizer.load_state_dict({"state": filled, "param_groups": optimizer.state_dict()["param_groups"]})
-
-
-def _whole(tensor: Tensor, procs: Processes) -> Tensor | None:
-    tensor = tensor.detach()
-    if is_sharded(tensor):
-        tensor = tensor.full_tensor()
-    return tensor.cpu().contiguous() if procs.is_main else None
+        optimizer.state[parameters[name]][moment] = _cut(whole, parameters[name])
 
 
 def _cut(whole: Tensor, parameter: nn.Parameter) -> Tensor:
-    """A tensor of the shape of a parameter, sharded as the parameter is."""
+    """A tensor on the device of a parameter; if it has the parameter's shape, sharded as the parameter is."""
     if not is_sharded(parameter) or whole.shape != parameter.shape:
-        return whole
+        return whole.to(parameter.device)
     from torch.distributed.tensor import distribute_tensor
 
     mesh, placements = parameter.device_mesh, parameter.placements

@@ -7,12 +7,10 @@ from torch import Tensor
 
 from alibi.files import write_atomically
 from alibi.metrics_file import MetricsFile
-from alibi.model import LanguageModel
-from alibi.runs import CONFIG, RunFolder, group_name, settings_text
+from alibi.runs import CONFIG, group_name, settings_text
 from alibi.tracking import Wandb
-from alibi.training.run_texts import RunTexts
-from alibi.training.train_state import TrainState
-from alibi.training.training_settings import RunConfig
+from alibi.training.run_parts import RunParts
+from alibi.training.summary import run_facts
 
 METRICS = "metrics.jsonl"
 
@@ -20,24 +18,21 @@ METRICS = "metrics.jsonl"
 class Record:
     """
     Args:
-        state: of the run so far; the id of the wandb run is stored in it.
-        source: the run folder that the state comes from, another one if the run branches off.
-        facts: derived from settings and text, for wandb.
+        run: its state receives the id of the wandb run.
     """
 
-    def __init__(self, config: RunConfig, folder: RunFolder, state: TrainState, source: RunFolder, facts: dict) -> None:
-        self.config, self.folder, self.state = config, folder, state
-        self.yaml = settings_text(asdict(config))
+    def __init__(self, run: RunParts) -> None:
+        settings, folder, state = asdict(run.config), run.folder, run.state
+        self.run, self.yaml = run, settings_text(settings)
         folder.path.mkdir(parents=True, exist_ok=True)
         folder.remove_leftovers()
         write_atomically(folder.path / CONFIG, self.yaml)
-        folder.point_latest(Path(config.paths.outputs))
+        folder.point_latest(Path(run.config.paths.outputs))
         if state.best_step in folder.saved_steps():
             folder.point_best(state.best_step)  # in case of a kill between checkpoint and pointer
-        self.metrics = MetricsFile(folder.path / METRICS, state.step, source.path / METRICS)
-        settings = asdict(config)
-        group, told = group_name(settings, facts["text_sha256"]["train"]), settings | {"facts": facts}
-        self.wandb = Wandb(config.tracking, folder.path, state.wandb_id, told, group, self.metrics.earlier)
+        self.metrics = MetricsFile(folder.path / METRICS, state.step, run.source.path / METRICS)
+        group, told = group_name(settings, run.texts.sha256["train"]), settings | {"facts": run_facts(run)}
+        self.wandb = Wandb(run.config.tracking, folder.path, state.wandb_id, told, group, self.metrics.earlier)
         state.wandb_id = self.wandb.id
 
     def log(self, line: dict) -> None:
@@ -45,14 +40,7 @@ class Record:
         self.metrics.log(line)
         self.wandb.log_step(line)
 
-    def save(
-        self,
-        model: LanguageModel,
-        weights: dict[str, Tensor],
-        moments: dict[str, Tensor],
-        texts: RunTexts,
-        fingerprint: dict,
-    ) -> None:
+    def save(self, weights: dict[str, Tensor], moments: dict[str, Tensor], fingerprint: dict) -> None:
         """Save a checkpoint, point to it, and remove the older ones beyond train.keep_last.
 
         Args:
@@ -61,12 +49,13 @@ class Record:
             fingerprint: of what the model computes.
         """
         self.metrics.sync()  # first, so that a power failure leaves no checkpoint without its lines
-        about = self.yaml, texts.tokenizer, texts.every_sha256
+        run, texts, state = self.run, self.run.texts, self.run.state
+        about = asdict(state), self.yaml, texts.tokenizer, texts.every_sha256
         more = {"moments": moments, "weights": weights, "fingerprint": fingerprint}
-        self.folder.save_checkpoint(self.state.step, model, self.state.to_json(), *about, **more)
-        if self.state.best_step == self.state.step:
-            self.folder.point_best(self.state.step)
-        self.folder.keep(self.config.train.keep_last)
+        run.folder.save_checkpoint(state.step, run.model, *about, **more)
+        if state.best_step == state.step:
+            run.folder.point_best(state.step)
+        run.folder.keep(run.config.train.keep_last)
 
     def close(self) -> None:
         self.wandb.close()

@@ -2,11 +2,7 @@
 
 from dataclasses import asdict
 
-from alibi.model import LanguageModel
-from alibi.processes import Processes
-from alibi.training.run_texts import RunTexts
-from alibi.training.train_state import TrainState
-from alibi.training.training_settings import RunConfig
+from alibi.training.run_parts import RunParts
 
 
 def duration(seconds: float) -> str:
@@ -20,25 +16,19 @@ def duration(seconds: float) -> str:
     return f"{hours} h {minutes} min" if hours < 48 else f"{hours // 24} d {hours % 24} h"
 
 
-def describe_run(
-    config: RunConfig,
-    texts: RunTexts,
-    model: LanguageModel,
-    state: TrainState,
-    procs: Processes,
-    micro_batch_seconds: float,
-) -> str:
+def describe_run(run: RunParts, micro_batch_seconds: float) -> str:
     """Parameters, tokens, steps and the expected time, as text.
 
     Args:
         micro_batch_seconds: measured time of one forward and backward pass.
     """
-    train, shape, count = config.train, config.model, model.count_parameters()
+    train, shape, texts, state = run.config.train, run.config.model, run.texts, run.state
+    count, number = run.model.count_parameters(), run.procs.number
     micro_batches = train.batch_tokens // state.micro_batch_tokens
     epochs = train.max_steps * train.batch_tokens / len(texts.train)
     steps_left = train.max_steps - state.step
-    seconds = steps_left * micro_batch_seconds * micro_batches / procs.number
-    how = f", {train.parallel}" if procs.number > 1 else ""
+    seconds = steps_left * micro_batch_seconds * micro_batches / number
+    how = f", {train.parallel}" if number > 1 else ""
     begins = f"from step {state.step:,} to " if state.step else ""
     return "\n".join(
         (
@@ -51,23 +41,23 @@ def describe_run(
             f"training   {begins}{train.max_steps:,} steps of {train.batch_tokens:,} tokens "
             f"({micro_batches} x {state.micro_batch_tokens:,}) at length {train.seq_len:,}: "
             f"{train.max_steps * train.batch_tokens:,} tokens, {epochs:.2f} epochs",
-            f"machine    {model.device}, {config.precision}, processes: {procs.number}{how}",
+            f"machine    {run.model.device}, {run.config.precision}, processes: {number}{how}",
             f"time       about {duration(seconds)} for {steps_left:,} steps, validation apart "
             f"(one micro-batch took {micro_batch_seconds:.3g} s)",
         )
     )
 
 
-def run_facts(texts: RunTexts, model: LanguageModel, state: TrainState, procs: Processes) -> dict:
+def run_facts(run: RunParts) -> dict:
     """What settings and text imply, to compare runs by: parameters by use, sizes of text and batch."""
-    count = model.count_parameters()
+    count, texts = run.model.count_parameters(), run.texts
     return {
         "parameters": {"total": count.total, **asdict(count)},
         "vocab_size": texts.tokenizer.vocab_size,
         "train_tokens": len(texts.train),
         "validation_tokens": len(texts.validation),
-        "text_sha256": dict(texts.sha256),
-        "micro_batch_tokens": state.micro_batch_tokens,
-        "processes": procs.number,
-        "device": str(model.device),
+        "text_sha256": texts.sha256,
+        "micro_batch_tokens": run.state.micro_batch_tokens,
+        "processes": run.procs.number,
+        "device": str(run.model.device),
     }

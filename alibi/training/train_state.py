@@ -1,6 +1,6 @@
 """What a restart needs beside weights, settings and the optimizer's tensors."""
 
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 from alibi.data import Cursor
@@ -43,13 +43,9 @@ class TrainState:
         """The run continues in another folder, with a wandb run and a best checkpoint of its own."""
         self.wandb_id, self.best_val_loss, self.best_step = None, None, 0
 
-    def to_json(self) -> dict:
-        """Its values as JSON holds them. Floats come back bit for bit; NaN and infinity never occur in them."""
-        return asdict(self)
-
     @classmethod
     def from_json(cls, values: dict, where: Path) -> "TrainState":
-        """Inverse of `to_json`.
+        """Inverse of `dataclasses.asdict`. JSON keeps floats bit for bit; NaN and infinity never occur in them.
 
         Args:
             where: the checkpoint, for the message.

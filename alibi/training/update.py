@@ -7,16 +7,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from alibi.data import TrainingOrder
 from alibi.environment import autocast
 from alibi.model import LanguageModel
 from alibi.model.initialise import named_generator
-from alibi.processes import Processes
 from alibi.runs.fingerprint import fixed_nats
 from alibi.training.optimizer import learning_rate, set_learning_rate
 from alibi.training.parallel import average_gradients, clip_gradients, is_sharded, own_part, replicate
 from alibi.training.read_ahead import ReadAhead
-from alibi.training.training_settings import RunConfig
+from alibi.training.run_parts import RunParts
 
 
 class NotFinite(ValueError):
@@ -40,20 +38,11 @@ class Updater:
         micro_batch_tokens: must divide the batch into equally many micro-batches for every process.
     """
 
-    def __init__(
-        self,
-        config: RunConfig,
-        model: LanguageModel,
-        optimizer: torch.optim.Optimizer,
-        order: TrainingOrder,
-        procs: Processes,
-        micro_batch_tokens: int,
-    ) -> None:
-        self.config, self.model, self.optimizer, self.procs = config, model, optimizer, procs
-        self.device = model.device
-        self.sequences = ReadAhead(order, model.device)
-        self.micro_batch_tokens = micro_batch_tokens
-        self.total_nats = torch.compile(TotalNats(model)) if config.train.compile else TotalNats(model)
+    def __init__(self, run: RunParts, micro_batch_tokens: int) -> None:
+        self.config, self.model, self.optimizer, self.procs = run.config, run.model, run.optimizer, run.procs
+        self.device, self.micro_batch_tokens = run.model.device, micro_batch_tokens
+        self.sequences = ReadAhead(run.order, self.device)
+        self.total_nats = torch.compile(TotalNats(run.model)) if run.config.train.compile else TotalNats(run.model)
 
     def replicate(self) -> None:
         """Average gradients over processes from here on. Every process calls it once the micro-batch size is fixed."""

@@ -4,32 +4,28 @@ import torch
 
 from alibi.data import window_batches
 from alibi.evaluation import NatsSum, Scorer, bits_per_byte, fast_batch_tokens, model_scorer, perplexity, score
-from alibi.model import LanguageModel
 from alibi.processes import Processes
-from alibi.training.run_texts import RunTexts
+from alibi.training.run_parts import RunParts
 
 
-def validate(
-    model: LanguageModel, texts: RunTexts, seq_len: int, more_lengths: list[int], procs: Processes
-) -> dict[str, float]:
-    """val/loss (nats per token), val/ppl, val/word_ppl, val/bpb at `seq_len`; val/loss_N, val/ppl_N at other lengths N.
+def validate(run: RunParts) -> dict[str, float]:
+    """val/loss (nats per token), val/ppl, val/word_ppl, val/bpb at train.seq_len; val/loss_N, val/ppl_N at others.
 
     A perplexity that overflows float64 is left out, and so are val/word_ppl and val/bpb if the tokens do not cover
     the text.
     """
-    tokens = texts.validation
-    model.eval()
-    metrics, batch_tokens, scorer = {}, fast_batch_tokens(model.device), model_scorer(model)
-    for length in dict.fromkeys([seq_len, *more_lengths]):
+    tokens, procs, device, seq_len = run.texts.validation, run.procs, run.model.device, run.config.train.seq_len
+    metrics, batch_tokens, scorer = {}, fast_batch_tokens(device), model_scorer(run.model.eval())
+    for length in dict.fromkeys([seq_len, *run.lengths]):
         total = NatsSum()
-        for _ in score(tokens, length, length, scorer, [total], model.device, batch_tokens, procs.share):
+        for _ in score(tokens, length, length, scorer, [total], device, batch_tokens, procs.share):
             pass
         _keep_up(scorer, sum(1 for _ in window_batches(len(tokens), length, length, batch_tokens)), procs)
         nats, count = procs.sum([total.nats, total.tokens])
         name = "" if length == seq_len else f"_{length}"
         metrics[f"val/loss{name}"] = nats / count
         counts = {f"val/ppl{name}": count}
-        if length == seq_len and texts.covered:
+        if length == seq_len and run.texts.covered:
             counts["val/word_ppl"] = tokens.num_words
             metrics["val/bpb"] = bits_per_byte(nats, tokens.num_bytes)
         for metric, of in counts.items():

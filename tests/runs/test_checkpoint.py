@@ -50,7 +50,7 @@ def test_the_rest_comes_back(tmp_path: Path, save: Callable, tiny_model: Languag
     assert checkpoint.texts == {"train": "0" * 64, "validation": "1" * 64}
     assert checkpoint.sha256 == file_sha256(checkpoint.path / "model.safetensors")
     assert checkpoint.state == STATE
-    moments = checkpoint.load_moments()
+    moments = dict(checkpoint.load_moments())
     assert moments.keys() == MOMENTS.keys()
     assert all(torch.equal(moments[name], MOMENTS[name]) for name in MOMENTS)
     assert moments["a.exp_avg"].dtype == torch.float64

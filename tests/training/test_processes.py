@@ -136,7 +136,7 @@ def test_a_checkpoint_of_many_has_the_form_of_one(runs, name):
     ours, one = (Checkpoint(runs.folder / n / "checkpoints" / f"step-{STEPS:08d}") for n in (name, "one"))
     weights, wanted = (load_file(c.path / "model.safetensors") for c in (ours, one))
     assert {n: w.shape for n, w in weights.items()} == {n: w.shape for n, w in wanted.items()}
-    shapes = [{name: moment.shape for name, moment in c.load_moments().items()} for c in (ours, one)]
+    shapes = [{name: moment.shape for name, moment in c.load_moments()} for c in (ours, one)]
     assert shapes[0] == shapes[1]
 
 

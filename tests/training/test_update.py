@@ -1,3 +1,5 @@
+from types import SimpleNamespace
+
 import pytest
 import torch
 
@@ -20,7 +22,9 @@ class Order:
 def updater(config, dropout):
     config.model.dropout = dropout
     model = LanguageModel(config.model, 257, seed=0)
-    return Updater(config, model, build_optimizer(config.optimizer, model), Order(), Processes(), 32), model
+    optimizer = build_optimizer(config.optimizer, model)
+    run = SimpleNamespace(config=config, model=model, optimizer=optimizer, order=Order(), procs=Processes())
+    return Updater(run, 32), model
 
 
 def test_dropout_is_keyed_by_update_and_micro_batch_alone(small_run):
