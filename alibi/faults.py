@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -29,6 +30,8 @@ REMEDIES = {
     errno.ENOLCK: ("this disk has no file locks", LOCKS),
     errno.EOPNOTSUPP: ("this disk lacks something that is needed here, file locks most likely", LOCKS),
 }
+DISK_NUMBERS = {*REMEDIES, errno.EIO}
+UNCLEAR = {errno.EACCES, errno.EPERM}  # without a file's name it may be a firewall's
 
 
 def explained(error: OSError) -> str:
@@ -86,25 +89,16 @@ def disk_error_of(error: BaseException, path: Path) -> OSError | None:
     Args:
         path: named where the error names no file.
     """
-    for told in _os_errors(error):
-        # A firewall's "not permitted" has the same number, and no file.
-        known = told.errno in REMEDIES or told.errno == errno.EIO
-        if known and (told.filename or told.errno not in (errno.EACCES, errno.EPERM)):
-            return OSError(told.errno, told.strerror, told.filename or str(path))
-    return None
-
-
-def _os_errors(error: BaseException) -> Iterator[OSError]:
-    """The OSErrors among an error and its causes; last, one that stands only in its text, "(os error 28)"."""
     cause: BaseException | None = error
     while cause is not None:
-        if isinstance(cause, OSError) and cause.errno is not None:
-            yield cause
+        known = isinstance(cause, OSError) and cause.errno in DISK_NUMBERS
+        if known and (cause.filename or cause.errno not in UNCLEAR):
+            return OSError(cause.errno, cause.strerror, cause.filename or str(path))
         cause = cause.__cause__ or cause.__context__
-    _, found, rest = str(error).partition("(os error ")
-    number = rest.partition(")")[0]
-    if found and number.isdecimal():
-        yield OSError(int(number), errno.errorcode.get(int(number), "error"))
+    # Libraries written in Rust give the number in the text only.
+    if (found := re.search(r"\(os error (\d+)\)", str(error))) and int(found[1]) in DISK_NUMBERS - UNCLEAR:
+        return OSError(int(found[1]), errno.errorcode[int(found[1])], str(path))
+    return None
 
 
 def one_line(error: BaseException) -> str:

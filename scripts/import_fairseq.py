@@ -21,7 +21,8 @@ from alibi.model import LARGEST
 from alibi.options import Options
 from alibi.paths import user_path
 from alibi.pointers import refuse_pointer
-from alibi.runs import CONFIG, RunFolder, settings_text
+from alibi.runs import CONFIG, RunFolder
+from alibi.runs.config_yaml import settings_text
 from alibi.script import script
 from alibi.training import RunConfig
 from alibi.training.optimizer import OptimizerConfig

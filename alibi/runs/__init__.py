@@ -9,7 +9,6 @@ folder may be moved.
 
 from alibi.pointers import CONFIG
 from alibi.runs.checkpoint import Checkpoint
-from alibi.runs.config_yaml import read_settings, settings_text
 from alibi.runs.folder import RunFolder, checkpoint_of, load_model, resolve_runs, step_name
 from alibi.runs.guest import Guest, OpenModel
 from alibi.runs.identity import all_settings, differences, group_name, run_name, weight_settings
@@ -30,10 +29,8 @@ __all__ = [
     "group_name",
     "load_model",
     "load_weights",
-    "read_settings",
     "resolve_runs",
     "run_name",
-    "settings_text",
     "step_name",
     "weight_settings",
 ]

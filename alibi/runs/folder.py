@@ -59,13 +59,13 @@ class RunFolder:
         real = Path(os.path.realpath(place.parent), place.name)
         point(outputs / LATEST, os.path.relpath(real, os.path.realpath(outputs)))
 
-    def put_back(self) -> None:
-        """Restore checkpoints that a kill left set aside (`replace_folder`). The caller holds the run's lock."""
+    def clear_up(self) -> None:
+        """Undo what killed processes left: restore checkpoints set aside (`replace_folder`), remove temporary files.
+
+        The caller holds the run's lock.
+        """
         for aside in self.checkpoints.glob(".step-*.before"):
             put_back(self.checkpoints / aside.name.split(".")[1])
-
-    def remove_leftovers(self) -> None:
-        """Remove what killed processes left, `.<name>.<pid>` and `.<name>.before`. The caller holds the run's lock."""
         for path in (*self.path.glob(".*"), *self.checkpoints.glob(".*")):
             if re.fullmatch(r"\..+\.(\d+|before)", path.name):
                 if path.is_dir() and not path.is_symlink():
@@ -135,15 +135,12 @@ def resolve_runs(runs: str | Iterable[str], outputs: Path) -> list[Path]:
         FileNotFoundError: there is no run yet, a path does not exist, or a glob matches no run.
         ValueError: an empty list.
     """
-    if not isinstance(runs, str | Iterable):
-        raise ValueError(
-            f"runs ({runs}) must be latest, a run folder, a checkpoint folder, a glob, or a list of these."
-        )
-    if not isinstance(runs, str):
+    if isinstance(runs, Iterable) and not isinstance(runs, str):
         found = [path for one in runs for path in resolve_runs(one, outputs)]
         if not found:
             raise ValueError("runs is an empty list; give latest, a run folder, a checkpoint folder or a glob.")
         return list(dict.fromkeys(found))
+    runs = str(runs)
     if runs == LATEST:
         return [checkpoint_of(latest_run(outputs))]
     if not glob.has_magic(runs) or Path(runs).exists():

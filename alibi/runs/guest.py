@@ -14,10 +14,6 @@ from torch import Tensor
 from alibi.data import Tokenizer
 
 
-def any_length(length: int) -> str | None:
-    """No reason against any length: ours have no longest input."""
-
-
 @dataclass(frozen=True)
 class OpenModel:
     """A model in memory, ready to be scored.
@@ -32,7 +28,7 @@ class OpenModel:
 
     nats: Callable[[Tensor, Tensor, int], Tensor]
     about: dict
-    why_not: Callable[[int], str | None] = any_length
+    why_not: Callable[[int], str | None] = lambda length: None
     first_input: str = "end-of-text"
     packages: dict[str, str] = field(default_factory=dict)
 

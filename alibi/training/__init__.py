@@ -1,6 +1,6 @@
 """Training: the loop, the optimizer, processes."""
 
 from alibi.training.loop import train
-from alibi.training.training_settings import RunConfig, default_cache
+from alibi.training.training_settings import RunConfig
 
-__all__ = ["RunConfig", "default_cache", "train"]
+__all__ = ["RunConfig", "train"]

@@ -23,14 +23,8 @@ def fitting_updater(run: RunParts) -> tuple[Updater, float]:
     """
     procs, train, began_with = run.procs, run.config.train, run.state.micro_batch_tokens
     sizes = micro_batch_sizes(run.config, run.model, procs)
-    if began_with and train.micro_batch_tokens is None:
-        if (train.batch_tokens // began_with) % procs.number == 0:
-            sizes = [began_with]
-        else:
-            procs.say(
-                f"note       {procs.number} processes cannot share this run's micro-batches of {began_with} tokens: "
-                "their size changes, and dropout, if any, is drawn anew"
-            )
+    if began_with and not train.micro_batch_tokens and (train.batch_tokens // began_with) % procs.number == 0:
+        sizes = [began_with]  # dropout is keyed by micro-batches
     updater = Updater(run, sizes[0])
     for updater.micro_batch_tokens in sizes:
         try:

@@ -15,14 +15,15 @@ from alibi.processes import processes
 from alibi.progress import progress_bar
 from alibi.runs import Checkpoint, RunFolder, step_name, weight_settings
 from alibi.runs.fingerprint import fingerprint
+from alibi.signals import handling, stop_signals
 from alibi.training.fitting import fitting_updater
 from alibi.training.optimizer import check_schedule
 from alibi.training.parallel import check_same_everywhere, full_state
 from alibi.training.record import Record
-from alibi.training.resume import check_same_model, check_same_text, find_checkpoint, only_process
+from alibi.training.resume import check_unchanged, find_checkpoint, only_process
 from alibi.training.run_parts import RunParts
 from alibi.training.run_texts import RunTexts, prepare_texts
-from alibi.training.stopping import stop_requests
+from alibi.training.stopping import StopRequest
 from alibi.training.summary import describe_run
 from alibi.training.training_settings import RunConfig
 from alibi.training.update import NotFinite, Updater
@@ -72,8 +73,7 @@ def _open_folder(config: RunConfig, folder: RunFolder, texts: RunTexts, held: Ex
     held.enter_context(only_process(folder))
     checkpoint = find_checkpoint(config, folder, print)
     if checkpoint:
-        check_same_text(checkpoint, texts.sha256, texts.tokenizer.sha256)
-        check_same_model(checkpoint, print)
+        check_unchanged(checkpoint, texts)
     return checkpoint
 
 
@@ -104,11 +104,13 @@ class Run(RunParts):
         self.saved_step = self.state.step
         updater, seconds = fitting_updater(self)
         updater.finite_nats()  # a method that cannot take far positions fails here, not at its first checkpoint
-        self.record = procs.on_main(self._begin_record, seconds, share=False)
+        procs.say(describe_run(self, seconds))
+        self.record = procs.on_main(Record, self, share=False)
         until = math.inf if train.max_hours is None else begun + 3600 * train.max_hours
+        stop = StopRequest(until)
         try:
             with (
-                stop_requests(until) as stop,
+                handling(stop_signals(), stop.note),
                 progress_bar(train.max_steps, "step", self.state.step, show=procs.is_main) as bar,
             ):
                 while self.state.step < train.max_steps and not number:
@@ -126,12 +128,6 @@ class Run(RunParts):
             if self.record:
                 self.record.close()
         return number
-
-    def _begin_record(self, seconds: float) -> Record:
-        """Open the record and describe the run; `seconds` is the time of one micro-batch."""
-        print(f"run        {self.folder.path}")
-        print(describe_run(self, seconds))
-        return Record(self)
 
     def ending(self) -> str:
         """The last line of the output: how the run ended, and how to continue it."""

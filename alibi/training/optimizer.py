@@ -74,12 +74,11 @@ class OptimizerConfig:
         if self.name not in OWN_SETTINGS:
             raise ValueError(f"optimizer.name ({self.name}) must be one of: {', '.join(OWN_SETTINGS)}.")
         own = OWN_SETTINGS[self.name]
-        for name in sorted({name for settings in OWN_SETTINGS.values() for name in settings}):
-            value = getattr(self, name)
-            if name not in own and value is not None:
+        for name in OWN_SETTINGS["adamw"] | OWN_SETTINGS["nag"]:
+            if (value := getattr(self, name)) is None:
+                setattr(self, name, own.get(name))
+            elif name not in own:
                 raise ValueError(f"optimizer.{name} ({value}) would be ignored by {self.name}; remove it.")
-            if name in own and value is None:
-                setattr(self, name, own[name])
 
     def _check(self, name: str, holds: Callable[[float], bool], rule: str) -> None:
         value = getattr(self, name)

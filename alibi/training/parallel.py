@@ -69,12 +69,8 @@ def average_gradients(model: nn.Module, module: nn.Module, now: bool) -> None:
 
 def clip_gradients(parameters: Iterable[nn.Parameter], largest: float) -> float:
     """Clip the norm of the whole gradient; returns the norm before."""
-    parameters = list(parameters)
-    norm = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
-    if is_sharded(norm):
-        norm = norm.full_tensor()
-    nn.utils.clip_grads_with_norm_(parameters, largest, norm)
-    return norm.item()
+    norm = nn.utils.clip_grad_norm_(parameters, largest)
+    return (norm.full_tensor() if is_sharded(norm) else norm).item()
 
 
 def own_part(tensor: Tensor) -> Tensor:

@@ -7,7 +7,8 @@ from torch import Tensor
 
 from alibi.files import write_atomically
 from alibi.metrics_file import MetricsFile
-from alibi.runs import CONFIG, group_name, settings_text
+from alibi.runs import CONFIG, group_name
+from alibi.runs.config_yaml import settings_text
 from alibi.tracking import Wandb
 from alibi.training.run_parts import RunParts
 from alibi.training.summary import run_facts
@@ -25,7 +26,6 @@ class Record:
         settings, folder, state = asdict(run.config), run.folder, run.state
         self.run, self.yaml = run, settings_text(settings)
         folder.path.mkdir(parents=True, exist_ok=True)
-        folder.remove_leftovers()
         write_atomically(folder.path / CONFIG, self.yaml)
         folder.point_latest(Path(run.config.paths.outputs))
         if state.best_step in folder.saved_steps():

@@ -9,16 +9,9 @@ from filelock import Timeout
 
 from alibi.faults import hold
 from alibi.pointers import refuse_pointer
-from alibi.runs import (
-    CONFIG,
-    Checkpoint,
-    DamagedCheckpoint,
-    RunFolder,
-    checkpoint_of,
-    differences,
-    read_settings,
-    step_name,
-)
+from alibi.runs import CONFIG, Checkpoint, DamagedCheckpoint, RunFolder, checkpoint_of, differences, step_name
+from alibi.runs.config_yaml import read_settings
+from alibi.training.run_texts import RunTexts
 from alibi.training.training_settings import RunConfig
 
 LOCK = ".lock"
@@ -45,12 +38,10 @@ def find_checkpoint(config: RunConfig, folder: RunFolder, say: Callable[[str], N
         raise ValueError(f"run_dir {folder.path} is not empty and holds no run; choose an empty or a new folder.")
     checkpoint = _newest_sound(folder, say) if resume in ("auto", "false") else _named(resume, config, folder)
     if checkpoint and checkpoint.step < config.train.max_steps and not checkpoint.resumable:
-        commit = checkpoint.manifest.get("made_with", {}).get("git_commit")
-        by = f"the version that wrote it (commit {commit[:12]})" if commit else "the version that wrote it"
         raise ValueError(
             f"{checkpoint.path} has a training state of checkpoint format 1, a pickle, which this version does not "
-            f"read: it can be evaluated, but not trained further. Go on with {by}, or train anew with "
-            f"{checkpoint.beside}."
+            "read: it can be evaluated, but not trained further. Go on with the version that wrote it (git_commit in "
+            f"its manifest.json), or train anew with {checkpoint.beside}."
         )
     return checkpoint
 
@@ -110,7 +101,7 @@ def only_process(folder: RunFolder) -> Iterator[None]:
             f"another process is training {folder.path}; wait for it to end, or choose another run_dir."
         ) from error
     with lock:
-        folder.put_back()
+        folder.clear_up()
         yield
 
 
@@ -122,31 +113,23 @@ def _same_settings(stored: dict, config: RunConfig, where: Path) -> None:
         )
 
 
-def check_same_text(checkpoint: Checkpoint, texts: dict[str, str], tokenizer_sha256: str) -> None:
+def check_unchanged(checkpoint: Checkpoint, texts: RunTexts) -> None:
     """
-    Args:
-        texts: sha256 of the text of each split.
-
     Raises:
         ValueError: the text or the tokenizer is not what the checkpoint was trained with.
-    """
-    known = {split: checkpoint.texts[split] for split in texts} | {"tokenizer": checkpoint.load_tokenizer().sha256}
-    for name, sha256 in (texts | {"tokenizer": tokenizer_sha256}).items():
-        if known[name] != sha256:
-            what = name if name == "tokenizer" else f"{name} text"
-            raise ValueError(
-                f"the {what} has sha256 {sha256[:12]}... and {checkpoint.path} was trained with {known[name][:12]}...; "
-                "restore the text and the tokenizer's settings, or choose another run_dir."
-            )
-
-
-def check_same_model(checkpoint: Checkpoint, say: Callable[[str], None]) -> None:
-    """
-    Raises:
         ChangedModel: the code was edited since the checkpoint was written, and computes something else.
     """
+    now = {f"{split} text": sha256 for split, sha256 in texts.sha256.items()} | {"tokenizer": texts.tokenizer.sha256}
+    then = {f"{split} text": sha256 for split, sha256 in checkpoint.texts.items()}
+    then["tokenizer"] = checkpoint.load_tokenizer().sha256
+    for what, sha256 in now.items():
+        if then[what] != sha256:
+            raise ValueError(
+                f"the {what} has sha256 {sha256[:12]}... and {checkpoint.path} was trained with {then[what][:12]}...; "
+                "restore the text and the tokenizer's settings, or choose another run_dir."
+            )
     if checkpoint.source_changed(checkpoint.load_model()):
-        say(
+        print(
             f"note       the position method was edited since {checkpoint.path} was written, and computes the same. "
             f"If you changed its initial values, train it beside this run, with {checkpoint.beside}"
         )

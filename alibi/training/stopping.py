@@ -8,10 +8,7 @@ import math
 import os
 import signal
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 
-from alibi.signals import handling, stop_signals
 from alibi.streams import tell_now
 
 # torchrun forwards a Ctrl-C that its workers got from the terminal already; within this time it is the same one.
@@ -50,11 +47,3 @@ class StopRequest:
 
     def _is_forwarded(self) -> bool:
         return "TORCHELASTIC_RUN_ID" in os.environ and time.monotonic() - self._noted < SAME_SECONDS
-
-
-@contextmanager
-def stop_requests(until: float = math.inf) -> Iterator[StopRequest]:
-    """Within the block, note signals instead of ending the process."""
-    request = StopRequest(until)
-    with handling(stop_signals(), request.note):
-        yield request

@@ -32,6 +32,7 @@ def describe_run(run: RunParts, micro_batch_seconds: float) -> str:
     begins = f"from step {state.step:,} to " if state.step else ""
     return "\n".join(
         (
+            f"run        {run.folder.path}",
             f"model      {shape.position['name']}: {shape.num_layers} layers, d_model {shape.d_model}, "
             f"{shape.num_heads} heads, d_ff {shape.d_ff}",
             f"parameters {count.total:,}: position {count.position:,}, embedding {count.embedding:,}, "

@@ -77,24 +77,20 @@ class TrainSettings:
             raise ValueError(f"train.{name} ({getattr(self, name)}) must be {rule}.")
 
 
-def default_cache() -> str:
-    """ALIBI_CACHE, else .cache beside the code."""
-    return expanded(os.environ.get("ALIBI_CACHE", "")) or str(Path(__file__).parents[2] / ".cache")
-
-
 @dataclass
 class PathsConfig:
     """
     Attributes:
         outputs: folder of run folders and the pointer `latest`.
-        cache: folder of tokenizers and token files.
+        cache: folder of tokenizers and token files; None: ALIBI_CACHE, else .cache beside the code.
     """
 
     outputs: str = "outputs"
     cache: str | None = None
 
     def __post_init__(self) -> None:
-        self.cache = self.cache or default_cache()
+        beside_code = str(Path(__file__).parents[2] / ".cache")
+        self.cache = self.cache or expanded(os.environ.get("ALIBI_CACHE", "")) or beside_code
 
 
 @dataclass

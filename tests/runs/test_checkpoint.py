@@ -114,7 +114,7 @@ def test_what_a_killed_write_left_is_no_checkpoint_and_is_cleared(
     shutil.copytree(saved, leftover)
     run = RunFolder(saved.parent.parent)
     assert run.saved_steps() == [1000]
-    run.remove_leftovers()
+    run.clear_up()
     save(run.path, tiny_model, 3000)
     assert not leftover.exists()
     assert run.saved_steps() == [1000, 3000]

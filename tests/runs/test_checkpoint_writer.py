@@ -76,8 +76,7 @@ def test_a_kill_at_any_move_leaves_a_checkpoint_that_readers_find(
     for found in (checkpoint_of(run), *resolve_runs(str(run / "checkpoints" / "last"), run)):
         assert found == saved
         assert (Checkpoint(found).sha256 == old) == (moves < 2)
-    RunFolder(run).put_back()
-    RunFolder(run).remove_leftovers()
+    RunFolder(run).clear_up()
     assert save(run, other) == saved
     assert Checkpoint(saved).sha256 != old
     assert sorted(p.name for p in saved.parent.iterdir()) == ["last", "step-00001000"]

@@ -9,8 +9,9 @@ import pytest
 from torture import run_content
 
 from alibi.runs import RunFolder
+from alibi.signals import handling, stop_signals
 from alibi.training import train
-from alibi.training.stopping import StopRequest, stop_requests
+from alibi.training.stopping import StopRequest
 from alibi.training.update import Updater
 
 
@@ -95,7 +96,8 @@ def test_handlers_are_put_back(small_run, tmp_path):
 def test_under_nohup_a_closed_terminal_is_no_stop():
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
-        with stop_requests() as stop:
+        stop = StopRequest()
+        with handling(stop_signals(), stop.note):
             signal.raise_signal(signal.SIGHUP)
             assert stop.wanted() == 0
     finally:
@@ -106,7 +108,8 @@ def test_outside_the_main_thread_no_handler_is_set():
     seen = []
 
     def work() -> None:
-        with stop_requests() as stop:
+        stop = StopRequest()
+        with handling(stop_signals(), stop.note):
             seen.append(stop.wanted())
 
     thread = threading.Thread(target=work)
