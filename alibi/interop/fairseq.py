@@ -38,13 +38,7 @@ LAYER = {
     "feed_forward.down": "fc2",
 }
 # One number each, by which fairseq knows a device or a version.
-NO_WEIGHTS = {
-    "decoder.version",
-    "decoder.embed_tokens._float_tensor",
-    "decoder.embed_positions._float_tensor",
-    "decoder.adaptive_softmax.version",
-    "decoder.adaptive_softmax.head._float_tensor",
-}
+NO_WEIGHT = re.compile(r"\.(version|_float_tensor)$")
 
 
 @dataclass(frozen=True)
@@ -117,7 +111,7 @@ class FairseqCheckpoint:
         used = {name for copies in names.values() for name in copies}
         if lacking := sorted(used - self.tensors.keys()):
             raise self._other(f"it lacks {_first(lacking)}, which this architecture needs")
-        if unused := sorted(self.tensors.keys() - used - NO_WEIGHTS):
+        if unused := sorted(name for name in self.tensors.keys() - used if not NO_WEIGHT.search(name)):
             raise self._other(f"it has {_first(unused)}, which this architecture does not use")
         for ours, (name, *copies) in names.items():
             weight = self.tensors[name].to(torch.float32).contiguous()

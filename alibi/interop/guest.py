@@ -62,9 +62,9 @@ class HuggingFaceModel(Guest):
                 ids = self.tokenizer.vocab_size
                 raise ValueError(f"its tokenizer has {ids} ids and the model {words}: they do not belong together.")
             scorer = GuestScorer(model, precision)
-        first = self.tokenizer.tokenizer.id_to_token(self.tokenizer.first_input)
+        first = f"token {self.tokenizer.tokenizer.id_to_token(self.tokenizer.first_input)}"
         versions = {"transformers": transformers.__version__}
-        return OpenModel(scorer.nats, self._about(model), scorer.why_not, f"token {first}", versions)
+        return OpenModel(scorer.nats, self._about(model), scorer.why_not, first, versions)
 
     def _load(self, device: torch.device) -> "PreTrainedModel":
         from transformers import AutoModelForCausalLM
@@ -110,7 +110,6 @@ def open_guest(name: str, outputs: Path) -> HuggingFaceModel:
     """
     try:
         from transformers import AutoConfig, AutoTokenizer
-        from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
     except ImportError as error:
         raise ValueError(f"runs={name} needs transformers ({error}); pip install transformers.") from error
     source = name.removeprefix(PREFIX)
@@ -119,9 +118,6 @@ def open_guest(name: str, outputs: Path) -> HuggingFaceModel:
         _check_all_used(unread_files(folder), "transformers")
         with _refused("transformers knows no such model without code from its folder"):
             config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
-        if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING:
-            kind = f"{config.model_type}, which is no causal language model"
-            raise ValueError(f"it is a {kind}; give a model that AutoModelForCausalLM loads.")
         if config.is_encoder_decoder or getattr(config, "add_cross_attention", False):
             kind = f"{config.model_type} that reads an encoder's states, so its decoder alone is no language model"
             raise ValueError(f"it is a {kind}; give a decoder-only model.")

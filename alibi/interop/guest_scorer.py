@@ -14,8 +14,6 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
-from torch.overrides import TorchFunctionMode
 
 from alibi.environment import autocast
 from alibi.faults import one_line
@@ -75,14 +73,14 @@ class GuestScorer:
         """Why inputs of this length cannot be scored; None if they can. Found by a pass, whatever is stated."""
         if self.bias_width or length <= self.longest:
             return None
+        if self.table_length and length > self.table_length:  # not tried: a wrong index leaves a GPU unusable
+            has = f"{self.table}, which has {self.table_length}; {length} are needed"
+            return f"too long: the model looks its positions up in {has}"
         # Not the id of padding, which some models give no position.
         word = int(getattr(self.model.config.get_text_config(), "pad_token_id", None) == 0)
         ids = torch.full((1, length), word, device=self.model.device)
         try:
-            with CheckedLookups(self.model, self.table):
-                self.nats(ids, ids[:, -1:], length - 1)
-        except NoSuchRow as error:
-            return f"too long: {error}"
+            self.nats(ids, ids[:, -1:], length - 1)
         except (IndexError, RuntimeError, ValueError, MemoryError) as error:
             if isinstance(error, MemoryError) or "memory" in str(error).lower():  # scoring reports it itself
                 return None
@@ -115,46 +113,9 @@ class GuestScorer:
             name = type(self.model).__name__
             raise ValueError(f"{name} is no causal language model as configured: predictions change with later tokens.")
         # Some models add a bias to the logits, scale them or cap them after the layer.
-        whole = isinstance(head, nn.Linear) and self.model.base_model is not self.model
-        return (
-            whole
-            and math.isfinite(scale)
-            and (head(self._run(ids, hidden=True)) - logits).abs().max().item() <= scale / 10
-        )
-
-
-class NoSuchRow(IndexError):
-    """A table was asked for a row that it does not have."""
-
-
-class CheckedLookups(TorchFunctionMode):
-    """Checks every table lookup before it is made: an index out of range leaves a GPU unusable.
-
-    Args:
-        default: names the table if it is not a parameter.
-    """
-
-    def __init__(self, model: nn.Module, default: str | None) -> None:
-        super().__init__()
-        self.names = {parameter: name.rpartition(".")[0] for name, parameter in model.named_parameters()}
-        self.default = default or "a table"
-
-    def __torch_function__(self, function, types, args=(), kwargs=None):
-        kwargs = kwargs or {}
-        if function is F.embedding:
-            self._check(args[1], args[0], dim=0)
-        elif function is Tensor.__getitem__ and isinstance(args[1], Tensor) and args[1].dtype == torch.long:
-            self._check(args[0], args[1], dim=0)
-        elif function in (torch.gather, Tensor.gather):
-            table, dim, rows = [*args, *kwargs.values()]
-            self._check(table, rows, dim)
-        return function(*args, **kwargs)
-
-    def _check(self, table: Tensor, rows: Tensor, dim: int) -> None:
-        has, needed = table.shape[dim], int(rows.max()) + 1 if rows.numel() else 0
-        if needed > has:
-            name = self.names.get(table, self.default)
-            raise NoSuchRow(f"the model looks its positions up in {name}, which has {has}; {needed} are needed")
+        if not isinstance(head, nn.Linear) or self.model.base_model is self.model or not math.isfinite(scale):
+            return False
+        return (head(self._run(ids, hidden=True)) - logits).abs().max().item() <= scale / 10
 
 
 def stated_length(config: object) -> tuple[int | None, str | None]:
@@ -166,16 +127,11 @@ def stated_length(config: object) -> tuple[int | None, str | None]:
 
 def position_table(model: "PreTrainedModel") -> tuple[str | None, int | None]:
     """Name of the table that positions are looked up in, and its number of positions; None if there is none."""
-    tables = {name: (module.weight, _first_row(module)) for name, module in model.named_modules()
-              if isinstance(module, nn.Embedding)}  # fmt: skip
-    tables |= {name: (buffer, 0) for name, buffer in model.named_buffers()}
-    for name, (table, first) in tables.items():
-        if name.split(".")[-1] in POSITION_TABLES and table.dim() == 2:
-            return name, table.shape[0] - first
+    modules = {name: module for name, module in model.named_modules() if isinstance(module, nn.Embedding)}
+    for name, table in {**modules, **dict(model.named_buffers())}.items():
+        weight = table if isinstance(table, Tensor) else table.weight
+        if name.split(".")[-1] in POSITION_TABLES and weight.dim() == 2:
+            # OPT and BART have an offset, RoBERTa and its kin count from after the padding.
+            padding = getattr(table, "padding_idx", None)
+            return name, len(weight) - getattr(table, "offset", 0 if padding is None else padding + 1)
     return None, None
-
-
-def _first_row(table: nn.Embedding) -> int:
-    """Row of position 0: OPT and BART have an offset, RoBERTa and its kin count from after the padding."""
-    padding = getattr(table, "padding_idx", None)
-    return getattr(table, "offset", 0 if padding is None else padding + 1)
