@@ -33,9 +33,9 @@ def find_text_files(root: Path, pattern: str) -> tuple[tuple[Path, ...], str | N
         if path.is_file() and path.stat().st_size > 0:
             by_target.setdefault(os.path.realpath(path), path)
     paths = tuple(path for path in by_target.values() if is_text(path))
+    not_text = {*by_target.values()} - {*paths}
     groups = {
-        "that are not text in UTF-8 (data.pattern chooses among the files, '**/*.txt' say)": {*by_target.values()}
-        - {*paths},
+        "that are not text in UTF-8 (data.pattern chooses among the files, '**/*.txt' say)": not_text,
         "that are links to nothing (fetch the files they point to)": {path for path in named if not path.exists()},
         "that are folders you may not read": set(unreadable),
     }

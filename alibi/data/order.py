@@ -34,9 +34,8 @@ class TrainingOrder:
     def __init__(self, tokens: TokenFile, seq_len: int, seed: int) -> None:
         self.num_blocks = len(tokens) // seq_len
         if self.num_blocks < 1:
-            raise ValueError(
-                f"train.seq_len ({seq_len}) is above the {len(tokens)} tokens of the train split; use fewer."
-            )
+            has = f"the {len(tokens)} tokens of the train split"
+            raise ValueError(f"train.seq_len ({seq_len}) is above {has}; use fewer.")
         self.tokens, self.seq_len, self.seed = tokens, seq_len, seed
         self._epoch, self._permutation = -1, np.array([], int)
 

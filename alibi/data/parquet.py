@@ -25,21 +25,23 @@ def find_shards(folder: Path, split: str) -> tuple[Path, ...]:
         FileNotFoundError: some are missing.
         ValueError: a name that is not a shard's, or a shard that is there twice.
     """
-    paths = sorted(folder.glob(f"{split}-*.parquet"))
-    names = [SHARD.fullmatch(path.name) for path in paths]
-    for path, name in zip(paths, names, strict=True):
+    paths, numbers = tuple(sorted(folder.glob(f"{split}-*.parquet"))), []
+    for path in paths:
+        name = SHARD.fullmatch(path.name)
         if name is None or int(name["index"]) >= int(name["total"]):
             wanted = f"{split}-NNNNN-of-NNNNN.parquet, counting from 0"
             raise ValueError(f"{path} may be a second copy: a shard is named {wanted}; move it away or rename it.")
-    indices, totals = {int(name["index"]) for name in names}, {int(name["total"]) for name in names}
+        numbers.append((int(name["index"]), int(name["total"])))
+    indices, totals = {index for index, _ in numbers}, {total for _, total in numbers}
     if len(indices) < len(paths) or len(totals) > 1:
         there = ", ".join(path.name for path in paths[:8])
         raise ValueError(f"{folder} holds shards of {split} twice ({there}); keep each once, all from one version.")
-    if missing := [f"{index:05d}" for index in range(max(totals, default=0)) if index not in indices]:
-        few = ", ".join(missing[:8]) + (", ..." if len(missing) > 8 else "")
-        lacking = f"{len(missing)} of the {max(totals)} shards of {split}: {few} of {max(totals):05d}"
+    total = max(totals, default=0)
+    if missing := sorted(set(range(total)) - indices):
+        few = ", ".join(f"{index:05d}" for index in missing[:8]) + (", ..." if len(missing) > 8 else "")
+        lacking = f"{len(missing)} of the {total} shards of {split}: {few} of {total:05d}"
         raise FileNotFoundError(f"{folder} lacks {lacking}. {remedy(folder)}")
-    return tuple(paths)
+    return paths
 
 
 def check_rows(paths: tuple[Path, ...], config: str) -> None:
@@ -56,10 +58,8 @@ def check_rows(paths: tuple[Path, ...], config: str) -> None:
     for card in (place / name for place in (folder, folder.parent) for name in ("README.md", "dataset_infos.json")):
         stated = _stated_rows(card, config, split)
         if stated is not None and (rows := sum(map(_num_rows, paths))) != stated:
-            raise ValueError(
-                f"{split} in {folder} has {rows:,} rows, and {card} states {stated:,}. {remedy(folder)} If the text "
-                "is meant to be another one, move that file away."
-            )
+            found = f"{split} in {folder} has {rows:,} rows, and {card} states {stated:,}"
+            raise ValueError(f"{found}. {remedy(folder)} If it is meant to be another text, move that file away.")
 
 
 def _stated_rows(card: Path, config: str, split: str) -> int | None:

@@ -72,10 +72,9 @@ def read_lines(path: Path, encoding: str = "utf-8") -> Iterator[str]:
             try:
                 yield line.decode(encoding)
             except UnicodeDecodeError as error:
-                raise ValueError(
-                    f"{path} is not {error.encoding.upper()}: byte 0x{line[error.start]:02x} at offset "
-                    f"{offset + error.start} ({error.reason}); convert the file to UTF-8."
-                ) from error
+                bad = f"byte 0x{line[error.start]:02x} at offset {offset + error.start} ({error.reason})"
+                message = f"{path} is not {error.encoding.upper()}: {bad}; convert the file to UTF-8."
+                raise ValueError(message) from error
             offset += len(line)
 
 

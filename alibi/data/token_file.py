@@ -118,10 +118,8 @@ class TokenFileWriter:
             for index, begins in enumerate(starts):
                 if begins and self.counts["lines"] + index > 0:
                     ids[index] = [self.end_of_text, *ids[index]]
-        sizes = [
-            (len(i), len(line.split()) + line.endswith("\n"), len(line.encode()))
-            for line, i in zip(lines, ids, strict=True)
-        ]
+        words = [len(line.split()) + line.endswith("\n") for line in lines]
+        sizes = [*zip(map(len, ids), words, (len(line.encode()) for line in lines), strict=True)]
         self._write([token for line in ids for token in line], sizes, self.counts["lines"] + np.flatnonzero(starts))
 
     def _write(self, tokens: list[int], sizes: list[tuple[int, int, int]], first_lines: np.ndarray) -> None:

@@ -42,18 +42,13 @@ class TokenizerConfig:
             raise ValueError(f"tokenizer.name ({self.name}) must be one of: {', '.join(TOKENIZERS)}.")
         if self.name == "bpe" and self.vocab_size is None:
             self.vocab_size = 8192
-        self._check("vocab_size", {"bpe": BYTES + 1, "word": len(WORD_SPECIALS) + 1})
-        self._check("pad_to_multiple_of", {"word": 1})
-
-    def _check(self, setting: str, least: dict[str, int]) -> None:
-        value = getattr(self, setting)
-        if value is None:
-            return
-        if self.name not in least:
-            raise ValueError(f"tokenizer.{setting} ({value}) would be ignored by {self.name}; remove it.")
-        low = least[self.name]
-        if not low <= value <= MAX_IDS:
-            raise ValueError(f"tokenizer.{setting} ({value}) must be from {low} to {MAX_IDS} for {self.name}.")
+        least = {"vocab_size": {"bpe": BYTES + 1, "word": len(WORD_SPECIALS) + 1}, "pad_to_multiple_of": {"word": 1}}
+        for setting, kinds in least.items():
+            value, low = getattr(self, setting), kinds.get(self.name)
+            if value is not None and low is None:
+                raise ValueError(f"tokenizer.{setting} ({value}) would be ignored by {self.name}; remove it.")
+            if value is not None and not low <= value <= MAX_IDS:
+                raise ValueError(f"tokenizer.{setting} ({value}) must be from {low} to {MAX_IDS} for {self.name}.")
 
     @property
     def key(self) -> dict:
@@ -138,10 +133,8 @@ class BytePairTokenizer(FastTokenizer):
         tokenizer = hf.Tokenizer(models.BPE())
         tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
         tokenizer.decoder = decoders.ByteLevel()
-        alphabet = pre_tokenizers.ByteLevel.alphabet()
-        trainer = trainers.BpeTrainer(
-            vocab_size=vocab_size, special_tokens=[END_OF_TEXT], initial_alphabet=alphabet, show_progress=False
-        )
+        settings = {"special_tokens": [END_OF_TEXT], "initial_alphabet": pre_tokenizers.ByteLevel.alphabet()}
+        trainer = trainers.BpeTrainer(vocab_size=vocab_size, show_progress=False, **settings)
         tokenizer.train_from_iterator(lines, trainer)
         return cls(tokenizer)
 
@@ -165,12 +158,8 @@ class WordTokenizer(Tokenizer):
 
     @classmethod
     def train(cls, lines: Iterable[str], vocab_size: int | None) -> "WordTokenizer":
-        counts = Counter()
-        for line in lines:
-            counts.update(line.split())
-        for special in WORD_SPECIALS:
-            counts.pop(special, None)
-        words = sorted(counts, key=lambda word: (-counts[word], word))
+        counts = Counter(word for line in lines for word in line.split())
+        words = sorted(counts.keys() - set(WORD_SPECIALS), key=lambda word: (-counts[word], word))
         return cls(words if vocab_size is None else words[: vocab_size - len(WORD_SPECIALS)])
 
     def padded(self, multiple_of: int) -> "WordTokenizer":
@@ -236,11 +225,8 @@ def tokenizer_from_json(text: str) -> Tokenizer:
         content = json.loads(text)
         if "model" in content:
             return BytePairTokenizer(hf.Tokenizer.from_str(text))
-        if content["kind"] == WordTokenizer.name:
-            if not isinstance(content["words"], list):
-                raise ValueError("its words are not a list")
-            return WordTokenizer(content["words"])
-        return {ByteTokenizer.name: ByteTokenizer}[content["kind"]]()
+        made = {"word": lambda: WordTokenizer(content["words"]), "byte": ByteTokenizer}
+        return made[content["kind"]]()
     except Exception as error:  # the library raises Exception itself
         reason = f"{type(error).__name__}: {str(error)[:200]}"
         raise ValueError(f"not a tokenizer file of this project ({reason}).") from error

@@ -56,10 +56,8 @@ def open_wikitext(name: str, path: str | None, split: str, words: bool) -> WikiT
         ConnectionError: the hub cannot be reached.
     """
     if split not in FILE_SPLIT:
-        raise ValueError(
-            f"{name} is scored in its published splits, validation and test, and not by split={split}; use one of "
-            "these. All documents are for data=text and data=stdlib."
-        )
+        message = f"{name} is scored in its published splits, validation and test, and not by split={split}"
+        raise ValueError(f"{message}; use one of these. All documents are for data=text and data=stdlib.")
     form = "tokens" if words else "raw"
     if path is None:
         paths = _from_hub(name, split, form)
@@ -93,10 +91,9 @@ def _missing(name: str, root: Path, split: str, words: bool) -> FileNotFoundErro
     wanted = [f"wiki.{FILE_SPLIT[split]}.{form}" for form in forms]
     wanted += [f"{_hub_config(name, form)}/{split}-*.parquet" for form in forms]
     there = ", ".join(sorted(path.name for path in root.glob("wiki*"))) or "nothing of WikiText"
-    return FileNotFoundError(
-        f"data.path ({root}) has no file for {split} of {name}; it needs {' or '.join(wanted)}, and has: {there}. All "
-        "splits come in one form: raw only if train, valid and test all have it, and never for tokenizer=word."
-    )
+    lacking = f"data.path ({root}) has no file for {split} of {name}; it needs {' or '.join(wanted)}, and has: {there}"
+    rule = "All splits come in one form: raw only if train, valid and test all have it, and never for tokenizer=word"
+    return FileNotFoundError(f"{lacking}. {rule}.")
 
 
 def _from_hub(name: str, split: str, form: str) -> Paths:
@@ -104,10 +101,9 @@ def _from_hub(name: str, split: str, form: str) -> Paths:
     try:
         folder = fetch(HUB, (f"{config}/*.parquet",), "dataset") / config
     except ConnectionError as error:
-        raise ConnectionError(
-            f"{error} {name} is {config} there. Set data.path to a folder with the files "
-            f"wiki.{{train,valid,test}}.{form}, or use data=stdlib, which needs no network."
-        ) from error.__cause__
+        remedy = f"Set data.path to a folder with the files wiki.{{train,valid,test}}.{form}, or use data=stdlib"
+        message = f"{error} {name} is {config} there. {remedy}, which needs no network."
+        raise ConnectionError(message) from error.__cause__
     if not (files := find_shards(folder, split)):
         raise FileNotFoundError(f"{HUB} has no {split}-*.parquet in {config} (it was fetched to {folder}).")
     check_sound(files)
