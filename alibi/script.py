@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from alibi.faults import explained
-from alibi.streams import keep_streams, lost_output
+from alibi.streams import keep_streams
 
 
 @contextmanager
@@ -18,7 +18,8 @@ def script() -> Iterator[None]:
     keep_streams()
     try:
         yield
-        if lost := lost_output():
+        sys.stdout.flush()
+        if lost := getattr(getattr(sys.stdout, "buffer", None), "lost", None):
             raise lost
     except OSError as error:
         sys.exit(f"error: {explained(error)}")

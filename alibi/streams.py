@@ -58,12 +58,6 @@ def keep_streams() -> None:
         setattr(sys, name, io.TextIOWrapper(raw, stream.encoding, "backslashreplace", None, *when))
 
 
-def lost_output() -> OSError | None:
-    """Why output to stdout was lost, such as a full disk; None if it was not. Needs keep_streams()."""
-    sys.stdout.flush()
-    return getattr(getattr(sys.stdout, "buffer", None), "lost", None)
-
-
 def tell_now(text: str) -> None:
     """Write to stderr from a signal handler, which may interrupt a print."""
     with suppress(OSError):

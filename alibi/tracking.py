@@ -145,21 +145,15 @@ class Wandb:
         """The wandb run of an earlier evaluation, for a run that was trained without wandb."""
         return next((row[0] for row in reversed(self._rows_sent())), None)
 
-    def log_table(self, name: str, columns: list[str], rows: list[list]) -> None:
-        """Log a table of strings, numbers and None."""
+    def log_results(self, rows: list[dict], figures: Sequence[Path]) -> None:
+        """Log rows with equal names as a table, and figures by their names."""
 
         def log() -> None:
             import wandb
 
-            self.run.log({name: wandb.Table(columns=columns, data=rows)})
-
-        self._send(log)
-
-    def log_image(self, name: str, path: Path) -> None:
-        def log() -> None:
-            import wandb
-
-            self.run.log({name: wandb.Image(str(path))})
+            table = wandb.Table(columns=list(rows[0]), data=[list(row.values()) for row in rows])
+            images = {f"figures/{path.stem}": wandb.Image(str(path)) for path in figures}
+            self.run.log({"evaluation_table": table, **images})
 
         self._send(log)
 

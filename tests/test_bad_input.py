@@ -88,7 +88,7 @@ WRONG_COMMANDS = [
     ("train", ["alibi"], "'alibi' has no =; write model=alibi."),
     ("train", ["train.seq_len", "=", "64"], "write train.seq_len=VALUE, without a space around =."),
     ("train", ["train.seq_len==64"], "has one = too many; write train.seq_len=64."),
-    ("train", ["train=64"], "train is not a setting of train.py"),
+    ("train", ["train=64"], "train holds settings, and is none itself; write train.NAME=VALUE."),
     ("train", ["seed=0,1"], "has several values; for several runs add -m: python train.py -m seed=0,1."),
     ("train", ["train.max_steps=8k"], "train.max_steps (8k) must be a whole number."),
     ("train", ["train.eval_lengths=64"], 'train.eval_lengths (64) must be a list; write "train.eval_lengths=[64]".'),

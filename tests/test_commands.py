@@ -98,11 +98,9 @@ class Recorded:
     def log_rows(self, rows):
         self.curves.append(set(rows))
 
-    def log_image(self, name, path):
-        assert path.exists()
-        self.images[-1].add(name)
-
-    def log_table(self, *table): ...
+    def log_results(self, rows, figures):
+        assert all(path.exists() for path in figures)
+        self.images[-1] |= {path.stem for path in figures}
 
     def close(self): ...
 
@@ -125,7 +123,7 @@ def test_curves_and_figures_are_called_as_their_files(evaluated, recorded, tmp_p
     whole, ([part], _, _, [cached]) = "wikitext2-validation-nonoverlapping", recorded.curves
     assert re.fullmatch("wikitext2-[0-9a-f]{8}-validation-nonoverlapping", part)
     assert recorded.curves == [{part}, {whole}, {part}, {f"{part}-cached"}]
-    assert recorded.images == [{f"figures/perplexity-{name}"} for name in (part, whole, part, cached)]
+    assert recorded.images == [{f"perplexity-{name}"} for name in (part, whole, part, cached)]
     files = {path.stem for path in (tmp_path / "run" / "evaluation").glob("*.json")}
     assert files == {f"step-00000002-{name}" for name in (part, whole, cached)}
 

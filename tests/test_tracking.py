@@ -136,6 +136,13 @@ def test_rows_are_curves_shortest_length_first_and_sent_once(fake, tmp_path):
     assert fake.run.logged[-1]["eval/length"] == 32, "another wandb run has none of them"
 
 
+def test_results_are_a_table_and_figures(fake, tmp_path):
+    rows = [{"a": "x", "b": None}, {"a": "y", "b": 1.5}]
+    Wandb(TrackingConfig(), tmp_path, "abc", {}, "alibi").log_results(rows, [tmp_path / "f.png"])
+    table = {"columns": ["a", "b"], "data": [["x", None], ["y", 1.5]]}
+    assert fake.run.logged == [{"evaluation_table": table, "figures/f": str(tmp_path / "f.png")}]
+
+
 def test_wandb_that_cannot_begin(fake, tmp_path, monkeypatch):
     def refused(**kwargs):
         raise ConnectionError("unreachable")

@@ -31,10 +31,7 @@ def track(
     step = "" if checkpoint.step == last_step else f"-step-{checkpoint.step}"
     wandb.log_rows({f"{result.protocol}{step}": list(result.rows.values()) for result in results})
     rows = [_tracked_row(result, row) for result in results for row in result.rows.values()]
-    wandb.log_table("evaluation_table", list(rows[0]), [list(row.values()) for row in rows])
-    for path in figures:
-        if path.suffix == ".png":
-            wandb.log_image(f"figures/{path.stem}", path)
+    wandb.log_results(rows, [path for path in figures if path.suffix == ".png"])
     wandb.close()
     return wandb.mode
 

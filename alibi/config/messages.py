@@ -102,6 +102,8 @@ def _wrong_with(text: str, entry: str, error: str, key: str) -> str | None:
         return None if may_be else unknown_choice(name, value, choices(name))
     if name.startswith("hydra"):
         return None
+    if key == name and any(one.startswith(f"{name}.") for one in names):
+        return f"{name} holds settings, and is none itself; write {name}.NAME=VALUE."
     if name not in names or (names[name] and key == name):
         return unknown_setting(name, entry)
     if "${" in value:
