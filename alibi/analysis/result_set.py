@@ -46,12 +46,8 @@ class Line:
     lengths: dict[int, dict[str, SeedMean]]
 
     @property
-    def method(self) -> str:
-        return self.runs[0].result.method
-
-    @property
-    def seq_len(self) -> int | None:
-        return self.runs[0].result.seq_len
+    def first(self) -> Result:
+        return self.runs[0].result
 
     def seed_mean(self, length: int, metric: str) -> SeedMean | None:
         return self.lengths.get(length, {}).get(metric)
@@ -161,12 +157,12 @@ class ResultSet:
     @property
     def how_far(self) -> list[tuple[Run, HowFar]]:
         """From the rows as they are now: what the file states may be of rows that have lost their number since."""
-        stated = [(run, run.result.content.how_far) for run in self.runs]
-        return [
-            (run, how_far(run.result.rows.values(), run.result.seq_len, told.within_percent))
-            for run, told in stated
-            if told
-        ]
+        found = []
+        for run in self.runs:
+            if stated := run.result.content.how_far:
+                rows = run.result.rows.values()
+                found.append((run, how_far(rows, run.result.seq_len, stated.within_percent)))
+        return found
 
     @property
     def changes(self) -> list[tuple[Run, Change]]:
@@ -215,10 +211,12 @@ class ResultSet:
             "pairs": [_pair_to_dict(pair) for pair in self.pairs],
             "crossings": [asdict(pair) for pair in self.crossings],
             "how_far": [
-                {"run": run.key}
-                | reach.model_dump(exclude_unset=True)
-                | {"evaluated_to": max(run.result.scored, default=None)}
-                for run, reach in self.how_far
+                {
+                    "run": run.key,
+                    **far.model_dump(exclude_unset=True),
+                    "evaluated_to": max(run.result.scored, default=None),
+                }
+                for run, far in self.how_far
             ],
         }
 
@@ -237,16 +235,11 @@ def _run_to_dict(run: Run) -> dict:
 
 
 def _line_to_dict(line: Line) -> dict:
-    return {
-        "label": line.label,
-        "method": line.method,
-        "seq_len": line.seq_len,
-        "runs": [run.key for run in line.runs],
-        "lengths": [
-            {"length": n} | {metric: asdict(mean) for metric, mean in means.items()}
-            for n, means in line.lengths.items()
-        ],
-    }
+    lengths = [
+        {"length": n} | {metric: asdict(mean) for metric, mean in means.items()} for n, means in line.lengths.items()
+    ]
+    about = {"label": line.label, "method": line.first.method, "seq_len": line.first.seq_len}
+    return about | {"runs": [run.key for run in line.runs], "lengths": lengths}
 
 
 def _pair_to_dict(pair: RunPair) -> dict:

@@ -12,7 +12,6 @@ from alibi.reporting import provenance, report_tables, study_charts, words
 from alibi.reporting.chart import Chart
 from alibi.reporting.looks import PARTS, Look, looks_of
 from alibi.reporting.plotly_figures import DARK, TEMPLATE, panel_json
-from alibi.reporting.words import METRICS
 
 FILES = Path(__file__).parent / "page"
 LARGEST_BYTES = 6_000_000
@@ -40,11 +39,10 @@ def render_page(comparison: Comparison) -> str:
         parts=PARTS.values(),
         plotly=Markup(get_plotlyjs()),
         data={"figures": figures, "template": TEMPLATE.to_plotly_json(), "dark": DARK},
-        metrics=METRICS,
         words=words,
         tables=report_tables,
         provenance=provenance,
-        context_lengths=study_charts.context_lengths,
+        study_charts=study_charts,
     )
     if len(page.encode()) > LARGEST_BYTES:
         raise ValueError(

@@ -37,6 +37,10 @@ def number_cell(value: float, pair: list[float] | None, mark: str = "") -> Cell:
     return f"{words.number(value)}{mark}", words.interval(*pair) if pair else ""
 
 
+def signed_cell(value: float, pair: list[float] | None) -> Cell:
+    return words.signed(value), words.interval(*pair, signed=True) if pair else ""
+
+
 def row_cell(run: Run, length: int, metric: str) -> Cell:
     """A run's number at one length with its interval, or in a word why there is none; * at the training length."""
     row = run.result.rows.get(length)
@@ -55,7 +59,7 @@ def result_rows(part: ResultSet, metric: str) -> Table:
     """A row for each run; under a line's runs their mean, with an interval over the seeds where there is one."""
     rows, strong, reasons = [], [], []
     for line in part.lines:
-        trained_at = words.known(line.seq_len)
+        trained_at = words.known(line.first.seq_len)
         for run in line.runs:
             rows.append([*plain_cells(run.label, trained_at), *(row_cell(run, n, metric) for n in part.lengths)])
             if run.result.is_marked(metric):
@@ -125,7 +129,7 @@ def difference_cell(difference: Difference | None) -> Cell:
     value, pair = difference.value, difference.interval
     if difference.is_ratio:
         return words.change(value), words.change_interval(*pair) if pair else ""
-    return words.signed(value), words.interval(*pair, signed=True) if pair else ""
+    return signed_cell(value, pair)
 
 
 def against_rows(part: ResultSet, reference: Run, metric: str) -> Table:
@@ -186,11 +190,7 @@ def change_rows(part: ResultSet) -> Table:
     rows = []
     for run, change in part.changes:
         for entry in change.lengths:
-            pairs = [(entry.interval or {}).get(name) for name in entry.parts]
-            cells = [
-                (words.signed(value), words.interval(*pair, signed=True) if pair else "")
-                for value, pair in zip(entry.parts.values(), pairs, strict=True)
-            ]
+            cells = [signed_cell(value, (entry.interval or {}).get(name)) for name, value in entry.parts.items()]
             rows.append([*plain_cells(run.label, str(change.against), str(entry.length)), *cells])
     header = ["run", "from length", "to length", "longer context", "early tokens", "whole change"]
     title = f"Why it changed against nonoverlapping, nats per token, {part.title}"

@@ -2,7 +2,7 @@
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from alibi.analysis import ABOUT_INTERVALS, Comparison, Line, ResultSet, Run
@@ -32,14 +32,9 @@ def perplexity_chart(part: ResultSet, looks: Looks, metric: str, relative: bool 
         metric: perplexity, word_perplexity or bits_per_byte.
         relative: divide each curve by its own value at the training length; such curves have no intervals.
     """
-
-    def points(result: Result) -> list[Point]:
-        rows = [(n, row) for n, row in result.numbers.items() if row.get(metric) is not None]
-        return [Point(n, row[metric], (row.get("interval") or {}).get(metric)) for n, row in rows]
-
-    series = _line_series(part, looks, points)
+    series = _line_series(part, looks, metric)
     if relative:
-        series = _relative(series, {line.label: line.seq_len for line in part.lines})
+        series = _relative(series, {line.label: line.first.seq_len for line in part.lines})
     missing = [run.label for run in part.runs if run.label not in {one.name for one in series}]
     why = "no value at the training length" if relative else "no number in this unit"
     note = f"Not drawn ({why}): {'; '.join(missing)}." if missing else ""
@@ -90,13 +85,7 @@ def cost_chart(part: ResultSet, looks: Looks) -> Chart:
     """Speed above, memory below, against length."""
     panels = []
     for name, title in COSTS.items():
-
-        def points(result: Result, name: str = name) -> list[Point]:
-            rows = [(n, row[name]) for n, row in result.numbers.items() if row.get(name)]
-            return [Point(n, value, note=result.machine(n)) for n, value in rows]
-
-        series = _line_series(part, looks, points)
-        if series:
+        if series := _line_series(part, looks, name, with_machine=True):
             panels.append(Panel(_lengths(series), _values(title, series, choosable=True), series))
     machines = {point.note for panel in panels for one in panel.series for point in one.points} - {""}
     stem, title = f"cost-{part.slug}", _measured(part)
@@ -156,21 +145,30 @@ def _in_unit(nats: float, result: Result, metric: str) -> float:
 
 def training_chart(comparison: Comparison) -> Chart:
     """Training loss, smoothed and thin, and validation loss with markers; each run folder once."""
-    series, done, looks = [], set(), looks_of(comparison)
-    for run in comparison.runs:
-        log = None if run.result.folder in done else read_training(run.result.folder)
-        done.add(run.result.folder)
-        for name, kind in (("train", "member"), ("val", "main")) if log else ():
-            curve = [Point(*pair) for pair in getattr(log, name)]
-            if curve:
-                series.append(Series(run.line, run.label, (run.label,), curve, looks[run.line], kind))
+    series, looks = [], looks_of(comparison)
+    for folder in dict.fromkeys(run.result.folder for run in comparison.runs):
+        run = next(run for run in comparison.runs if run.result.folder == folder)
+        log = read_training(folder)
+        for curve, kind in ((log.train, "member"), (log.val, "main")) if log else ():
+            points = [Point(*pair) for pair in curve]
+            series += [Series(run.line, run.label, (run.label,), points, looks[run.line], kind)] if points else []
     panel = Panel(Axis("tokens seen in training", "tokens"), _values(NATS, series), series)
     title = "training loss (thin) and validation loss (with markers)"
     return Chart("training", title, [panel] if series else [])
 
 
-def _line_series(part: ResultSet, looks: Looks, points: Callable[[Result], list[Point]]) -> list[Series]:
-    """The curve of each run, and where a line has several, their mean at the lengths that all of them have."""
+def _line_series(part: ResultSet, looks: Looks, name: str, with_machine: bool = False) -> list[Series]:
+    """The curve of each run, and where a line has several, their mean at the lengths that all of them have.
+
+    Args:
+        name: of a row's number.
+        with_machine: each point names the machine that measured it.
+    """
+
+    def points(result: Result) -> list[Point]:
+        rows = [(n, row, row.get("interval", {})) for n, row in result.numbers.items() if row.get(name)]
+        return [Point(n, row[name], at.get(name), result.machine(n) if with_machine else "") for n, row, at in rows]
+
     series = []
     for line in part.lines:
         curves = {run.label: curve for run in line.runs if (curve := points(run.result))}
@@ -178,11 +176,12 @@ def _line_series(part: ResultSet, looks: Looks, points: Callable[[Result], list[
         look = looks[line.label]
         series += [Series(line.label, label, (label,), curve, look, kind) for label, curve in curves.items()]
         if len(curves) > 1:
-            name, values = f"{line.label}, mean of {len(curves)} seeds", defaultdict(list)
+            values = defaultdict(list)
             for point in (point for curve in curves.values() for point in curve):
                 values[point.x].append(point.y)
             mean = [Point(x, sum(ys) / len(ys)) for x, ys in values.items() if len(ys) == len(curves)]
-            series.append(Series(line.label, name, tuple(curves), mean, look, "main"))
+            title = f"{line.label}, mean of {len(curves)} seeds"
+            series.append(Series(line.label, title, tuple(curves), mean, look, "main"))
     return series
 
 
@@ -214,4 +213,6 @@ def _values(label: str, series: Iterable[Series], **options: bool) -> Axis:
 
 def _training_lengths(lines: Iterable[Line], series: Sequence[Series]) -> tuple[tuple[float, str], ...]:
     drawn = {one.label for one in series}
-    return tuple((n, f"trained at {n}") for n in sorted({ln.seq_len for ln in lines if ln.label in drawn} - {None}))
+    return tuple(
+        (n, f"trained at {n}") for n in sorted({ln.first.seq_len for ln in lines if ln.label in drawn} - {None})
+    )
