@@ -67,17 +67,14 @@ def _is_copy(one: Path, other: Path) -> bool:
     return all(a.is_file() and b.is_file() and filecmp.cmp(a, b, shallow=False) for a, b in pairs)
 
 
-def is_pointer(path: Path) -> bool:
-    return path.name in POINTERS and follow(path) != path
-
-
 def expand(pattern: str) -> list[Path]:
     """Matches of a glob, in order. Wildcards skip pointers: the folder they point to is matched under its own name."""
     parts = Path(pattern).parts
 
     def through_pointer(match: Path) -> bool:
         places = [Path(*match.parts[: depth + 1]) for depth in range(len(match.parts))]
-        return any(glob.has_magic(part) and is_pointer(place) for part, place in zip(parts, places, strict=True))
+        starred = (place for part, place in zip(parts, places, strict=True) if glob.has_magic(part))
+        return any(place.name in POINTERS and follow(place) != place for place in starred)
 
     return [match for match in map(Path, sorted(glob.glob(pattern))) if not through_pointer(match)]
 

@@ -20,7 +20,7 @@ from alibi.model.output import LOGITS_PER_CHUNK
 from alibi.options import Options
 from alibi.script import script
 from alibi.training import RunConfig
-from alibi.training.summary import duration
+from alibi.training.record import duration
 
 # Published vocabulary sizes for tokenizer=word with all words, so that no text needs to be read.
 WORD_IDS = {"wikitext103": 267_737, "wikitext2": 33_280}

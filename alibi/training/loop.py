@@ -16,17 +16,15 @@ from alibi.progress import progress_bar
 from alibi.runs import Checkpoint, RunFolder, step_name, weight_settings
 from alibi.runs.fingerprint import fingerprint
 from alibi.signals import handling, stop_signals
-from alibi.training.fitting import fitting_updater
 from alibi.training.optimizer import check_schedule
 from alibi.training.parallel import check_same_everywhere, full_state
-from alibi.training.record import Record
+from alibi.training.record import Record, describe_run
 from alibi.training.resume import check_unchanged, find_checkpoint, only_process
 from alibi.training.run_parts import RunParts
 from alibi.training.run_texts import RunTexts, prepare_texts
 from alibi.training.stopping import StopRequest
-from alibi.training.summary import describe_run
 from alibi.training.training_settings import RunConfig
-from alibi.training.update import NotFinite, Updater
+from alibi.training.update import NotFinite, Updater, fitting_updater
 from alibi.training.validation import validate
 
 

@@ -1,4 +1,4 @@
-"""What a run writes: settings, metrics, wandb, checkpoints and the pointers to them; in process 0 only."""
+"""What a run tells: its description, and in process 0 its settings, metrics, wandb run, checkpoints and pointers."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -11,7 +11,6 @@ from alibi.runs import CONFIG, group_name
 from alibi.runs.config_yaml import settings_text
 from alibi.tracking import Wandb
 from alibi.training.run_parts import RunParts
-from alibi.training.summary import run_facts
 
 METRICS = "metrics.jsonl"
 
@@ -60,3 +59,62 @@ class Record:
     def close(self) -> None:
         self.wandb.close()
         self.metrics.close()
+
+
+def duration(seconds: float) -> str:
+    """45 s, 12 min, 3 h 20 min, 2 d 5 h."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    if minutes < 60:
+        return f"{minutes} min"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours < 48 else f"{hours // 24} d {hours % 24} h"
+
+
+def describe_run(run: RunParts, micro_batch_seconds: float) -> str:
+    """Parameters, tokens, steps and the expected time, as text.
+
+    Args:
+        micro_batch_seconds: measured time of one forward and backward pass.
+    """
+    train, shape, texts, state = run.config.train, run.config.model, run.texts, run.state
+    count, number = run.model.count_parameters(), run.procs.number
+    micro_batches = train.batch_tokens // state.micro_batch_tokens
+    epochs = train.max_steps * train.batch_tokens / len(texts.train)
+    steps_left = train.max_steps - state.step
+    seconds = steps_left * micro_batch_seconds * micro_batches / number
+    how = f", {train.parallel}" if number > 1 else ""
+    begins = f"from step {state.step:,} to " if state.step else ""
+    return "\n".join(
+        (
+            f"run        {run.folder.path}",
+            f"model      {shape.position['name']}: {shape.num_layers} layers, d_model {shape.d_model}, "
+            f"{shape.num_heads} heads, d_ff {shape.d_ff}",
+            f"parameters {count.total:,}: position {count.position:,}, embedding {count.embedding:,}, "
+            f"rest {count.rest:,}",
+            f"tokens     {len(texts.train):,} train, {len(texts.validation):,} validation; "
+            f"{texts.tokenizer.name}, {texts.tokenizer.vocab_size:,} ids",
+            f"training   {begins}{train.max_steps:,} steps of {train.batch_tokens:,} tokens "
+            f"({micro_batches} x {state.micro_batch_tokens:,}) at length {train.seq_len:,}: "
+            f"{train.max_steps * train.batch_tokens:,} tokens, {epochs:.2f} epochs",
+            f"machine    {run.model.device}, {run.config.precision}, processes: {number}{how}",
+            f"time       about {duration(seconds)} for {steps_left:,} steps, validation apart "
+            f"(one micro-batch took {micro_batch_seconds:.3g} s)",
+        )
+    )
+
+
+def run_facts(run: RunParts) -> dict:
+    """What settings and text imply, to compare runs by: parameters by use, sizes of text and batch."""
+    count, texts = run.model.count_parameters(), run.texts
+    return {
+        "parameters": {"total": count.total, **asdict(count)},
+        "vocab_size": texts.tokenizer.vocab_size,
+        "train_tokens": len(texts.train),
+        "validation_tokens": len(texts.validation),
+        "text_sha256": texts.sha256,
+        "micro_batch_tokens": run.state.micro_batch_tokens,
+        "processes": run.procs.number,
+        "device": str(run.model.device),
+    }

@@ -5,10 +5,9 @@ import torch
 
 from alibi.model import LanguageModel
 from alibi.processes import Processes
-from alibi.training.fitting import micro_batch_sizes
 from alibi.training.optimizer import build_optimizer
 from alibi.training.training_settings import TrainSettings
-from alibi.training.update import NotFinite, Updater
+from alibi.training.update import NotFinite, Updater, micro_batch_sizes
 
 
 class Order:
@@ -86,7 +85,7 @@ def test_micro_batches_are_divisors_that_fit(small_run, monkeypatch):
     model = LanguageModel(config.model, 257, seed=0)
     assert micro_batch_sizes(config, model, Processes()) == [16 * d for d in (12, 6, 4, 3, 2, 1)]
     per_token = 80 * config.model.num_layers * config.model.d_model
-    monkeypatch.setattr("alibi.training.fitting.CPU_BYTES", 16 * 2 * per_token)
+    monkeypatch.setattr("alibi.training.update.CPU_BYTES", 16 * 2 * per_token)
     assert micro_batch_sizes(config, model, Processes()) == [16 * d for d in (2, 1)]
     with pytest.raises(ValueError, match="5 processes cannot share"):
         micro_batch_sizes(config, model, Processes(0, 5))
