@@ -47,7 +47,6 @@ def entry(name: str) -> Callable[[Callable[[DictConfig], Any]], Callable[[], Non
                 _say(error)
                 failed.append(error)
 
-        @functools.wraps(task)
         def command() -> None:
             overrides: list[str] = []
             failed.clear()
@@ -61,9 +60,7 @@ def entry(name: str) -> Callable[[Callable[[DictConfig], Any]], Callable[[], Non
                 except (HydraException, OmegaConfBaseException, ValueError, OSError) as error:
                     with suppress(Exception), one_message():
                         raise error  # all but the first process of torchrun exit here
-                    of_the_disk = isinstance(error, OSError) and not isinstance(error, HydraException)
-                    told = explained(error) if of_the_disk else refused(error, name, overrides)
-                    print(told, file=sys.stderr, flush=True)
+                    print(refused(error, name, overrides), file=sys.stderr, flush=True)
                     failed.append(error)
             if failed:
                 sys.exit(1)

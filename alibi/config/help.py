@@ -29,8 +29,7 @@ def help_text(entry: str) -> str:
 def _group_line(text: str, group: str, default: str | None) -> str:
     """A group, its choices with the default first, and its comment in the entry's YAML."""
     comment = re.search(rf"^  - {group}: \S+ +(#.*)$", text, re.M)
-    named = [default] if default else []
-    listed = ", ".join([*named, *(one for one in choices(group) if one != default)])
+    listed = ", ".join(sorted(choices(group), key=lambda one: one != default))
     return f"  {group:<10} {listed:<55} {comment[1] if comment else ''}".rstrip()
 
 
