@@ -2,14 +2,10 @@
 
 from alibi.evaluation.evaluate import evaluate_checkpoint
 from alibi.evaluation.evaluation_settings import EvaluationSettings, in_order
-from alibi.evaluation.evaluation_text import (
-    count_uncovered,
-    is_covered,
-    open_evaluation_text,
-    said_of_uncovered,
-)
+from alibi.evaluation.evaluation_text import count_uncovered, is_covered, open_evaluation_text
 from alibi.evaluation.score import Scorer, fast_batch_tokens, model_scorer, score
 from alibi.evaluation.sums import NatsSum, bits_per_byte, perplexity
+from alibi.results import said_of_uncovered
 
 __all__ = [
     "EvaluationSettings",

@@ -4,7 +4,6 @@ The context is 1 for the first target of a window, and the length for the last.
 """
 
 from collections.abc import Sequence
-from copy import copy
 
 import numpy as np
 from torch import Tensor
@@ -26,7 +25,10 @@ def context_bins(length: int) -> np.ndarray:
 
 
 class ContextSums:
-    """Accumulator: number of targets and their nats, by context, for windows of at most `length` inputs."""
+    """Accumulator: number of targets and their nats, by context, for windows of at most `length` inputs.
+
+    Bin i holds contexts above up_to[i - 1], or 0, and at most up_to[i].
+    """
 
     def __init__(self, length: int) -> None:
         self.up_to = context_bins(length)
@@ -38,13 +40,3 @@ class ContextSums:
         bins = np.searchsorted(self.up_to, np.arange(unscored + 1, inputs + 1))
         self.targets += len(windows) * np.bincount(bins, minlength=len(self.up_to))
         self.nats += np.bincount(bins, nats_BS.double().sum(0).cpu().numpy(), len(self.up_to))
-
-    def merge(self, other: "ContextSums") -> "ContextSums":
-        whole = copy(self)
-        whole.targets, whole.nats = self.targets + other.targets, self.nats + other.nats
-        return whole
-
-    def to_dict(self) -> dict:
-        """Bin i holds contexts above up_to[i - 1], or 0, and at most up_to[i]."""
-        columns = {"up_to": self.up_to, "targets": self.targets, "nll_nats": self.nats}
-        return {name: column.tolist() for name, column in columns.items()}

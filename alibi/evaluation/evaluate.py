@@ -12,15 +12,14 @@ from alibi.analysis import ABOUT_INTERVALS
 from alibi.analysis.change import add_changes
 from alibi.analysis.curves import how_far
 from alibi.environment import environment
-from alibi.evaluation.cached import cached_scorer
 from alibi.evaluation.evaluation_settings import EvaluationSettings, in_order
-from alibi.evaluation.evaluation_text import EvaluationText, said_of_uncovered
+from alibi.evaluation.evaluation_text import EvaluationText
 from alibi.evaluation.row import score_length, warm_up, without_text_units
-from alibi.evaluation.score import fast_batch_tokens, model_scorer
+from alibi.evaluation.score import cached_scorer, fast_batch_tokens, model_scorer
 from alibi.evaluation.text_groups import Groups, text_groups
 from alibi.model import LanguageModel
 from alibi.processes import ALONE, Processes
-from alibi.results import SCHEMA, Measured, OpenResult, protocol_name
+from alibi.results import SCHEMA, Measured, OpenResult, protocol_name, said_of_uncovered
 from alibi.runs import Checkpoint, Guest, OpenModel, weight_settings
 
 
@@ -38,9 +37,9 @@ def evaluate_checkpoint(
     A length that cannot be done is a row with its reason, and the others go on. Of several processes each
     scores its share, and only the main one writes, prints and has the files.
     """
-    say = say if procs.is_main else _silent
+    say = say if procs.is_main else lambda line: None
     lengths, note = in_order(settings.lengths)
-    for remark in [*([note] if note else []), *_remarks(checkpoint, text, lengths)]:
+    for remark in filter(None, [note, *_remarks(checkpoint, text, lengths)]):
         say(remark)
     groups, files = text_groups(text.tokens), []
     with procs.together():
@@ -51,7 +50,8 @@ def evaluate_checkpoint(
         made_with = environment(device) | {"processes": procs.number}
         reach = partial(how_far, seq_len=model.about["seq_len"], within_percent=settings.within_percent)
         for stride in settings.strides:
-            measured = _measured(text, settings, stride, precision)
+            scorer, name = "cached" if settings.cached else "full", text.tokens.text["name"]
+            measured = Measured(text.split, text.sha256, protocol_name(stride), precision, scorer, name)
             path = checkpoint.run / "evaluation" / measured.file_name(checkpoint.path.name, text.own_sha256)
             head = result_head(model, text, groups, measured, made_with)
             files.append(OpenResult(path, head, lengths, reach, say))
@@ -70,7 +70,8 @@ def evaluate_checkpoint(
                     warm_up(text.tokens, length, model.nats, device, batch_tokens)
                     warm = True
                 row = score_length(text.tokens, groups, length, stride, model.nats, device, batch_tokens, procs)
-                row = row if text.has_text_units else without_text_units(row)
+                if not text.has_text_units:
+                    row = without_text_units(row)
             if error := row.get("error"):
                 say(f"length {length}: {error}")
             elif isinstance(checkpoint, Checkpoint):
@@ -88,21 +89,11 @@ def _remarks(checkpoint: Checkpoint | Guest, text: EvaluationText, lengths: list
     if text.own_sha256 is None and isinstance(checkpoint, Checkpoint):
         yield f"this is not the text that {checkpoint.run.name} was trained beside: its hash is in the result's name"
     if text.uncovered_bytes:
-        yield _not_covered(text)
-
-
-def _not_covered(text: EvaluationText) -> str:
-    """What follows if the tokenizer does not cover the text."""
-    then = (
-        "numbers per word and per byte are left out of comparisons"
-        if text.has_text_units
-        else "there are no numbers per word and per byte, which would be of another text"
-    )
-    return f"{said_of_uncovered(text.uncovered_bytes, text.tokens)}; {then}"
-
-
-def _silent(line: str) -> None:
-    """Prints nothing, in all processes but the main one."""
+        lost = said_of_uncovered(text.uncovered_bytes, text.tokens.num_bytes)
+        if text.has_text_units:
+            yield f"{lost}; numbers per word and per byte are left out of comparisons"
+        else:
+            yield f"{lost}; there are no numbers per word and per byte, which would be of another text"
 
 
 def open_model(
@@ -147,11 +138,6 @@ def _shown(value: object) -> object:
     return value.encode("utf-8", "backslashreplace").decode() if isinstance(value, str) else value
 
 
-def _measured(text: EvaluationText, settings: EvaluationSettings, stride: int | None, precision: str) -> Measured:
-    scorer = "cached" if settings.cached else "full"
-    return Measured(text.split, text.sha256, protocol_name(stride), precision, scorer, text.tokens.text["name"])
-
-
 def result_head(model: OpenModel, text: EvaluationText, groups: Groups, measured: Measured, made_with: dict) -> dict:
     """What a result file says about weights, text and protocol."""
     tokens = text.tokens
@@ -178,6 +164,6 @@ def result_head(model: OpenModel, text: EvaluationText, groups: Groups, measured
         "scorer": measured.scorer,
         "precision": measured.precision,
         "made_with": made_with,
-        "groups": groups.to_dict(),
+        "groups": {"kind": groups.kind} | dict(zip(("tokens", "words", "bytes"), groups.sizes.T.tolist(), strict=True)),
         "intervals": ABOUT_INTERVALS | {"units": len(groups.sizes)},
     }

@@ -39,30 +39,25 @@ class EvaluationSettings:
 
     def __post_init__(self) -> None:
         check_kinds(self, "eval.")
-        lengths = self.lengths or []
-        if self.lengths == []:
-            raise ValueError("eval.lengths is empty; give at least one length, eval.lengths=[512].")
-        if min(lengths, default=1) < 1:
-            raise ValueError(f"eval.lengths has {min(lengths)}, and a length must be at least 1.")
-        if self.stride == []:
-            raise ValueError("eval.stride is an empty list; give null, a number, or a list of these.")
-        for stride in self.strides:
-            if stride is not None and (not isinstance(stride, int) or isinstance(stride, bool)):
-                raise ValueError(f"eval.stride ({stride!r}) must be a whole number, null, or a list of these.")
-            if stride is not None and not 1 <= stride <= min(lengths, default=stride):
-                shortest = f" (the shortest is {min(lengths)})" if lengths else ""
-                raise ValueError(
-                    f"eval.stride ({stride}) must be at least 1 and at most every length{shortest}; null means "
-                    "nonoverlapping."
-                )
-        if self.split not in ("validation", "test", "all"):
-            raise ValueError(f"eval.split ({self.split}) must be validation, test or all.")
-        if self.within_percent < 0:
-            raise ValueError(f"eval.within_percent ({self.within_percent}) must be at least 0.")
+        shortest = min(self.lengths or [2**53])
+        at_most = f" (the shortest is {shortest})" if self.lengths else ""
+        rules = [
+            (self.lengths != [], "lengths is empty; give at least one length, eval.lengths=[512]"),
+            (shortest >= 1, f"lengths has {shortest}, and a length must be at least 1"),
+            (self.stride != [], "stride is an empty list; give null, a number, or a list of these"),
+            (self.split in ("validation", "test", "all"), f"split ({self.split}) must be validation, test or all"),
+            (self.within_percent >= 0, f"within_percent ({self.within_percent}) must be at least 0"),
+        ]
         for name in ("batch_tokens", "max_tokens"):
             value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ValueError(f"eval.{name} ({value}) must be at least 1.")
+            rules.append((value is None or value >= 1, f"{name} ({value}) must be at least 1"))
+        for stride in self.strides:
+            fits = stride is None or (type(stride) is int and 1 <= stride <= shortest)
+            rule = f"must be null (nonoverlapping), a whole number from 1 to every length{at_most}, or a list of these"
+            rules.append((fits, f"stride ({stride!r}) {rule}"))
+        for holds, rule in rules:
+            if not holds:
+                raise ValueError(f"eval.{rule}.")
 
     def with_lengths(self, trained: Sequence[int]) -> "EvaluationSettings":
         """The same settings; if no lengths were given, with 1, 2 and 4 times each training length.

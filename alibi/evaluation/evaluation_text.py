@@ -85,20 +85,14 @@ def is_covered(uncovered: int, tokens: TokenFile) -> bool:
     return uncovered <= MOST_UNCOVERED * tokens.num_bytes
 
 
-def said_of_uncovered(uncovered: int, tokens: TokenFile) -> str:
-    share = uncovered / tokens.num_bytes
-    return f"text not covered: no token stands for {uncovered:,} of {tokens.num_bytes:,} bytes ({share:.2%})"
-
-
 def _notes(text: Text, tokens: TokenFile, asked: str, own: bool) -> tuple[str, ...]:
-    notes = [] if (share := text.share(tokens)) is None else [share]
-    if text.split != asked:
-        notes.append(f"fewer than three documents have no {asked} split: all of the text is scored")
-    if text.split == "all" and own:
-        notes.append("these are also the documents that the run was trained on: no measure of unseen text")
+    share = text.share(tokens)
     if text.split != "all" and text.documents_in_text and not own:
-        notes = [f"{share}; eval.split=all scores every document"]
-    return tuple(notes) if text.left_out is None else (*notes, text.left_out)
+        share = f"{share}; eval.split=all scores every document"
+    too_few = f"fewer than three documents have no {asked} split: all of the text is scored"
+    seen = "these are also the documents that the run was trained on: no measure of unseen text"
+    notes = share, text.split != asked and too_few, text.split == "all" and own and seen, text.left_out
+    return tuple(filter(None, notes))
 
 
 def _own_sha256(checkpoint: Checkpoint | Guest, data: DataConfig, text: Text, words: bool) -> str | None:

@@ -11,7 +11,7 @@ from alibi.data import TokenFile, window_batches
 from alibi.environment import peak_memory_mib, reset_peak_memory
 from alibi.evaluation.context import ContextSums
 from alibi.evaluation.score import Scorer, score, score_batch
-from alibi.evaluation.sums import NatsSum, bits_per_byte, merged, perplexity
+from alibi.evaluation.sums import NatsSum, bits_per_byte, perplexity
 from alibi.evaluation.text_groups import Groups, GroupSums
 from alibi.processes import ALONE, Processes
 from alibi.progress import progress_bar
@@ -44,28 +44,34 @@ def score_length(
                 bar.update(scored * procs.number)
     except (MemoryError, RuntimeError) as error:
         failure = _out_of_memory(error)
-    failures, peaks, *parts = zip(*procs.gather((failure, peak_memory_mib(device), *sums)), strict=True)
+    gathered = procs.gather((failure, peak_memory_mib(device), *sums))
+    failures, peaks, totals, by_group, by_context = zip(*gathered, strict=True)
     seconds = time.perf_counter() - begun
     if any(failures):
         if device.type == "cuda":
             torch.cuda.empty_cache()
         return row | {"error": next(filter(None, failures))}
-    total, by_group, by_context = (merged(part) for part in parts)
+    nats, num_tokens = sum(part.nats for part in totals), sum(part.tokens for part in totals)
+    group_nats = sum(part.nats for part in by_group)
     try:
         return row | {
-            "scored_tokens": total.tokens,
-            "nll_nats": total.nats,
-            "perplexity": perplexity(total.nats, total.tokens),
-            **_word_perplexity(total.nats, tokens.num_words),
-            "bits_per_byte": bits_per_byte(total.nats, tokens.num_bytes),
-            "interval": row_intervals(by_group.nats, groups.sizes),
-            "tokens_per_sec": total.tokens / seconds,
+            "scored_tokens": num_tokens,
+            "nll_nats": nats,
+            "perplexity": perplexity(nats, num_tokens),
+            **_word_perplexity(nats, tokens.num_words),
+            "bits_per_byte": bits_per_byte(nats, tokens.num_bytes),
+            "interval": row_intervals(group_nats, groups.sizes),
+            "tokens_per_sec": num_tokens / seconds,
             "peak_memory_mib": max(peaks),
-            "context": by_context.to_dict(),
-            "group_nats": by_group.nats.tolist(),
+            "context": {
+                "up_to": by_context[0].up_to.tolist(),
+                "targets": sum(part.targets for part in by_context).tolist(),
+                "nll_nats": sum(part.nats for part in by_context).tolist(),
+            },
+            "group_nats": group_nats.tolist(),
         }
     except OverflowError as error:
-        return row | {"error": f"{'not a number' if math.isnan(total.nats) else 'overflow'}: {error}"}
+        return row | {"error": f"{'not a number' if math.isnan(nats) else 'overflow'}: {error}"}
 
 
 def without_text_units(row: dict) -> dict:

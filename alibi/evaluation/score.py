@@ -2,18 +2,24 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from alibi.data import TokenFile, Window, read_windows, window_batches
 from alibi.environment import autocast
-from alibi.evaluation.sums import Accumulator
-from alibi.model import LanguageModel
+from alibi.model import KeyValueCache, LanguageModel
 
 # (input ids (B, L), target ids (B, S), first scored input) -> nats (B, S). Our models, our models through a cache and
 # models of other libraries are scorers.
 Scorer = Callable[[Tensor, Tensor, int], Tensor]
+
+
+class Accumulator(Protocol):
+    """Takes the nats of scored targets, in any order."""
+
+    def add(self, windows: Sequence[Window], nats_BS: Tensor) -> None: ...
 
 
 def fast_batch_tokens(device: torch.device, cached: bool = False) -> int:
@@ -31,6 +37,25 @@ def model_scorer(model: LanguageModel, precision: str = "fp32") -> Scorer:
     def nats(input_ids: Tensor, target_ids: Tensor, first_scored: int) -> Tensor:
         with autocast(model.device, precision):
             return model.nll(input_ids, target_ids, first_scored)
+
+    return nats
+
+
+def cached_scorer(model: LanguageModel, precision: str = "fp32") -> Scorer:
+    """Likewise through the key/value cache, as in decoding: the unscored context in one pass, then one input a pass.
+
+    The nats must equal those of the full forward pass, so an evaluation also holds for decoding. Each target costs one
+    pass, so this is slow.
+    """
+
+    def nats(input_ids: Tensor, target_ids: Tensor, first_scored: int) -> Tensor:
+        cache = KeyValueCache()
+        with autocast(model.device, precision):
+            if first_scored:
+                model.hidden(input_ids[:, :first_scored], cache=cache, first_query=first_scored - 1)
+            scored = input_ids[:, first_scored:].split(1, dim=1)
+            hidden = [model.hidden(ids, cache=cache) for ids in scored]
+            return model.output.nll(torch.cat(hidden, dim=1), target_ids)
 
     return nats
 

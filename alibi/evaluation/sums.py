@@ -1,31 +1,13 @@
-"""Sums of nats, which merge by addition, and the metrics that follow from them."""
+"""The sum of nats, and the metrics that follow from it."""
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import reduce
-from typing import Protocol, Self, TypeVar
 
 import torch
 from torch import Tensor
 
 from alibi.data import Window
-
-
-class Accumulator(Protocol):
-    """Takes the nats of scored targets, in any order."""
-
-    def add(self, windows: Sequence[Window], nats_BS: Tensor) -> None: ...
-
-    def merge(self, other: Self) -> Self: ...
-
-
-A = TypeVar("A", bound=Accumulator)
-
-
-def merged(parts: Sequence[A]) -> A:
-    """The sum of several, added in order."""
-    return reduce(lambda whole, part: whole.merge(part), parts)
 
 
 @dataclass
@@ -38,14 +20,6 @@ class NatsSum:
     def add(self, windows: Sequence[Window], nats_BS: Tensor) -> None:
         self.nats += nats_BS.sum(dtype=torch.float64).item()
         self.tokens += nats_BS.numel()
-
-    def merge(self, other: "NatsSum") -> "NatsSum":
-        return NatsSum(self.nats + other.nats, self.tokens + other.tokens)
-
-    @property
-    def mean(self) -> float:
-        """Nats per token."""
-        return self.nats / self.tokens
 
 
 def perplexity(nats: float, count: int) -> float:

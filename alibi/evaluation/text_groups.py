@@ -5,7 +5,6 @@ they are the same at every length, for every run and for every tokenizer.
 """
 
 from collections.abc import Sequence
-from copy import copy
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,15 +30,6 @@ class Groups:
 
     kind: str
     sizes: np.ndarray
-
-    @property
-    def ends(self) -> np.ndarray:
-        """(G,): for each group, the target after its last one."""
-        return np.cumsum(self.sizes[:, 0])
-
-    def to_dict(self) -> dict:
-        tokens, words, num_bytes = self.sizes.T.tolist()
-        return {"kind": self.kind, "tokens": tokens, "words": words, "bytes": num_bytes}
 
 
 def text_groups(tokens: TokenFile) -> Groups:
@@ -68,15 +58,10 @@ class GroupSums:
     """Accumulator: nats of each group."""
 
     def __init__(self, groups: Groups) -> None:
-        self.ends = groups.ends
+        self.ends = np.cumsum(groups.sizes[:, 0])  # for each group, the target after its last one
         self.nats = np.zeros(len(self.ends))
 
     def add(self, windows: Sequence[Window], nats_BS: Tensor) -> None:
         targets = np.concatenate([np.arange(w.first, w.stop) for w in windows])
         group = np.searchsorted(self.ends, targets, side="right")
         self.nats += np.bincount(group, nats_BS.double().cpu().numpy().ravel(), len(self.nats))
-
-    def merge(self, other: "GroupSums") -> "GroupSums":
-        whole = copy(self)
-        whole.nats = self.nats + other.nats
-        return whole

@@ -2,7 +2,7 @@
 
 from alibi.results.measured import Measured, protocol_name
 from alibi.results.open_result import OpenResult
-from alibi.results.result import TEXT_UNITS, Result
+from alibi.results.result import TEXT_UNITS, Result, said_of_uncovered
 from alibi.results.result_json import find_results, load_result, load_results, write_result
 from alibi.results.schema import METRICS, SCHEMA, TOLERANCE
 
@@ -18,5 +18,6 @@ __all__ = [
     "load_result",
     "load_results",
     "protocol_name",
+    "said_of_uncovered",
     "write_result",
 ]

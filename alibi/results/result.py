@@ -12,6 +12,11 @@ from alibi.results.schema import Content, ScoredText, Weights
 TEXT_UNITS = ("word_perplexity", "bits_per_byte")
 
 
+def said_of_uncovered(uncovered: int, num_bytes: int) -> str:
+    share = uncovered / num_bytes
+    return f"text not covered: no token stands for {uncovered:,} of {num_bytes:,} bytes ({share:.2%})"
+
+
 @dataclass(frozen=True)
 class Result:
     path: Path
@@ -97,10 +102,8 @@ class Result:
     @property
     def not_covered(self) -> str | None:
         """`text not covered: ...` and how much of it; None where tokens cover it, or where the file does not say."""
-        lost, whole = self.data.uncovered_bytes, self.data.bytes
-        if not lost:
-            return None
-        return f"text not covered: no token stands for {lost:,} of {whole:,} bytes ({lost / whole:.2%})"
+        lost = self.data.uncovered_bytes
+        return said_of_uncovered(lost, self.data.bytes) if lost else None
 
     def made_with(self, length: int) -> dict:
         """Machine, versions and processes of a row; rows of earlier versions have those of the file."""

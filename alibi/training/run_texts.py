@@ -56,7 +56,7 @@ def prepare_texts(config: RunConfig, procs: Processes) -> RunTexts:
     covered = is_covered(uncovered, tokens[1])
     if uncovered:
         then = "" if covered else "; val/word_ppl and val/bpb, which would be of another text, are left out"
-        procs.say(f"           validation: {said_of_uncovered(uncovered, tokens[1])}{then}")
+        procs.say(f"           validation: {said_of_uncovered(uncovered, tokens[1].num_bytes)}{then}")
     return RunTexts(tokenizer, *tokens, covered, procs.on_main(_test_sha256, config, words))
 
 

@@ -61,7 +61,7 @@ def evaluated(stream, scorer, lengths, stride):
     counts = dict.fromkeys(("tokens", "words", "bytes"), sizes[:, 0].tolist())
     totals = {unit: sum(values) for unit, values in counts.items()}
     content = {"checkpoint": {"seq_len": TRAINED}, "data": totals, "groups": counts, "rows": rows}
-    return as_result("run/evaluation/x.json", content), {length: curve.to_dict() for length, curve in curves.items()}
+    return as_result("run/evaluation/x.json", content), curves
 
 
 def known_nats(ids: np.ndarray, distance: int) -> np.ndarray:
@@ -88,13 +88,14 @@ def test_the_context_curve_drops_where_the_source_looks_back_and_not_before(make
     ids = repeating_source(distance)
     _, curves = evaluated(make_stream(ids), perfect_model(distance), [LONGER], None)
     curve = curves[LONGER]
-    means = dict(zip(curve["up_to"], np.array(curve["nll_nats"]) / curve["targets"], strict=True))
+    ends = curve.up_to.tolist()
+    means = dict(zip(ends, curve.nats / curve.targets, strict=True))
     entropy = -math.log(1 - NOISE + NOISE / V)  # of the likeliest symbol; the mean is near 0.5 nats
-    above = max((n for n in curve["up_to"] if n < distance), default=0)
+    above = max((n for n in ends if n < distance), default=0)
     for up_to, mean in means.items():
         if up_to < distance:
             assert mean == pytest.approx(math.log(V), rel=1e-12), f"context {up_to} does not reach {distance}"
-        elif up_to > min(n for n in curve["up_to"] if n >= distance):
+        elif up_to > min(n for n in ends if n >= distance):
             assert entropy < mean < 0.9, f"context {up_to} reaches {distance}"
         else:
             assert mean < math.log(V) - 1e-3 or up_to - above > 1

@@ -28,8 +28,7 @@ def test_every_target_counts_once_under_its_own_context(length, stride):
             context = t - w.start + 1
             bin_ = min(n for n in sums.up_to.tolist() if n >= context)
             expected.setdefault(bin_, []).append(2.0 + 1.0 / context)
-    told = sums.to_dict()
-    assert sum(told["targets"]) == num_tokens
-    for up_to, targets, nats in zip(told["up_to"], told["targets"], told["nll_nats"], strict=True):
+    assert sums.targets.sum() == num_tokens
+    for up_to, targets, nats in zip(sums.up_to.tolist(), sums.targets, sums.nats, strict=True):
         assert targets == len(expected.get(up_to, []))
         assert nats == pytest.approx(sum(expected.get(up_to, [])), rel=1e-12)

@@ -6,16 +6,6 @@ import torch
 from alibi.evaluation import NatsSum, bits_per_byte, perplexity
 
 
-def test_a_merge_is_a_sum():
-    parts, whole = [NatsSum(), NatsSum()], NatsSum()
-    for index, nats in enumerate((torch.rand(2, 3), torch.rand(1, 5), torch.rand(4, 1))):
-        parts[index % 2].add([], nats)
-        whole.add([], nats)
-    merged = parts[0].merge(parts[1])
-    assert merged.tokens == whole.tokens == 15
-    assert merged.nats == pytest.approx(whole.nats, rel=1e-15)
-
-
 def test_nats_are_added_in_float64():
     total = NatsSum()
     for _ in range(1000):
