@@ -2,7 +2,6 @@
 
 import hashlib
 import sysconfig
-import tokenize
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,11 +24,9 @@ class TooFewDocuments(ValueError):
 class Documents(Text):
     """
     Attributes:
-        paths: of this split.
-        all_paths: of the whole text.
+        all_paths: of all splits together.
     """
 
-    paths: Paths
     all_paths: Paths
     left_out: str | None = None
 
@@ -44,8 +41,7 @@ class Documents(Text):
 
     def lines(self) -> Iterator[Line]:
         for path in self.paths:
-            encoding = _source_encoding(path) if self.name == "stdlib" else "utf-8"
-            for number, line in enumerate(read_lines(path, encoding)):
+            for number, line in enumerate(read_lines(path)):
                 yield line, number == 0
 
 
@@ -77,15 +73,9 @@ def open_stdlib(split: str) -> Documents:
     return _documents("stdlib", root, tuple(paths), split)
 
 
-def _source_encoding(path: Path) -> str:
-    with open(path, "rb") as file:
-        return tokenize.detect_encoding(file.readline)[0]
-
-
 def _documents(name: str, root: Path, paths: Paths, split: str, left_out: str | None = None) -> Documents:
     chosen = split_documents(root, paths, split, HELD_OUT[name], left_out or "")
-    num_bytes = sum(path.stat().st_size for path in chosen)
-    return Documents(name, split, "files", num_bytes, True, chosen, paths, left_out)
+    return Documents(name, split, "files", chosen, True, paths, left_out)
 
 
 def split_documents(root: Path, paths: Sequence[Path], split: str, share: float, left_out: str = "") -> Paths:

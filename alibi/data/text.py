@@ -23,7 +23,7 @@ class Text:
         name: of the corpus.
         split: train, validation or test; or all, for a corpus of documents.
         form: raw or tokens (the two forms of WikiText), or files.
-        num_bytes: size as the source states it, for progress bars.
+        paths: of its files.
         separate_documents: an end-of-text token follows each document.
         left_out: files beside the text that are not part of it, and why; None if there are none.
         documents_in_text: number of documents in all splits together; None if the splits are published ones.
@@ -32,11 +32,16 @@ class Text:
     name: str
     split: str
     form: str
-    num_bytes: int
+    paths: tuple[Path, ...]
     separate_documents: bool
     # Not annotated, so not fields, which would have to stand behind those of subclasses.
     left_out = None
     documents_in_text = None
+
+    @property
+    def num_bytes(self) -> int:
+        """Size of the files, for progress bars."""
+        return sum(path.stat().st_size for path in self.paths)
 
     def lines(self) -> Iterator[Line]:
         """Each line, with True where it begins a document."""
@@ -60,20 +65,20 @@ class Text:
         return digest.hexdigest()
 
 
-def read_lines(path: Path, encoding: str = "utf-8") -> Iterator[str]:
+def read_lines(path: Path) -> Iterator[str]:
     """Lines of a file.
 
     Raises:
-        ValueError: bytes that are not valid in the encoding, with their offset.
+        ValueError: bytes that are not UTF-8, with their offset.
     """
     offset = 0
     with open(path, "rb") as file:
         for line in file:
             try:
-                yield line.decode(encoding)
+                yield line.decode()
             except UnicodeDecodeError as error:
                 bad = f"byte 0x{line[error.start]:02x} at offset {offset + error.start} ({error.reason})"
-                message = f"{path} is not {error.encoding.upper()}: {bad}; convert the file to UTF-8."
+                message = f"{path} is not UTF-8: {bad}; convert the file to UTF-8."
                 raise ValueError(message) from error
             offset += len(line)
 

@@ -6,7 +6,6 @@ text has the same hash in every layout.
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
@@ -26,14 +25,8 @@ LINES = {
 }
 
 
-@dataclass(frozen=True)
 class WikiText(Text):
-    """
-    Attributes:
-        paths: one classic file, or the parquet files of the split.
-    """
-
-    paths: Paths
+    """One classic file, or the parquet files of the split."""
 
     def lines(self) -> Iterator[Line]:
         if self.paths[0].suffix == ".parquet":
@@ -59,19 +52,17 @@ def open_wikitext(name: str, path: str | None, split: str, words: bool) -> WikiT
         message = f"{name} is scored in its published splits, validation and test, and not by split={split}"
         raise ValueError(f"{message}; use one of these. All documents are for data=text and data=stdlib.")
     form = "tokens" if words else "raw"
-    if path is None:
-        paths = _from_hub(name, split, form)
-    else:
-        root = Path(path)
-        if not root.is_dir():
-            raise FileNotFoundError(f"data.path ({root}) is not a folder; give the folder that holds WikiText's files.")
-        if not words and not all(_files_in(root, name, s, "raw") for s in FILE_SPLIT):
-            form = "tokens"
-        if not (paths := _files_in(root, name, split, form)):
-            raise _missing(name, root, split, words)
-        if paths[0].suffix == ".parquet":
-            check_rows(paths, _hub_config(name, form))
-    return WikiText(name, split, form, sum(path.stat().st_size for path in paths), False, paths)
+    root = _fetched(name, form) if path is None else Path(path)
+    if not root.is_dir():
+        raise FileNotFoundError(f"data.path ({root}) is not a folder; give the folder that holds WikiText's files.")
+    if path is not None and not words and not all(_files_in(root, name, s, "raw") for s in FILE_SPLIT):
+        form = "tokens"
+    if not (paths := _files_in(root, name, split, form)):
+        raise _missing(name, root, split, words)
+    if paths[0].suffix == ".parquet":
+        check_sound(paths)
+        check_rows(paths, _hub_config(name, form))
+    return WikiText(name, split, form, paths, False)
 
 
 def _files_in(root: Path, name: str, split: str, form: str) -> Paths:
@@ -96,18 +87,15 @@ def _missing(name: str, root: Path, split: str, words: bool) -> FileNotFoundErro
     return FileNotFoundError(f"{lacking}. {rule}.")
 
 
-def _from_hub(name: str, split: str, form: str) -> Paths:
+def _fetched(name: str, form: str) -> Path:
+    """The folder of the hub's repository, with one configuration fetched."""
     config = _hub_config(name, form)
     try:
-        folder = fetch(HUB, (f"{config}/*.parquet",), "dataset") / config
+        return fetch(HUB, (f"{config}/*.parquet",), "dataset")
     except ConnectionError as error:
         remedy = f"Set data.path to a folder with the files wiki.{{train,valid,test}}.{form}, or use data=stdlib"
         message = f"{error} {name} is {config} there. {remedy}, which needs no network."
         raise ConnectionError(message) from error.__cause__
-    if not (files := find_shards(folder, split)):
-        raise FileNotFoundError(f"{HUB} has no {split}-*.parquet in {config} (it was fetched to {folder}).")
-    check_sound(files)
-    return files
 
 
 def _hub_config(name: str, form: str) -> str:

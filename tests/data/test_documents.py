@@ -9,7 +9,7 @@ import pytest
 
 from alibi.data import DataConfig, TooFewDocuments, open_text, prepare_tokens
 from alibi.data.corpora import CORPORA, SPLITS
-from alibi.data.documents import NOT_LIBRARY, _source_encoding, split_documents
+from alibi.data.documents import NOT_LIBRARY, split_documents
 from alibi.data.tokenizers import ByteTokenizer
 
 
@@ -50,13 +50,6 @@ def test_stdlib_can_be_read_and_begins_one_document_a_file() -> None:
     assert text.separate_documents
     assert text.num_bytes == sum(path.stat().st_size for path in text.paths)
     assert sum(len(line.encode()) for line, _ in lines) > 0.99 * text.num_bytes
-
-
-def test_sources_are_read_in_their_own_encoding(tmp_path: Path) -> None:
-    (tmp_path / "latin.py").write_bytes("# -*- coding: latin-1 -*-\ns = 'é'\n".encode("latin-1"))
-    (tmp_path / "plain.py").write_bytes("s = 'é'\n".encode())
-    assert _source_encoding(tmp_path / "latin.py") == "iso-8859-1"
-    assert _source_encoding(tmp_path / "plain.py") == "utf-8"
 
 
 def test_each_file_of_a_folder_is_a_document_of_one_split(tmp_path: Path) -> None:
