@@ -7,8 +7,6 @@ Legend: B batch, N tokens of the prompt, V vocabulary.
 """
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -122,7 +120,9 @@ def generate(
     padding = None if padding_mask is None else padding_mask.to(model.device)
     finished = torch.zeros(len(ids), dtype=torch.bool, device=model.device)
     cache = KeyValueCache() if use_cache else None
-    with _evaluation_mode(model):
+    training = [module for module in model.modules() if module.training]
+    model.eval()
+    try:
         for width in range(N, N + num_tokens):
             drawn = sampling.draw(_next_logits(model, ids[:, :width], padding, cache))
             if stop_id is not None:
@@ -131,6 +131,9 @@ def generate(
             ids[:, width] = drawn
             if finished.all():
                 break
+    finally:
+        for module in training:
+            module.training = True
     return ids
 
 
@@ -145,26 +148,15 @@ def _next_logits(model: LanguageModel, ids: Tensor, padding: Tensor | None, cach
     return model(ids, positions=positions, padding_mask=padding, cache=cache, first_query=ids.shape[1] - 1)[:, -1]
 
 
-@contextmanager
-def _evaluation_mode(model: LanguageModel) -> Iterator[None]:
-    training = [module for module in model.modules() if module.training]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module in training:
-            module.training = True
-
-
 def _check_prompt(prompt_ids: Tensor, padding_mask: Tensor | None, vocab_size: int) -> None:
     shape = tuple(prompt_ids.shape)
     if len(shape) != 2 or prompt_ids.dtype not in (torch.int32, torch.int64):
         raise ValueError(f"prompt_ids are {prompt_ids.dtype} {shape}; they must be integers of shape (batch, seq).")
     if not prompt_ids.numel():
         raise ValueError(f"prompt_ids have shape {shape}: an empty prompt; give at least one token.")
-    low, high = prompt_ids.min().item(), prompt_ids.max().item()
-    if low < 0 or high >= vocab_size:
-        raise ValueError(f"prompt_ids hold {low if low < 0 else high}; ids must be at least 0 and below {vocab_size}.")
+    wrong = prompt_ids[(prompt_ids < 0) | (prompt_ids >= vocab_size)].tolist()
+    if wrong:
+        raise ValueError(f"prompt_ids hold {wrong[0]}; ids must be at least 0 and below {vocab_size}.")
     if padding_mask is None:
         return
     if padding_mask.dtype != torch.bool or padding_mask.shape != shape:
