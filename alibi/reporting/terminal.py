@@ -28,12 +28,8 @@ def results_table(part: ResultSet, lengths: Sequence[int]) -> str:
         same = [run for run in part.runs if run.tokenizer == tokenizer]
         parts.append(_one_metric(same, lengths, "perplexity", which))
     parts.append(_one_metric(part.runs, lengths, part.shared_metric))
-    reasons = [
-        f"{r.run} at length {length}: {r.rows[length]['error']}"
-        for r in results
-        for length in lengths
-        if "error" in r.rows.get(length, {})
-    ]
+    failed = [(r, length) for r in results for length in lengths if "error" in r.rows.get(length, {})]
+    reasons = [f"{r.run} at length {length}: {r.rows[length]['error']}" for r, length in failed]
     not_covered = [f"{words.MARK} {r.run}: {r.not_covered}" for r in results if r.not_covered]
     notes = ["\n".join(lines) for lines in (not_covered, _without_intervals(results), reasons) if lines]
     return "\n\n".join([*parts, *notes])

@@ -120,6 +120,20 @@ def test_settings_that_differ_and_the_common_ones(small_study):
     assert silent == []
 
 
+def test_rows_that_were_made_alike_are_not_listed(make_result):
+    made_with = {"device": "cpu: here"}
+    study = compared([make_result("alibi", made_with=made_with), make_result("t5", made_with=made_with)])
+    assert made_with_of(study) == [(["every row"], [("device", "cpu: here")])]
+
+
+def test_a_mean_over_seeds_stands_where_all_of_its_curves_do(small_study):
+    """t5's second seed ran out of memory at the largest length."""
+    [panel] = perplexity_chart(small_study.sets[0], looks_of(small_study), "perplexity").panels
+    lengths = {one.name: [point.x for point in one.points] for one in panel.series}
+    seeds = [set(lengths[f"t5 L=128 seed {seed}"]) for seed in (0, 1)]
+    assert set(lengths["t5 L=128, mean of 2 seeds"]) == seeds[0] & seeds[1] != seeds[0] | seeds[1]
+
+
 def test_what_rows_were_made_with_is_told_by_row(make_result, tmp_path):
     """Rows of two machines in one file, a file of an earlier version beside it, and another protocol of the first."""
     here, there = {"device": "cpu: here", "threads": 1}, {"device": "cpu: there", "threads": 2}
