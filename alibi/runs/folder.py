@@ -31,7 +31,8 @@ class RunFolder:
 
     def saved_steps(self) -> list[int]:
         """Steps that have a checkpoint, in order."""
-        return sorted(int(p.name.removeprefix("step-")) for p in self.checkpoints.glob("step-" + 8 * "[0-9]"))
+        digits = (path.name.removeprefix("step-") for path in self.checkpoints.glob("step-*"))
+        return sorted(int(step) for step in digits if step.isdecimal())
 
     def last(self) -> Path | None:
         """The last checkpoint by its pointer; without one (a copy without links), the highest complete one."""
