@@ -75,8 +75,10 @@ def hold(path: Path, timeout: float = -1) -> AbstractContextManager:
 
     Raises:
         filelock.Timeout: another process still holds it.
-        OSError: its folder is not writable, or the disk has no locks; it names the file.
+        OSError: its folder is missing or not writable, or the disk has no locks; it names the file.
     """
+    if not path.parent.is_dir():  # filelock would create it, and so make a removed run again
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path.parent))
     with naming(path):
         return FileLock(path).acquire(timeout=timeout)
 
