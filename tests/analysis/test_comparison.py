@@ -250,6 +250,22 @@ def test_results_without_sums_by_article_are_compared_without_intervals():
     assert pair["lengths"][0]["perplexity"]["interval"] is None
 
 
+def test_results_whose_text_is_grouped_otherwise_are_compared_without_intervals():
+    other = result("rotary")
+    other["groups"]["words"][0] += 1
+    other["groups"]["words"][1] -= 1
+    [pair] = compared(result(), other)["sets"][0]["pairs"]
+    assert pair["lengths"][0]["word_perplexity"] == {"ratio": pytest.approx(1), "interval": None}
+
+
+def test_words_that_were_counted_otherwise_are_not_compared():
+    older = result("rotary")
+    older["data"]["words"] += 1
+    [part] = compared(result(), older)["sets"]
+    assert part["metrics"] == ["perplexity", "bits_per_byte"]
+    assert part["note"].startswith("an older version counted a word for the line end")
+
+
 def test_a_length_that_failed_is_left_out_of_every_comparison():
     broken = result("t5")
     broken["rows"][1] = {"length": 128, "stride": 128, "error": "out of memory: no"}

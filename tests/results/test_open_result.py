@@ -34,7 +34,9 @@ def opened(folder, *lengths, made_with=ONE, weights="ab", part=None, reuse=False
         "data": {"name": "stdlib", "split": "test", "tokens": 100, "words": 80, "bytes": 400, "sha256": part or "cd"},
         "protocol": {"name": "nonoverlapping"}, "precision": "fp32", "scorer": "full", "made_with": made_with,
         "groups": {"tokens": [100], "words": [80], "bytes": [400]},
-    } | head_values  # fmt: skip
+    }  # fmt: skip
+    for name, value in head_values.items():
+        head[name] = head[name] | value if isinstance(value, dict) else value
     told: list[str] = []
     measured = Measured("test", part or "cd", head["protocol"]["name"], head["precision"], head["scorer"], "stdlib")
     reach = partial(how_far, seq_len=16, within_percent=within_percent)
@@ -156,20 +158,31 @@ def test_each_precision_and_scorer_has_a_file_of_its_own(folder):
     assert found == {NAME: 100.0, f"{stem}-bf16.json": 101.0, f"{stem}-cached.json": 102.0}
 
 
-def test_a_change_is_split_within_one_precision(folder):
-    def scored(**values):
-        file, told = opened(folder, 16, 64, **values)
-        for length in (16, 64):
-            file.add(row(length) | ({"stride": 2} if "protocol" in values else {}))
-        return file, told
+def scored(folder, **values):
+    """The path of a result at the training length 16 and at 64."""
+    file, _ = opened(folder, 16, 64, **values)
+    for length in (16, 64):
+        numbers = {"stride": 2} if "protocol" in values else {}
+        if "groups" in values:
+            numbers["group_nats"] = [120.0, 80.0]
+        file.add(row(length) | numbers)
+    return file.path
 
-    sliding, told = scored(protocol={"name": "stride-2"})
-    scored(precision="bf16")
-    add_changes([sliding.path], told.append)
-    assert "change" not in content_of(sliding.path)
-    scored()
-    add_changes([sliding.path], told.append)
-    assert [part["length"] for part in content_of(sliding.path)["change"]["lengths"]] == [16, 64]
+
+def test_a_change_is_split_by_a_twin_alone(folder):
+    """The same weights, precision and groups of the text, at another protocol."""
+    sliding = scored(folder, protocol={"name": "stride-2"})
+    scored(folder, precision="bf16")
+    scored(folder, weights="ef").rename(folder / NAME.replace("3", "4"))
+    add_changes([sliding], print)
+    assert "change" not in content_of(sliding)
+    plain = scored(folder, groups={"tokens": [60, 40], "words": [50, 30], "bytes": [240, 160]})
+    add_changes([sliding], print)
+    assert "change" not in content_of(sliding)
+    plain.unlink()
+    scored(folder)
+    add_changes([sliding], print)
+    assert [part["length"] for part in content_of(sliding)["change"]["lengths"]] == [16, 64]
 
 
 def test_sums_by_other_groups_are_left_out_and_made_again(folder):
@@ -180,6 +193,25 @@ def test_sums_by_other_groups_are_left_out_and_made_again(folder):
     kept, added = content_of(folder / NAME)["rows"]
     assert (kept["nll_nats"], "group_nats" in kept) == (200.0, False)
     assert added["group_nats"] == [200.0]
+
+
+BPE, BYTE = ({"name": name, "vocab_size": 9, "sha256": name} for name in ("bpe", "byte"))
+
+
+@pytest.mark.parametrize(
+    ("there", "now", "what"),
+    [
+        ({"data": {"tokenizer": BPE}}, {"data": {"tokenizer": BYTE}}, "another tokenizer"),
+        ({"data": {"tokens_sha256": "1"}}, {"data": {"tokens_sha256": "2"}}, "other token ids"),
+        ({"protocol": {"first_input": "eos"}}, {"protocol": {"first_input": "bos"}}, "another first input"),
+    ],
+)
+def test_rows_that_are_not_alike_share_no_file(folder, there, now, what):
+    opened(folder, 16, **there)[0].add(row(16))
+    with pytest.raises(ValueError, match=f"{NAME} is of {what}.*Move it away"):
+        opened(folder, 32, **now)
+    opened(folder, 32)[0].add(row(32))
+    assert lengths_of(folder / NAME) == [16, 32], "a file that does not state it is no other one"
 
 
 def test_a_part_is_named_by_its_hash_whatever_came_first(folder):
