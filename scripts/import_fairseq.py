@@ -16,7 +16,7 @@ from alibi.data import DataConfig, TokenizerConfig
 from alibi.data.text import read_lines
 from alibi.data.tokenizers import WordTokenizer
 from alibi.files import file_sha256, write_atomically
-from alibi.interop import FairseqCheckpoint, read_fairseq_checkpoint, read_fairseq_dictionary
+from alibi.interop.fairseq import FairseqCheckpoint, read_fairseq_checkpoint, read_fairseq_dictionary
 from alibi.model import LARGEST
 from alibi.options import Options
 from alibi.paths import user_path

@@ -4,15 +4,7 @@ Imports `runs` and below; a function that needs another library says so when it 
 """
 
 from alibi.interop.export import export_run
-from alibi.interop.fairseq import FairseqCheckpoint, read_fairseq_checkpoint, read_fairseq_dictionary
 from alibi.interop.guest import PREFIX as HF_PREFIX
 from alibi.interop.guest import open_guest
 
-__all__ = [
-    "HF_PREFIX",
-    "FairseqCheckpoint",
-    "export_run",
-    "open_guest",
-    "read_fairseq_checkpoint",
-    "read_fairseq_dictionary",
-]
+__all__ = ["HF_PREFIX", "export_run", "open_guest"]

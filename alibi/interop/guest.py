@@ -58,8 +58,7 @@ class HuggingFaceModel(Guest):
         with _named(self.source):
             model = self._load(device)
             words = model.get_input_embeddings().weight.shape[0]
-            if self.tokenizer.vocab_size > words:
-                ids = self.tokenizer.vocab_size
+            if (ids := self.tokenizer.vocab_size) > words:
                 raise ValueError(f"its tokenizer has {ids} ids and the model {words}: they do not belong together.")
             scorer = GuestScorer(model, precision)
         first = f"token {self.tokenizer.tokenizer.id_to_token(self.tokenizer.first_input)}"
@@ -70,11 +69,9 @@ class HuggingFaceModel(Guest):
         from transformers import AutoModelForCausalLM
 
         safe = weight_files(self.folder)[0].suffix == ".safetensors"
+        how = {"trust_remote_code": False, "use_safetensors": safe, "weights_only": True, "output_loading_info": True}
         with _refused("transformers cannot load it without code from its folder"):
-            model, report = AutoModelForCausalLM.from_pretrained(
-                self.folder, dtype=torch.float32, trust_remote_code=False, use_safetensors=safe,
-                weights_only=True, output_loading_info=True,
-            )  # fmt: skip
+            model, report = AutoModelForCausalLM.from_pretrained(self.folder, dtype=torch.float32, **how)
         name = type(model).__name__
         if lacking := sorted(report["missing_keys"]) or sorted(map(str, report["mismatched_keys"])):
             which = f"{lacking[0]} is missing or of another shape ({len(lacking)} such), and would be random numbers"
