@@ -81,11 +81,8 @@ def as_fast_tokenizer(tokenizer: Tokenizer, max_length: int):
     backend.post_processor = processors.TemplateProcessing(
         single=f"{first} $A", pair=f"{first} $A $B", special_tokens=[(first, tokenizer.end_of_text)]
     )
-    names = (
-        {"pad_token": "<pad>"}
-        if tokenizer.name == "word"
-        else dict.fromkeys(("bos_token", "eos_token", "pad_token"), first)
-    )
+    words = tokenizer.name == "word"
+    names = {"pad_token": "<pad>"} if words else dict.fromkeys(("bos_token", "eos_token", "pad_token"), first)
     return PreTrainedTokenizerFast(
         tokenizer_object=backend,
         model_max_length=max_length,

@@ -25,9 +25,7 @@ if TYPE_CHECKING:
 
 # Names of the tables that models look positions up in, and of settings that state the length a model is meant for.
 POSITION_TABLES = ("wpe", "embed_positions", "position_embeddings", "position_embedding", "pos_emb")
-STATED_LENGTHS = (
-    "train_seq_len", "n_positions", "max_position_embeddings", "max_seq_len", "seq_length", "n_ctx",
-)  # fmt: skip
+STATED_LENGTHS = ("train_seq_len", "n_positions", "max_position_embeddings", "max_seq_len", "seq_length", "n_ctx")
 PROBE_TOKENS = 12
 SAME = 1e-4  # of the largest logit
 
