@@ -44,7 +44,7 @@ def add_changes(paths: Sequence[Path], say: Callable[[str], None]) -> None:
         paths: results of this evaluation; those of earlier ones beside them are taken in.
         say: prints the reason why there is no split in one of `paths`.
     """
-    with lock(paths[0].parents[1]):
+    with lock(paths[0]):
         twins = _twins(load_result(paths[0]))
         plain = next((twin for twin in twins if twin.measured.protocol == protocol_name(None)), None)
         for sliding in twins if plain else ():

@@ -2,20 +2,18 @@
 
 import math
 import time
-from contextlib import suppress
 
 import torch
 
 from alibi.analysis.statistics import row_intervals
 from alibi.data import TokenFile, window_batches
 from alibi.environment import peak_memory_mib, reset_peak_memory
-from alibi.evaluation.context import ContextSums
 from alibi.evaluation.score import Scorer, score, score_batch
-from alibi.evaluation.sums import NatsSum, bits_per_byte, perplexity
-from alibi.evaluation.text_groups import Groups, GroupSums
+from alibi.evaluation.sums import ContextSums, GroupSums, NatsSum, bits_per_byte, perplexity
+from alibi.evaluation.text_groups import Groups
 from alibi.processes import ALONE, Processes
 from alibi.progress import progress_bar
-from alibi.results import TEXT_UNITS
+from alibi.results import TEXT_UNITS, exp
 
 OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "cannot allocate memory")
 
@@ -53,12 +51,14 @@ def score_length(
         return row | {"error": next(filter(None, failures))}
     nats, num_tokens = sum(part.nats for part in totals), sum(part.tokens for part in totals)
     group_nats = sum(part.nats for part in by_group)
+    # It may overflow alone: text without spaces has words of a thousand tokens.
+    per_word = {} if (value := exp(nats / tokens.num_words)) == math.inf else {"word_perplexity": value}
     try:
         return row | {
             "scored_tokens": num_tokens,
             "nll_nats": nats,
             "perplexity": perplexity(nats, num_tokens),
-            **_word_perplexity(nats, tokens.num_words),
+            **per_word,
             "bits_per_byte": bits_per_byte(nats, tokens.num_bytes),
             "interval": row_intervals(group_nats, groups.sizes),
             "tokens_per_sec": num_tokens / seconds,
@@ -88,13 +88,6 @@ def _out_of_memory(error: Exception) -> str:
         raise error
     first_line = str(error).splitlines()[0] if str(error) else type(error).__name__
     return f"out of memory: {first_line}"
-
-
-def _word_perplexity(nats: float, words: int) -> dict[str, float]:
-    """Empty if it alone overflows: text without spaces has words of a thousand tokens."""
-    with suppress(OverflowError):
-        return {"word_perplexity": perplexity(nats, words)}
-    return {}
 
 
 def warm_up(tokens: TokenFile, length: int, scorer: Scorer, device: torch.device, batch_tokens: int) -> None:

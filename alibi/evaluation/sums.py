@@ -1,13 +1,23 @@
-"""The sum of nats, and the metrics that follow from it."""
+"""Sums of nats over the text, over each group of it and by context, and the metrics that follow from them.
+
+The context of a target is the number of input tokens that its prediction can see: 1 for the first target of a window,
+and the length for the last.
+"""
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from alibi.data import Window
+from alibi.evaluation.text_groups import Groups
+from alibi.results import exp
+
+EXACT_TO = 64
+BINS_PER_OCTAVE = 4
 
 
 @dataclass
@@ -22,6 +32,47 @@ class NatsSum:
         self.tokens += nats_BS.numel()
 
 
+class GroupSums:
+    """Accumulator: nats of each group."""
+
+    def __init__(self, groups: Groups) -> None:
+        self.ends = np.cumsum(groups.sizes[:, 0])  # for each group, the target after its last one
+        self.nats = np.zeros(len(self.ends))
+
+    def add(self, windows: Sequence[Window], nats_BS: Tensor) -> None:
+        targets = np.concatenate([np.arange(w.first, w.stop) for w in windows])
+        group = np.searchsorted(self.ends, targets, side="right")
+        self.nats += np.bincount(group, nats_BS.double().cpu().numpy().ravel(), len(self.nats))
+
+
+def context_bins(length: int) -> np.ndarray:
+    """Upper ends of the bins, the last one `length`: 1, 2, ... 64, then four to an octave.
+
+    Powers of two are ends, so curves of different lengths share their bins.
+    """
+    octaves = np.arange(1, BINS_PER_OCTAVE * 64)
+    ends = np.concatenate([np.arange(1, EXACT_TO + 1), np.ceil(EXACT_TO * 2 ** (octaves / BINS_PER_OCTAVE))])
+    return np.append(ends[ends < length], length).astype(np.int64)
+
+
+class ContextSums:
+    """Accumulator: number of targets and their nats, by context, for windows of at most `length` inputs.
+
+    Bin i holds contexts above up_to[i - 1], or 0, and at most up_to[i].
+    """
+
+    def __init__(self, length: int) -> None:
+        self.up_to = context_bins(length)
+        self.targets = np.zeros(len(self.up_to), np.int64)
+        self.nats = np.zeros(len(self.up_to))
+
+    def add(self, windows: Sequence[Window], nats_BS: Tensor) -> None:
+        inputs, unscored = windows[0].shape  # one shape a batch
+        bins = np.searchsorted(self.up_to, np.arange(unscored + 1, inputs + 1))
+        self.targets += len(windows) * np.bincount(bins, minlength=len(self.up_to))
+        self.nats += np.bincount(bins, nats_BS.double().sum(0).cpu().numpy(), len(self.up_to))
+
+
 def perplexity(nats: float, count: int) -> float:
     """exp(nats / count): of tokens, or of words where `count` is words.
 
@@ -31,10 +82,9 @@ def perplexity(nats: float, count: int) -> float:
     mean = nats / count
     if not math.isfinite(mean):
         raise OverflowError(f"the sum of nats is {nats}")
-    try:
-        return math.exp(mean)
-    except OverflowError as error:
-        raise OverflowError(f"exp({mean:.4g} nats) is above the largest float64") from error
+    if exp(mean) == math.inf:
+        raise OverflowError(f"exp({mean:.4g} nats) is above the largest float64")
+    return exp(mean)
 
 
 def bits_per_byte(nats: float, num_bytes: int) -> float:

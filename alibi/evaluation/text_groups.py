@@ -4,13 +4,11 @@ Targets of one article are not independent draws; articles are. The groups depen
 they are the same at every length, for every run and for every tokenizer.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from torch import Tensor
 
-from alibi.data import TokenFile, Window
+from alibi.data import TokenFile
 
 # Fewer documents do not show how much they vary.
 MIN_DOCUMENTS = 10
@@ -52,16 +50,3 @@ def _block_starts(words: np.ndarray) -> np.ndarray:
         if start >= len(before) or before[-1] - before[start] < BLOCK_WORDS:
             return np.array(starts)
         starts.append(start)
-
-
-class GroupSums:
-    """Accumulator: nats of each group."""
-
-    def __init__(self, groups: Groups) -> None:
-        self.ends = np.cumsum(groups.sizes[:, 0])  # for each group, the target after its last one
-        self.nats = np.zeros(len(self.ends))
-
-    def add(self, windows: Sequence[Window], nats_BS: Tensor) -> None:
-        targets = np.concatenate([np.arange(w.first, w.stop) for w in windows])
-        group = np.searchsorted(self.ends, targets, side="right")
-        self.nats += np.bincount(group, nats_BS.double().cpu().numpy().ravel(), len(self.nats))

@@ -46,7 +46,7 @@ def what_lacks(comparison: Comparison) -> list[str]:
     gaps: dict[str, list[str]] = defaultdict(list)
     for part, run in runs:
         name, result = f"{run.label} ({part.title})", run.result
-        if not result.checked:
+        if result.content.sha256 is None:
             gaps["have no checksum, so nobody can say whether they were changed"].append(name)
         if result.why_no_intervals:
             gaps[f"have no intervals: {result.why_no_intervals}"].append(name)

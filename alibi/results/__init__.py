@@ -4,7 +4,7 @@ from alibi.results.measured import Measured, protocol_name
 from alibi.results.open_result import OpenResult
 from alibi.results.result import TEXT_UNITS, Result, said_of_uncovered
 from alibi.results.result_json import find_results, load_result, load_results, write_result
-from alibi.results.schema import METRICS, SCHEMA, TOLERANCE
+from alibi.results.schema import METRICS, SCHEMA, TOLERANCE, exp
 
 __all__ = [
     "METRICS",
@@ -14,6 +14,7 @@ __all__ = [
     "Measured",
     "OpenResult",
     "Result",
+    "exp",
     "find_results",
     "load_result",
     "load_results",

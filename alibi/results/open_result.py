@@ -18,9 +18,9 @@ from alibi.results.schema import Content, HowFar, Row
 CODE = ("git_commit", "git_dirty", "python", "packages")  # of made_with
 
 
-def lock(run: Path) -> AbstractContextManager:
+def lock(result: Path) -> AbstractContextManager:
     """The lock on the results of a run. It lies beside evaluation/, which holds results only."""
-    return hold(run / ".evaluation.lock")
+    return hold(result.parents[1] / ".evaluation.lock")
 
 
 @dataclass
@@ -55,7 +55,7 @@ class OpenResult:
             OSError: the folder may not be written, or its disk has no locks.
         """
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self._locked():
+        with lock(self.path):
             rows, unfinished = self._read()
         whole = {n for n in self.lengths if "group_nats" in rows.get(n, {})}
         now = self.head["made_with"]
@@ -68,28 +68,24 @@ class OpenResult:
 
     def add(self, row: dict) -> None:
         """Write a row, in place of one of the same length."""
-        with self._locked():
+        with lock(self.path):
             rows, unfinished = self._read()
             rows[row["length"]] = row | {"made_with": self.head["made_with"]}
             self._write(self.empty.content, rows, unfinished | {row["length"]})
 
     def end(self) -> None:
         """The command is done, so its rows are finished. Where no row was added the margin may be a new one."""
-        with self._locked():
+        with lock(self.path):
             if self.path.exists():  # nobody has removed it meanwhile
                 content = load_result(self.path).content
                 rows = {row.length: _fields(row) for row in content.rows}
                 self._write(content, rows, set(content.unfinished or []) - set(self.lengths))
 
-    def _locked(self) -> AbstractContextManager:
-        return lock(self.path.parents[1])
-
     def _write(self, content: Content, rows: dict[int, dict], unfinished: set[int]) -> None:
-        ordered = [rows[length] for length in sorted(rows)]
         changes = {
             "unfinished": sorted(unfinished),
-            "how_far": self.how_far(ordered),
-            "rows": [Row.model_validate(row) for row in ordered],
+            "how_far": self.how_far(rows.values()),
+            "rows": [Row.model_validate(row) for row in rows.values()],
         }
         write_result(self.path, content.model_copy(update=changes))
 

@@ -71,11 +71,6 @@ class Result:
         }
         return next((what for what, (a, b) in stated.items() if a != b and None not in (a, b)), None)
 
-    @property
-    def checked(self) -> bool:
-        """The file has a checksum, which was compared. Older files have none."""
-        return self.content.sha256 is not None
-
     @cached_property
     def rows(self) -> dict[int, dict]:
         """By length, shortest first: the fields that a row has."""
@@ -158,7 +153,7 @@ class Result:
         if not self.content.groups:
             return "no sums by group of the text"
         number = len(self.content.groups.tokens)
-        needed = (self.content.intervals and self.content.intervals.least_units) or 10
+        needed = (self.content.intervals or {}).get("least_units", 10)
         if number < needed:
             return f"{number} group{'' if number == 1 else 's'}, {needed} needed"
         return "some resample is above the largest float"

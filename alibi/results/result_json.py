@@ -26,10 +26,10 @@ def find_results(wanted: Iterable[str]) -> list[Path]:
     """
     found: dict[Path, Path] = {}
     for name in wanted:
-        literal = Path(name).exists() or not glob.has_magic(name)
-        files = [file for place in ([Path(name)] if literal else expand(name)) for file in _results_in(place)]
+        exists = Path(name).exists()
+        files = [file for place in ([Path(name)] if exists else expand(name)) for file in _results_in(place)]
         if not files:
-            what = "does not exist" if literal and not Path(name).exists() else "holds no result file"
+            what = "holds no result file" if exists or glob.has_magic(name) else "does not exist"
             raise FileNotFoundError(f"{name} {what}; python evaluate.py runs=RUN makes one.")
         for file in files:
             found.setdefault(file.resolve(), file)
@@ -62,21 +62,19 @@ def load_result(path: Path) -> Result:
         raise ValueError(f"{path} has schema {schema!r:.40}; this version reads {SCHEMA}. {REMEDY}")
     if "sha256" in content and content["sha256"] != checksum(content):
         raise ValueError(f"{path} does not match its own sha256: it was changed by hand, or cut off. {REMEDY}")
-    rows = content.get("rows")
-    if isinstance(rows, list):
-        content["rows"] = [_without_nan(row) if isinstance(row, dict) else row for row in rows]
+    if isinstance(content.get("rows"), list):
+        content["rows"] = [_without_nan(row) if isinstance(row, dict) else row for row in content["rows"]]
     try:
-        if not _is_finite(content):
+        if _canonical(content) is None:
             raise ValueError("outside its rows it has a NaN or an infinity")
         return Result(path, Content.model_validate(content))
-    except ValidationError as error:
-        raise ValueError(f"{path} is no result file: {_first_problem(error)}. {REMEDY}") from error
     except ValueError as error:
-        raise ValueError(f"{path} is no result file: {error}. {REMEDY}") from error
+        problem = _first_problem(error) if isinstance(error, ValidationError) else error
+        raise ValueError(f"{path} is no result file: {problem}. {REMEDY}") from error
 
 
 def _first_problem(error: ValidationError) -> str:
-    """rows[0].perplexity is -1: must be greater than 0."""
+    """rows[0].perplexity is -1, and must be greater than 0."""
     problem = error.errors(include_url=False)[0]
     name = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in problem["loc"]).lstrip(".")
     rule = re.sub(r"^(Value error, |(Input|String|List) should )", "", problem["msg"])
@@ -89,29 +87,25 @@ def _first_problem(error: ValidationError) -> str:
 
 def _without_nan(row: dict) -> dict:
     for name, value in row.items():
-        if not _is_finite(value):
-            kept = {name: row[name] for name in ("length", "stride") if name in row}
+        if _canonical(value) is None:
             stated = value if isinstance(value, float) else "not finite"
+            kept = {name: row[name] for name in ("length", "stride") if name in row}
             return kept | {"error": row.get("error") or f"not a number: {name} is {stated}"}
     return row
 
 
-def _is_finite(value: object) -> bool:
+def _canonical(value: object) -> str | None:
+    """The same JSON for the same value; None where it is no JSON, because of a NaN or an infinity."""
     try:
-        json.dumps(value, allow_nan=False)
+        return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
     except ValueError:
-        return False
-    return True
+        return None
 
 
 def checksum(content: dict) -> str | None:
-    """sha256 of all that a result file says but its own; None where the content is no JSON (NaN)."""
-    rest = {name: value for name, value in content.items() if name != "sha256"}
-    try:
-        text = json.dumps(rest, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    except ValueError:
-        return None
-    return hashlib.sha256(text.encode()).hexdigest()
+    """sha256 of all that a result file says but its own; None where it has a NaN or an infinity."""
+    text = _canonical({name: value for name, value in content.items() if name != "sha256"})
+    return text and hashlib.sha256(text.encode()).hexdigest()
 
 
 def write_result(path: Path, content: Content) -> None:

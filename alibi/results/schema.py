@@ -4,12 +4,13 @@ Fields that are not declared here are kept as they are. Optional fields are thos
 """
 
 import math
-from collections.abc import Iterator
+import sys
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 SCHEMA = 1
+LARGEST_EXPONENT = math.log(sys.float_info.max)
 # Relative rounding error allowed in a number that follows from others.
 TOLERANCE = 1e-6
 METRICS = ("perplexity", "word_perplexity", "bits_per_byte")
@@ -30,10 +31,15 @@ class Part(BaseModel):
     model_config = ConfigDict(extra="allow", strict=True, allow_inf_nan=False, frozen=True)
 
 
-class Training(Part):
-    tokens: Number | None = None
-    flops: Number | None = None
-    text_sha256: Text | None = None
+class Columns(Part):
+    """Lists of the same length."""
+
+    @model_validator(mode="after")
+    def _same_lengths(self) -> Self:
+        sizes = {name: len(value) for name, value in self if isinstance(value, list)}
+        if len(set(sizes.values())) > 1:
+            raise ValueError(f"the lists have different lengths ({sizes})")
+        return self
 
 
 class Weights(Part):
@@ -47,7 +53,7 @@ class Weights(Part):
     seed: Seed | None = None
     parameters: Count | None = None
     parameters_in: dict[str, Count | None] | None = None
-    training: Training | None = None
+    training: dict[str, Any] | None = None
     run: Text | None = None
     settings: dict[str, Any] | None = None
 
@@ -80,24 +86,13 @@ class Protocol(Part):
     first_input: Text | None = None
 
 
-class Groups(Part):
+class Groups(Columns):
     """Sizes of the groups of the text that are resampled, a list a unit."""
 
     kind: Text | None = None
     tokens: list[Count]
     words: list[Count]
     bytes: list[Count]
-
-    @model_validator(mode="after")
-    def _same_lengths(self) -> Self:
-        sizes = {name: len(getattr(self, name)) for name in ("tokens", "words", "bytes")}
-        if len(set(sizes.values())) > 1:
-            raise ValueError(f"the lists have different lengths ({sizes})")
-        return self
-
-
-class Intervals(Part):
-    least_units: Count | None = None
 
 
 class HowFar(Part):
@@ -129,18 +124,12 @@ class Change(Part):
     lengths: list[ChangeAt]
 
 
-class Context(Part):
+class Context(Columns):
     """Targets and their nats by context; bin i holds contexts above up_to[i - 1] and at most up_to[i]."""
 
     up_to: list[Count]
     targets: list[Count]
     nll_nats: list[float]
-
-    @model_validator(mode="after")
-    def _same_lengths(self) -> Self:
-        if not len(self.up_to) == len(self.targets) == len(self.nll_nats):
-            raise ValueError("the lists have different lengths")
-        return self
 
 
 class Row(Part):
@@ -179,43 +168,43 @@ class Content(Part):
     precision: Text
     made_with: dict[str, Any] | None = None
     groups: Groups | None = None
-    intervals: Intervals | None = None
+    intervals: dict[str, Any] | None = None
     change: Change | None = None
     unfinished: list[Length] | None = None
     how_far: HowFar | None = None
     rows: list[Row]
-    sha256: Text | None = None
+    sha256: Text | None = None  # older files have none
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         lengths = [row.length for row in self.rows]
-        if twice := [n for n in lengths if lengths.count(n) > 1]:
-            raise ValueError(f"length {twice[0]} stands in two rows")
         for number, row in enumerate(self.rows):
-            for problem in self._problems_of(row):
+            if row.length in lengths[:number]:
+                raise ValueError(f"length {row.length} stands in two rows")
+            if problem := self._problem_of(row):
                 raise ValueError(f"rows[{number}].{problem}")
         return self
 
-    def _problems_of(self, row: Row) -> Iterator[str]:
+    def _problem_of(self, row: Row) -> str | None:
         """A file without a checksum could have been edited: every number must follow from the row's nats."""
-        number = len(self.groups.tokens) if self.groups else 0
+        data, number = self.data, len(self.groups.tokens) if self.groups else 0
         if row.group_nats is not None and len(row.group_nats) != number:
-            yield f"group_nats has {len(row.group_nats)} numbers for {number} groups"
+            return f"group_nats has {len(row.group_nats)} numbers for {number} groups"
         if row.error is not None:
-            return
-        if row.scored_tokens not in (None, self.data.tokens):
-            tokens = self.data.tokens
-            yield f"scored_tokens is {row.scored_tokens}, and data.tokens {tokens}: every token is scored once"
-        follow = {
-            "perplexity": ("exp(nll_nats / tokens)", _exp(row.nll_nats / self.data.tokens)),
-            "word_perplexity": ("exp(nll_nats / words)", _exp(row.nll_nats / self.data.words)),
-            "bits_per_byte": ("nll_nats / bytes / ln 2", row.nll_nats / self.data.bytes / math.log(2)),
-        }
-        for metric, (formula, value) in follow.items():
-            stated = getattr(row, metric)
+            return None
+        if row.scored_tokens not in (None, data.tokens):
+            return f"scored_tokens is {row.scored_tokens}, and data.tokens {data.tokens}: every token is scored once"
+        follow = [
+            ("perplexity", row.perplexity, "exp(nll_nats / tokens)", exp(row.nll_nats / data.tokens)),
+            ("word_perplexity", row.word_perplexity, "exp(nll_nats / words)", exp(row.nll_nats / data.words)),
+            ("bits_per_byte", row.bits_per_byte, "nll_nats / bytes / ln 2", row.nll_nats / data.bytes / math.log(2)),
+        ]
+        for metric, stated, formula, value in follow:
             if stated is not None and not math.isclose(stated, value, rel_tol=TOLERANCE):
-                yield f"{metric} is {stated}, and {formula} is {value:.9g}"
+                return f"{metric} is {stated}, and {formula} is {value:.9g}"
+        return None
 
 
-def _exp(value: float) -> float:
-    return math.exp(value) if value < 709 else math.inf
+def exp(value: float) -> float:
+    """math.exp, infinite where that is above the largest float64."""
+    return math.exp(value) if value <= LARGEST_EXPONENT else math.inf

@@ -15,8 +15,8 @@ from result_files import as_result
 from alibi.analysis.change import split_change
 from alibi.data.windows import windows
 from alibi.evaluation import score
-from alibi.evaluation.context import ContextSums
-from alibi.evaluation.text_groups import Groups, GroupSums
+from alibi.evaluation.sums import ContextSums, GroupSums
+from alibi.evaluation.text_groups import Groups
 
 CPU = torch.device("cpu")
 V, NOISE, TOKENS = 8, 0.1, 12_000

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from alibi.data.windows import window_batches, windows
-from alibi.evaluation.context import ContextSums, context_bins
+from alibi.evaluation.sums import ContextSums, context_bins
 
 
 def test_bins_are_exact_up_to_64_and_shared_by_all_lengths():

@@ -12,11 +12,10 @@ import torch
 from evaluations import evaluate_checkpoint
 
 from alibi.evaluation import EvaluationSettings, open_evaluation_text
-from alibi.evaluation.context import ContextSums
 from alibi.evaluation.row import score_length
 from alibi.evaluation.score import score
-from alibi.evaluation.sums import NatsSum
-from alibi.evaluation.text_groups import GroupSums, text_groups
+from alibi.evaluation.sums import ContextSums, GroupSums, NatsSum
+from alibi.evaluation.text_groups import text_groups
 from alibi.processes import Processes
 from alibi.runs import Checkpoint
 from alibi.training import train

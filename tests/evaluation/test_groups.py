@@ -6,7 +6,8 @@ from alibi.data import TokenizerConfig, open_text, prepare_tokens, window_batche
 from alibi.data.corpora import DataConfig
 from alibi.data.prepare import prepare_tokenizer
 from alibi.evaluation import text_groups as groups_module
-from alibi.evaluation.text_groups import Groups, GroupSums, text_groups
+from alibi.evaluation.sums import GroupSums
+from alibi.evaluation.text_groups import Groups, text_groups
 
 
 @pytest.fixture

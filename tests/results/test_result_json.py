@@ -19,7 +19,7 @@ def test_a_result_file_is_read(make_result):
     assert result.rows[64]["perplexity"] == 3.5
     assert result.run == "t5-L64-seed2"
     assert result.protocol == "toy-validation-nonoverlapping"
-    assert not result.checked, "an older file, without a checksum"
+    assert result.content.sha256 is None, "an older file, without a checksum"
 
 
 @pytest.mark.parametrize(
@@ -53,7 +53,7 @@ def test_another_schema_is_refused(make_result):
 def test_the_checksum_holds_and_a_hand_edited_file_is_refused(tmp_path):
     path = make_file(tmp_path, "alibi", 0)
     [result] = load_results([path])
-    assert result.checked
+    assert result.content.sha256
     content = json.loads(path.read_text())
     content["rows"][0]["perplexity"] -= 1e-9
     path.write_text(json.dumps(content))
@@ -62,7 +62,7 @@ def test_the_checksum_holds_and_a_hand_edited_file_is_refused(tmp_path):
     path.write_text(json.dumps(content, indent=8))
     content.pop("sha256")
     path.write_text(json.dumps(with_checksum(content), indent=1))
-    assert load_results([path])[0].checked, "spaces are no change"
+    assert load_results([path])[0].content.sha256, "spaces are no change"
 
 
 def test_rows_with_nan_become_errors_and_can_have_no_checksum(make_result, tmp_path):
