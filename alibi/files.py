@@ -3,6 +3,7 @@
 A leaf beside `faults`.
 """
 
+import errno
 import hashlib
 import os
 import shutil
@@ -10,6 +11,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from alibi.faults import naming
+
+OCCUPIED = (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR)
 
 
 def write_atomically(path: Path, text: str) -> None:
@@ -33,11 +36,16 @@ def replace_folder(new: Path, place: Path) -> None:
     removed last; if the process is killed in between, `put_back` restores it.
     """
     aside = _aside(place)
-    if os.path.lexists(place):
-        shutil.rmtree(aside, ignore_errors=True)
-        os.replace(place, aside)
     try:
-        os.replace(new, place)
+        while True:
+            try:
+                os.replace(new, place)
+                break
+            except OSError as error:
+                if error.errno not in OCCUPIED:
+                    raise
+            shutil.rmtree(aside, ignore_errors=True)
+            os.replace(place, aside)  # a reader may put it back before the new one arrives: hence the loop
     finally:
         put_back(place)
     shutil.rmtree(aside, ignore_errors=True)

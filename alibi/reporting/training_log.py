@@ -28,7 +28,7 @@ class TrainingLog:
 def read_training(folder: Path) -> TrainingLog | None:
     """The log of a run folder; None if it has no metrics.jsonl, or no loss in it.
 
-    A line that is no JSON, such as a last line cut off by a kill, is skipped, and so is what is not finite.
+    What is not a line of metrics, such as a last line cut off by a kill, is skipped, and so is what is not finite.
     """
     path = folder / "metrics.jsonl"
     if not path.is_file():
@@ -38,7 +38,7 @@ def read_training(folder: Path) -> TrainingLog | None:
         name: {} for name in ("train/loss", "val/loss", "perf/tokens_per_sec", "perf/max_memory_mib")
     }
     for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
-        with suppress(ValueError):
+        with suppress(ValueError, TypeError, KeyError, AttributeError):
             record = json.loads(line)
             for name, curve in curves.items():
                 if (value := record.get(name)) is not None and math.isfinite(value):

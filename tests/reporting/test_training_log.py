@@ -9,9 +9,11 @@ def test_curves_of_a_run(tmp_path):
     for i, speed in enumerate((900.0, 100.0, 800.0)):
         rows[i] |= {"perf/tokens_per_sec": speed, "perf/max_memory_mib": speed / 2}
     text = "\n".join(json.dumps(row) for row in rows)
-    # A resumed run wrote step 100 again; a kill cut the last line; NaN is no point.
+    # A resumed run wrote step 100 again; a kill cut the last line; NaN and lines of another kind are no points.
     again = {"step": 100, "tokens": 1000, "train/loss": 3.5}
-    broken = '{"tokens": 1, "train/loss": NaN}\n{"step": 101, "tok'
+    broken = (
+        '{"tokens": 1, "train/loss": NaN}\n[1]\n{"train/loss": 9.0}\n{"tokens": 5, "train/loss": "9"}\n{"step": 101'
+    )
     (tmp_path / "metrics.jsonl").write_text(f"{text}\n{json.dumps(again)}\n{broken}")
     curves = read_training(tmp_path)
     assert len(curves.train) == 100

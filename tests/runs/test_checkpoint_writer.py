@@ -6,10 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 
-from alibi.model import LanguageModel
+from alibi.model import LanguageModel, ModelConfig
 from alibi.pointers import MANIFEST
-from alibi.runs import Checkpoint, RunFolder, checkpoint_of, resolve_runs
+from alibi.runs import Checkpoint, RunFolder, checkpoint_of, load_model, resolve_runs
 from alibi.runs.layout import FILES, FORMAT
 
 
@@ -48,11 +49,11 @@ def test_files_then_the_manifest_then_the_folder_then_the_move(tmp_path, save, t
 class Killed(BaseException): ...
 
 
-@pytest.mark.parametrize("moves", [0, 1, 2])
+@pytest.mark.parametrize("moves", [0, 1, 2, 3])
 def test_a_kill_at_any_move_leaves_a_checkpoint_that_readers_find(
     saved: Path, save: Callable, tiny_config, monkeypatch, moves: int
 ) -> None:
-    """Of two renames, the first sets the old one aside, and the second puts the new one in its place."""
+    """Of three renames, the first finds the place taken, the second sets the old one aside, the third is the new."""
     run = saved.parents[1]
     old, made, replace = Checkpoint(saved).sha256, [], os.replace
     other = LanguageModel(tiny_config, 257, seed=9)
@@ -68,17 +69,35 @@ def test_a_kill_at_any_move_leaves_a_checkpoint_that_readers_find(
         patch.setattr(os, "replace", dies)
         patch.setattr(shutil, "rmtree", lambda *args, **options: None)  # a killed process clears nothing away
         patch.setattr("alibi.files.put_back", lambda place: None)
-        if moves < 2:
+        if moves < 3:
             with pytest.raises(Killed):
                 save(run, other)
         else:  # after the last rename, before the old one is removed
             save(run, other)
     for found in (checkpoint_of(run), *resolve_runs(str(run / "checkpoints" / "last"), run)):
         assert found == saved
-        assert (Checkpoint(found).sha256 == old) == (moves < 2)
+        assert (Checkpoint(found).sha256 == old) == (moves < 3)
     RunFolder(run).clear_up()
     assert save(run, other) == saved
     assert Checkpoint(saved).sha256 != old
+    assert sorted(p.name for p in saved.parent.iterdir()) == ["last", "step-00001000"]
+
+
+def test_a_reader_between_the_two_moves_takes_nothing_from_the_writer(
+    saved: Path, save: Callable, tiny_config: ModelConfig, monkeypatch
+) -> None:
+    run, old, replace, seen = saved.parents[1], Checkpoint(saved).sha256, os.replace, []
+
+    def watched(source, target) -> None:
+        if Path(target) == saved and not saved.exists() and ".before" not in str(source) and not seen:
+            seen.append(Checkpoint(checkpoint_of(run)).sha256)
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", watched)
+    other = LanguageModel(tiny_config, 257, seed=9)
+    save(run, other)
+    assert seen == [old], "the reader found the old one"
+    assert torch.equal(load_model(run).embedding.weight, other.embedding.weight)
     assert sorted(p.name for p in saved.parent.iterdir()) == ["last", "step-00001000"]
 
 
