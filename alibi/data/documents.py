@@ -49,7 +49,7 @@ def open_folder(root: Path, pattern: str | None, split: str) -> Documents:
     """The text files of a folder, or a single file.
 
     Raises:
-        ValueError: a pattern that would be ignored, or a single file that is not text.
+        ValueError: a pattern that would be ignored or matches nothing, or a single file that is not text.
         FileNotFoundError: `root` does not exist.
         TooFewDocuments: the split would be empty.
     """
@@ -61,6 +61,11 @@ def open_folder(root: Path, pattern: str | None, split: str) -> Documents:
         paths, left_out = (root,) if root.stat().st_size else (), None
     elif root.is_dir():
         paths, left_out = find_text_files(root, pattern or "**/*")
+        if pattern and not paths:
+            raise ValueError(
+                f"data.pattern ({pattern}) matches no text file under data.path ({root}); it is relative to it, "
+                f"'**/*.txt' say. {left_out or ''}".strip()
+            )
     else:
         raise FileNotFoundError(f"data.path ({root}) is not a folder or a file; give the folder of text files.")
     return _documents("text", root, paths, split, left_out)
