@@ -111,7 +111,7 @@ def test_a_run_of_another_method_shape_or_text_is_refused(tmp_path, monkeypatch,
         check("rotary", *shape)
     with pytest.raises(ValueError, match=r"above the \d+ validation tokens"):
         check("alibi", *shape, "--lengths", 10**6)
-    with pytest.raises(FileNotFoundError, match="nowhere does not exist"):
+    with pytest.raises(FileNotFoundError, match="nowhere is neither a run folder nor"):
         check("nowhere")
 
 

@@ -158,7 +158,8 @@ def test_without_lengths_a_run_is_evaluated_at_1_2_and_4_times_its_own(command, 
     assert lengths("r16") == lengths("r32") == [16, 32, 64, 128]
     code, printed = command("evaluate", "runs=outputs/r*", "eval.stride=17", *asked)
     assert code == 1
-    assert "eval.stride (17) must be at least 1 and at most every length (the shortest is 16)" in printed
+    assert "eval.stride (17) must be null (nonoverlapping), a whole number from 1 to every length" in printed
+    assert "(the shortest is 16)" in printed
     assert EvaluationSettings().with_lengths([]).lengths == [512, 1024, 2048], "of a guest nobody says"
 
 

@@ -111,7 +111,7 @@ def _all_but_seed(result: Result) -> tuple | None:
 
 
 def _trained_on(result: Result) -> str | None:
-    return (result.checkpoint.training or {}).get("text_sha256")
+    return result.checkpoint.training and result.checkpoint.training.text_sha256
 
 
 def _tokenizer(result: Result) -> str:

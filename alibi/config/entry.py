@@ -81,6 +81,11 @@ def plain_errors(entry: str, overrides: Sequence[str]) -> Iterator[None]:
         raise CompactHydraException(explained(error)) from error
     except (ValueError, MemoryError) as error:
         raise CompactHydraException(f"{type(error).__name__}: {error}") from error
+    except RuntimeError as error:
+        if not type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
+            raise
+        why = str(error).splitlines()[0]
+        raise CompactHydraException(f"torch.compile failed ({why}); leave train.compile=true out.") from error
     except KeyboardInterrupt as stop:  # of Ctrl-C, or with the number of another signal
         print("interrupted; nothing that was done is lost, and the same command goes on", file=sys.stderr)
         raise SystemExit(128 + (stop.args[0] if stop.args else signal.SIGINT)) from None

@@ -201,11 +201,11 @@ def run_rows(comparison: Comparison) -> Table:
     """Parameters and compute of each run, and what its training cost where its log is beside it."""
     rows = []
     for run in comparison.runs:
-        weights, training = run.result.checkpoint, run.result.checkpoint.training or {}
+        weights, training = run.result.checkpoint, run.result.checkpoint.training
         inside, log = weights.parameters_in or {}, read_training(run.result.folder)
         counts = [weights.parameters, *(inside.get(part) for part in ("position", "embedding", "rest"))]
-        counts += [weights.step, training.get("tokens")]
-        flops = f"{training['flops']:.2e}" if training.get("flops") else "–"
+        counts += [weights.step, training and training.tokens]
+        flops = f"{training.flops:.2e}" if training and training.flops else "–"
         cost = [log and log.tokens_per_sec, log and log.memory_mib]
         rows.append(plain_cells(run.label, *map(_count, counts), flops, *map(_count, cost)))
     header = ["run", "parameters", "in position", "in embedding", "rest", "steps", "tokens", "training flops"]

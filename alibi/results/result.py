@@ -153,7 +153,7 @@ class Result:
         if not self.content.groups:
             return "no sums by group of the text"
         number = len(self.content.groups.tokens)
-        needed = (self.content.intervals or {}).get("least_units", 10)
+        needed = (self.content.intervals and self.content.intervals.least_units) or 10
         if number < needed:
             return f"{number} group{'' if number == 1 else 's'}, {needed} needed"
         return "some resample is above the largest float"

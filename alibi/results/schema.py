@@ -42,6 +42,12 @@ class Columns(Part):
         return self
 
 
+class Training(Part):
+    tokens: Number | None = None
+    flops: Number | None = None
+    text_sha256: Text | None = None
+
+
 class Weights(Part):
     """`checkpoint`. Models that were not trained here may lack a training length and a seed."""
 
@@ -53,7 +59,7 @@ class Weights(Part):
     seed: Seed | None = None
     parameters: Count | None = None
     parameters_in: dict[str, Count | None] | None = None
-    training: dict[str, Any] | None = None
+    training: Training | None = None
     run: Text | None = None
     settings: dict[str, Any] | None = None
 
@@ -93,6 +99,12 @@ class Groups(Columns):
     tokens: list[Count]
     words: list[Count]
     bytes: list[Count]
+
+
+class Intervals(Part):
+    level: float | None = None
+    resamples: Count | None = None
+    least_units: Count | None = None
 
 
 class HowFar(Part):
@@ -168,7 +180,7 @@ class Content(Part):
     precision: Text
     made_with: dict[str, Any] | None = None
     groups: Groups | None = None
-    intervals: dict[str, Any] | None = None
+    intervals: Intervals | None = None
     change: Change | None = None
     unfinished: list[Length] | None = None
     how_far: HowFar | None = None
