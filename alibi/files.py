@@ -45,7 +45,7 @@ def replace_folder(new: Path, place: Path) -> None:
                 if error.errno not in OCCUPIED:
                     raise
             shutil.rmtree(aside, ignore_errors=True)
-            os.replace(place, aside)  # a reader may put it back before the new one arrives: hence the loop
+            os.replace(place, aside)  # a reader may put it back before the new one arrives; then try again
     finally:
         put_back(place)
     shutil.rmtree(aside, ignore_errors=True)

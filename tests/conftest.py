@@ -2,6 +2,7 @@
 
 import importlib
 import random
+import runpy
 import signal
 import sys
 from collections.abc import Callable
@@ -97,6 +98,28 @@ def corpus(tmp_path: Path, raw_lines, token_lines) -> Path:
         for split in ARTICLES:
             (folder / f"wiki.{split}.{form}").write_bytes("".join(lines[split]).encode())
     return folder
+
+
+@pytest.fixture
+def run_script(monkeypatch, capsys) -> Callable[..., tuple[int, str, str]]:
+    """Run scripts/NAME.py with words as the command line does, in this process: exit code, stdout and stderr."""
+
+    def run(name: str, *words: object) -> tuple[int, str, str]:
+        path = str(Path(__file__).parents[1] / "scripts" / f"{name}.py")
+        monkeypatch.setattr(sys, "argv", [path, *map(str, words)])
+        capsys.readouterr()
+        code = 0
+        try:
+            runpy.run_path(path, run_name="__main__")
+        except SystemExit as stop:
+            code = stop.code
+            if isinstance(code, str):  # as Python itself does: the message to stderr, and exit code 1
+                print(code, file=sys.stderr)
+                code = 1
+        printed = capsys.readouterr()
+        return code, printed.out, printed.err
+
+    return run
 
 
 @pytest.fixture

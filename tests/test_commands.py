@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from alibi.commands import EvaluateCommand, compare_runs, evaluate, evaluate_runs, to_wandb
 from alibi.evaluation import EvaluationSettings, open_evaluation_text
-from alibi.evaluation import evaluate as evaluate_module
+from alibi.evaluation import checkpoint_results as evaluate_module
 from alibi.reporting import comparison_text
 from alibi.runs import Checkpoint, checkpoint_of
 from alibi.tracking import TrackingConfig

@@ -1,8 +1,8 @@
 """Decoding: with and without the cache, padded and alone, past the training length; and the script that does it."""
 
 import math
-import runpy
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -14,7 +14,6 @@ from alibi.positions import Position
 from alibi.training import train
 
 METHODS = sorted(Position.registry)
-SCRIPT = Path(__file__).parents[1] / "scripts" / "generate.py"
 VOCAB = 50
 TRAINED = 16  # what the tests call the training length; no model knows it
 
@@ -207,24 +206,8 @@ def test_logits_that_are_not_finite_are_refused():
 
 
 @pytest.fixture
-def script(monkeypatch, capsys):
-    """Run scripts/generate.py as the command line does, in this process; gives exit code, stdout and stderr."""
-
-    def run(*words) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", [str(SCRIPT), *map(str, words)])
-        capsys.readouterr()
-        try:
-            runpy.run_path(str(SCRIPT), run_name="__main__")
-            code = 0
-        except SystemExit as stop:
-            code = stop.code
-            if isinstance(code, str):  # as Python itself does: the message to stderr, and exit code 1
-                print(code, file=sys.stderr)
-                code = 1
-        printed = capsys.readouterr()
-        return code, printed.out, printed.err
-
-    return run
+def script(run_script):
+    return partial(run_script, "generate")
 
 
 @pytest.fixture

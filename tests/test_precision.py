@@ -3,9 +3,7 @@
 import copy
 import json
 import math
-import runpy
-import sys
-from pathlib import Path
+from functools import partial
 
 import numpy as np
 import pytest
@@ -21,7 +19,6 @@ from alibi.training import train
 
 METHODS = sorted(Position.registry)
 CPU = torch.device("cpu")
-SCRIPT = Path(__file__).parents[1] / "scripts" / "precision.py"
 
 
 def model(method: str = "alibi", **values) -> LanguageModel:
@@ -175,27 +172,13 @@ def test_a_sample_that_cannot_be_is_refused(stream, num_tokens, lengths, message
 
 
 @pytest.fixture
-def script(monkeypatch, capsys, tmp_path, cache, small_run):
-    """Run scripts/precision.py beside a trained run as the command line does, in this process."""
+def script(run_script, monkeypatch, tmp_path, cache, small_run):
+    """scripts/precision.py beside a trained run."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("ALIBI_CACHE", str(cache))
     train(small_run(max_steps=2), tmp_path / "run")
 
-    def run(*words) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", [str(SCRIPT), *map(str, words)])
-        capsys.readouterr()
-        try:
-            runpy.run_path(str(SCRIPT), run_name="__main__")
-            code = 0
-        except SystemExit as stop:
-            code = stop.code
-            if isinstance(code, str):  # as Python itself does: the message to stderr, and exit code 1
-                print(code, file=sys.stderr)
-                code = 1
-        printed = capsys.readouterr()
-        return code, printed.out, printed.err
-
-    return run
+    return partial(run_script, "precision")
 
 
 def test_the_script_prints_and_writes_what_it_found(script, tmp_path):

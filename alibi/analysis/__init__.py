@@ -1,7 +1,7 @@
 """Statistics on result files: intervals, comparison, how far, crossings, the change split in two. Imports results."""
 
-from alibi.analysis.comparison import Comparison, Refusal, compare
+from alibi.analysis.comparison import Comparison, compare
 from alibi.analysis.result_set import Line, ResultSet, Run
 from alibi.analysis.statistics import ABOUT_INTERVALS
 
-__all__ = ["ABOUT_INTERVALS", "Comparison", "Line", "Refusal", "ResultSet", "Run", "compare"]
+__all__ = ["ABOUT_INTERVALS", "Comparison", "Line", "ResultSet", "Run", "compare"]

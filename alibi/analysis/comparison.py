@@ -97,7 +97,7 @@ def _refusals(measured: Sequence[Measured], sets: Sequence[ResultSet]) -> list[R
 
 
 def _same_runs_on_same_text(one: ResultSet, other: ResultSet) -> bool:
-    """Whether two sets are the same weights on the same text by two protocols: nobody wants them compared."""
+    """Whether two sets are the same weights on the same text by two protocols, which need no comparison."""
     weights = [{run.result.checkpoint.sha256 for run in part.runs} for part in (one, other)]
     texts = [(part.first.measured.split, part.first.measured.sha256) for part in (one, other)]
     return weights[0] == weights[1] and texts[0] == texts[1]

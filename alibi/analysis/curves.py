@@ -25,7 +25,7 @@ def how_far(rows: Iterable[Mapping], seq_len: int | None, within_percent: float)
 
     Args:
         rows: of a result.
-        seq_len: the training length L; None where nobody knows it.
+        seq_len: the training length L; None if unknown.
         within_percent: the margin, per cent of the perplexity at L.
 
     Returns:

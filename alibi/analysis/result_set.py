@@ -24,7 +24,7 @@ class Run:
     Attributes:
         key: names it within the set.
         label: names the run for people, in every set alike.
-        short: likewise, beside columns with training length, seed and step.
+        short: the label in tables that have training length, seed and step in columns.
         line: label of its line.
         tokenizer: a name, the same where numbers per token may be compared.
     """

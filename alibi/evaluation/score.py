@@ -42,7 +42,7 @@ def model_scorer(model: LanguageModel, precision: str = "fp32") -> Scorer:
 
 
 def cached_scorer(model: LanguageModel, precision: str = "fp32") -> Scorer:
-    """Likewise through the key/value cache, as in decoding: the unscored context in one pass, then one input a pass.
+    """A model of ours as a scorer through the key/value cache: the unscored context in one pass, then one input a pass.
 
     The nats must equal those of the full forward pass, so an evaluation also holds for decoding. Each target costs one
     pass, so this is slow.

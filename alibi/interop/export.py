@@ -15,7 +15,7 @@ from tokenizers import Regex, decoders, models, normalizers, pre_tokenizers, pro
 
 from alibi.data import Tokenizer
 from alibi.data.tokenizers import BYTES, END_OF_TEXT
-from alibi.interop.guest import quiet_transformers
+from alibi.interop.huggingface import quiet_transformers
 from alibi.interop.mpt import to_mpt
 from alibi.runs import Checkpoint
 

@@ -21,7 +21,7 @@ CURVES = {
     "member": {"lw": 0.5, "alpha": 0.6, "marker": ""},
     "plain": {"lw": 0.9, "alpha": 0.85, "marker": ""},
 }
-# Every file names its date unless it is told to leave it out.
+# By default every file states its date.
 NO_DATE = {"png": None, "svg": {"Date": None}, "pdf": {"CreationDate": None}}
 
 

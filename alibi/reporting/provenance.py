@@ -47,7 +47,7 @@ def what_lacks(comparison: Comparison) -> list[str]:
     for part, run in runs:
         name, result = f"{run.label} ({part.title})", run.result
         if result.content.sha256 is None:
-            gaps["have no checksum, so nobody can say whether they were changed"].append(name)
+            gaps["have no checksum, so a change by hand cannot be detected"].append(name)
         if result.why_no_intervals:
             gaps[f"have no intervals: {result.why_no_intervals}"].append(name)
         if not any("context" in row for row in result.numbers.values()):

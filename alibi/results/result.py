@@ -116,7 +116,7 @@ class Result:
 
     @property
     def seq_len(self) -> int | None:
-        """The training length; None where nobody knows it, as of some models that were not trained here."""
+        """The training length; None if unknown, as for some models that were not trained here."""
         return self.checkpoint.seq_len
 
     @property

@@ -60,22 +60,27 @@ def write_checkpoint(
             shutil.copymode(temporary / CONFIG, temporary / name)  # safetensors makes its files private
         for name in FILES[FORMAT]:
             sync(temporary / name)
-        manifest = {
-            "format": FORMAT,
-            "step": step,
-            "sha256": {name: file_sha256(temporary / name) for name in FILES[FORMAT]},
-            "texts": texts,
-            "parameters": model.count_parameters().total,
-            "made_with": environment(model.device),
-            **({"fingerprint": fingerprint} if fingerprint else {}),
-        }
-        manifest["manifest_sha256"] = manifest_sha256(manifest)
-        write_atomically(temporary / MANIFEST, json.dumps(manifest, indent=2) + "\n")  # last: marks it as complete
+        more = {"fingerprint": fingerprint} if fingerprint else {}
+        _write_manifest(temporary, step, texts, model, more)  # last: marks it as complete
         sync(temporary)
         replace_folder(temporary, target)
         sync(target.parent)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _write_manifest(folder: Path, step: int, texts: dict[str, str], model: LanguageModel, more: dict) -> None:
+    manifest = {
+        "format": FORMAT,
+        "step": step,
+        "sha256": {name: file_sha256(folder / name) for name in FILES[FORMAT]},
+        "texts": texts,
+        "parameters": model.count_parameters().total,
+        "made_with": environment(model.device),
+        **more,
+    }
+    manifest["manifest_sha256"] = manifest_sha256(manifest)
+    write_atomically(folder / MANIFEST, json.dumps(manifest, indent=2) + "\n")
 
 
 def _own_tensors(model: LanguageModel) -> dict[str, Tensor]:

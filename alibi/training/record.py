@@ -30,8 +30,8 @@ class Record:
         if state.best_step in folder.saved_steps():
             folder.point_best(state.best_step)  # in case of a kill between checkpoint and pointer
         self.metrics = MetricsFile(folder.path / METRICS, state.step, run.source.path / METRICS)
-        group, told = group_name(settings, run.texts.sha256["train"]), settings | {"facts": run_facts(run)}
-        self.wandb = Wandb(run.config.tracking, folder.path, state.wandb_id, told, group, self.metrics.earlier)
+        group, described = group_name(settings, run.texts.sha256["train"]), settings | {"facts": run_facts(run)}
+        self.wandb = Wandb(run.config.tracking, folder.path, state.wandb_id, described, group, self.metrics.earlier)
         state.wandb_id = self.wandb.id
 
     def log(self, line: dict) -> None:

@@ -30,7 +30,7 @@ class RunTexts:
 
     @property
     def every_sha256(self) -> dict[str, str]:
-        """Likewise with the test split: results on the run's own text are known by it."""
+        """As `sha256`, with the test split if it is known: it identifies results on the run's own text."""
         return self.sha256 | ({"test": self.test_sha256} if self.test_sha256 else {})
 
 

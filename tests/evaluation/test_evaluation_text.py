@@ -10,7 +10,8 @@ import torch
 from evaluations import evaluate_checkpoint
 
 from alibi.analysis import compare
-from alibi.commands import EvaluateCommand, OtherText, evaluate
+from alibi.commands import EvaluateCommand, evaluate
+from alibi.commands.evaluate_command import OtherText
 from alibi.data import DataConfig
 from alibi.evaluation import EvaluationSettings, open_evaluation_text
 from alibi.results import load_results

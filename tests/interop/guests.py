@@ -20,7 +20,7 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from alibi.commands import EvaluateCommand, OtherText, wanted_models, wanted_texts
+from alibi.commands.evaluate_command import EvaluateCommand, OtherText, wanted_models, wanted_texts
 from alibi.evaluation import EvaluationSettings, open_evaluation_text
 from alibi.results import Result, load_results
 from alibi.tracking import TrackingConfig

@@ -23,7 +23,7 @@ from transformers import (
 )
 
 from alibi.analysis import compare
-from alibi.commands import OtherText
+from alibi.commands.evaluate_command import OtherText
 from alibi.interop import guest_scorer
 from alibi.interop.guest_scorer import GuestScorer
 from alibi.interop.guest_tokenizer import GuestTokenizer

@@ -9,7 +9,7 @@ from tokenizers import Regex, decoders, models, normalizers, pre_tokenizers, tra
 from transformers import PreTrainedTokenizerFast
 
 from alibi.analysis import compare
-from alibi.commands import OtherText
+from alibi.commands.evaluate_command import OtherText
 from alibi.data.tokenizers import BytePairTokenizer, ByteTokenizer, WordTokenizer
 from alibi.interop.export import as_fast_tokenizer
 from alibi.interop.guest_tokenizer import GuestTokenizer

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from comparisons import make_study
 
-from alibi.analysis import Refusal
+from alibi.analysis.comparison import Refusal
 from alibi.reporting.page import render_page
 
 webdriver = pytest.importorskip("selenium.webdriver")

@@ -16,7 +16,7 @@ import pytest
 from hub_server import SIGNATURE, HubServer
 from huggingface_hub import constants
 
-from alibi.commands import OtherText
+from alibi.commands.evaluate_command import OtherText
 from alibi.data import DataConfig, TokenizerConfig, open_text, prepare_tokenizer, prepare_tokens
 from alibi.data.wikitext import FILE_SPLIT
 
