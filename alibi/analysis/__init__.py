@@ -3,5 +3,3 @@
 from alibi.analysis.comparison import Comparison, compare
 from alibi.analysis.result_set import Line, ResultSet, Run
 from alibi.analysis.statistics import ABOUT_INTERVALS
-
-__all__ = ["ABOUT_INTERVALS", "Comparison", "Line", "ResultSet", "Run", "compare"]

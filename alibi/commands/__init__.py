@@ -3,5 +3,3 @@
 from alibi.commands.compare_runs import compare_runs
 from alibi.commands.evaluate_command import EvaluateCommand
 from alibi.commands.evaluate_runs import evaluate
-
-__all__ = ["EvaluateCommand", "compare_runs", "evaluate"]

@@ -4,5 +4,3 @@ from alibi.config.entry import entry, plain_errors
 from alibi.config.known import CONFIGS
 from alibi.config.messages import escaped, quoted
 from alibi.config.typed import evaluation_from, register, run_from, run_of
-
-__all__ = ["CONFIGS", "entry", "escaped", "evaluation_from", "plain_errors", "quoted", "register", "run_from", "run_of"]

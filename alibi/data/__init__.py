@@ -10,20 +10,3 @@ from alibi.data.prepare import prepare_tokenizer, prepare_tokens
 from alibi.data.token_file import TokenFile
 from alibi.data.tokenizers import Tokenizer, TokenizerConfig, tokenizer_from_json
 from alibi.data.windows import Window, read_windows, window_batches
-
-__all__ = [
-    "Cursor",
-    "DataConfig",
-    "TokenFile",
-    "Tokenizer",
-    "TokenizerConfig",
-    "TooFewDocuments",
-    "TrainingOrder",
-    "Window",
-    "open_text",
-    "prepare_tokenizer",
-    "prepare_tokens",
-    "read_windows",
-    "tokenizer_from_json",
-    "window_batches",
-]

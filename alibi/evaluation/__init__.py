@@ -6,20 +6,3 @@ from alibi.evaluation.evaluation_text import count_uncovered, is_covered, open_e
 from alibi.evaluation.score import Scorer, fast_batch_tokens, model_scorer, score
 from alibi.evaluation.sums import NatsSum, bits_per_byte, perplexity
 from alibi.results import said_of_uncovered
-
-__all__ = [
-    "EvaluationSettings",
-    "NatsSum",
-    "Scorer",
-    "bits_per_byte",
-    "count_uncovered",
-    "evaluate_checkpoint",
-    "fast_batch_tokens",
-    "in_order",
-    "is_covered",
-    "model_scorer",
-    "open_evaluation_text",
-    "perplexity",
-    "said_of_uncovered",
-    "score",
-]

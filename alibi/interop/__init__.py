@@ -6,5 +6,3 @@ Imports `runs` and below; a function that needs another library says so when it 
 from alibi.interop.export import export_run
 from alibi.interop.huggingface import PREFIX as HF_PREFIX
 from alibi.interop.huggingface import open_guest
-
-__all__ = ["HF_PREFIX", "export_run", "open_guest"]

@@ -4,15 +4,3 @@ from alibi.model.alibi_transformer import ALiBiConfig, ALiBiTransformer
 from alibi.model.cache import KeyValueCache
 from alibi.model.language_model import LanguageModel, ParameterCount
 from alibi.model.model_config import LARGEST, ModelConfig, check_kinds, nearest_divisor
-
-__all__ = [
-    "LARGEST",
-    "ALiBiConfig",
-    "ALiBiTransformer",
-    "KeyValueCache",
-    "LanguageModel",
-    "ModelConfig",
-    "ParameterCount",
-    "check_kinds",
-    "nearest_divisor",
-]

@@ -7,5 +7,3 @@ from alibi.positions.base import LARGEST, DistanceBias, LinearBias, Position, Tu
 
 for _module in iter_modules(__path__):
     import_module(f"{__name__}.{_module.name}")
-
-__all__ = ["LARGEST", "DistanceBias", "LinearBias", "Position", "Turn", "build_position"]

@@ -2,5 +2,3 @@
 
 from alibi.reporting.report_folder import draw_perplexity, write_report
 from alibi.reporting.terminal import comparison_text, findings_text, refusals_text, results_table
-
-__all__ = ["comparison_text", "draw_perplexity", "findings_text", "refusals_text", "results_table", "write_report"]

@@ -5,20 +5,3 @@ from alibi.results.open_result import OpenResult
 from alibi.results.result import TEXT_UNITS, Result, said_of_uncovered
 from alibi.results.result_json import find_results, load_result, load_results, write_result
 from alibi.results.schema import METRICS, SCHEMA, TOLERANCE, exp
-
-__all__ = [
-    "METRICS",
-    "SCHEMA",
-    "TEXT_UNITS",
-    "TOLERANCE",
-    "Measured",
-    "OpenResult",
-    "Result",
-    "exp",
-    "find_results",
-    "load_result",
-    "load_results",
-    "protocol_name",
-    "said_of_uncovered",
-    "write_result",
-]

@@ -14,23 +14,3 @@ from alibi.runs.guest import Guest, OpenModel
 from alibi.runs.identity import all_settings, differences, group_name, run_name, weight_settings
 from alibi.runs.layout import ChangedModel, DamagedCheckpoint
 from alibi.runs.weights import load_weights
-
-__all__ = [
-    "CONFIG",
-    "ChangedModel",
-    "Checkpoint",
-    "DamagedCheckpoint",
-    "Guest",
-    "OpenModel",
-    "RunFolder",
-    "all_settings",
-    "checkpoint_of",
-    "differences",
-    "group_name",
-    "load_model",
-    "load_weights",
-    "resolve_runs",
-    "run_name",
-    "step_name",
-    "weight_settings",
-]

@@ -8,5 +8,3 @@ hydra.sweep.dir, which sweeps may share); Hydra's callback at the end, `Summary`
 
 from alibi.sweeps.callback import Summary
 from alibi.sweeps.job import is_sweep, run_job
-
-__all__ = ["Summary", "is_sweep", "run_job"]

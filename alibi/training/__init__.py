@@ -2,5 +2,3 @@
 
 from alibi.training.loop import train
 from alibi.training.training_settings import RunConfig
-
-__all__ = ["RunConfig", "train"]
