@@ -5,19 +5,22 @@ blank line is an empty string; the file has a space and a line feed there. Blank
 text has the same hash in every layout.
 """
 
+import re
 from collections.abc import Iterable, Iterator
 from itertools import chain
 from pathlib import Path
 
-from alibi.data.hub import check_sound, fetch
-from alibi.data.parquet import check_rows, find_shards, read_rows
+from alibi.data.hub import check_sound, fetch, remedy
 from alibi.data.text import Line, Text, read_lines
 from alibi.data.token_file import TokenFile
+from alibi.faults import one_line
 
 Paths = tuple[Path, ...]
 HUB = "Salesforce/wikitext"
 FILE_SPLIT = {"train": "train", "validation": "valid", "test": "test"}
 BLANK_LINE = " \n"
+# train-00000-of-00002.parquet; older datasets append a hash: train-00000-of-00002-0f3a9c21d4e85b67.parquet.
+SHARD = re.compile(r"[a-z]+-(?P<index>\d{5})-of-(?P<total>\d{5})(-[0-9a-f]{16})?\.parquet")
 # As published: lines of the classic files, rows of the hub; the same in both forms.
 LINES = {
     "wikitext103": {"train": 1_801_350, "validation": 3_760, "test": 4_358},
@@ -61,7 +64,6 @@ def open_wikitext(name: str, path: str | None, split: str, words: bool) -> WikiT
         raise _missing(name, root, split, words)
     if paths[0].suffix == ".parquet":
         check_sound(paths)
-        check_rows(paths, _hub_config(name, form))
     return WikiText(name, split, form, paths, False)
 
 
@@ -75,6 +77,55 @@ def _files_in(root: Path, name: str, split: str, form: str) -> Paths:
     is_config = root.name == config or (form == "raw" and not root.name.startswith("wikitext-"))
     folders = (root / config, root) if is_config else (root / config,)
     return next((found for folder in folders if (found := find_shards(folder, split))), ())
+
+
+def find_shards(folder: Path, split: str) -> Paths:
+    """The parquet files of a split in a folder, in order; empty if there are none.
+
+    Every shard must be there once. Otherwise an interrupted download, a browser's second copy (`... (1).parquet`) or
+    two versions in one folder would be read as one text.
+
+    Raises:
+        FileNotFoundError: some are missing.
+        ValueError: a name that is not a shard's, or a shard that is there twice.
+    """
+    paths, numbers = tuple(sorted(folder.glob(f"{split}-*.parquet"))), []
+    for path in paths:
+        name = SHARD.fullmatch(path.name)
+        if name is None or int(name["index"]) >= int(name["total"]):
+            wanted = f"{split}-NNNNN-of-NNNNN.parquet, counting from 0"
+            raise ValueError(f"{path} may be a second copy: a shard is named {wanted}; move it away or rename it.")
+        numbers.append((int(name["index"]), int(name["total"])))
+    indices, totals = {index for index, _ in numbers}, {total for _, total in numbers}
+    if len(indices) < len(paths) or len(totals) > 1:
+        raise ValueError(f"{folder} holds shards of {split} twice; keep each once, all from one version.")
+    total = max(totals, default=0)
+    if missing := [f"{index:05d}" for index in range(total) if index not in indices]:
+        lacking = f"{len(missing)} of the {total} shards of {split}: {', '.join(missing)}"
+        raise FileNotFoundError(f"{folder} lacks {lacking}. {remedy(folder)}")
+    return paths
+
+
+def read_rows(path: Path) -> Iterator[str]:
+    """The column `text` of a parquet file, row by row.
+
+    Raises:
+        ValueError: a damaged file, or one without such a column of strings.
+    """
+    from pyarrow import ArrowException
+    from pyarrow.parquet import ParquetFile
+
+    try:
+        with ParquetFile(path) as file:
+            for batch in file.iter_batches():
+                rows = batch.to_pydict().get("text", [None])
+                if not all(isinstance(row, str) for row in rows):
+                    raise ValueError(f"{path} needs a column text of strings, none of them null.")
+                yield from rows
+    except (ArrowException, OSError) as error:
+        if getattr(error, "errno", None) is not None:  # the disk's; pyarrow's own OSErrors have none
+            raise
+        raise ValueError(f"{path} is no sound parquet file ({one_line(error)}). {remedy(path)}") from error
 
 
 def _missing(name: str, root: Path, split: str, words: bool) -> FileNotFoundError:

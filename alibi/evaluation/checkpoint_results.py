@@ -16,7 +16,7 @@ from alibi.evaluation.evaluation_settings import EvaluationSettings, in_order
 from alibi.evaluation.evaluation_text import EvaluationText
 from alibi.evaluation.row import score_length, warm_up, without_text_units
 from alibi.evaluation.score import cached_scorer, fast_batch_tokens, model_scorer
-from alibi.evaluation.text_groups import Groups, text_groups
+from alibi.evaluation.sums import Groups, text_groups
 from alibi.model import LanguageModel
 from alibi.processes import ALONE, Processes
 from alibi.results import SCHEMA, Measured, OpenResult, protocol_name, said_of_uncovered

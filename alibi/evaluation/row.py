@@ -9,8 +9,7 @@ from alibi.analysis.statistics import row_intervals
 from alibi.data import TokenFile, window_batches
 from alibi.environment import peak_memory_mib, reset_peak_memory
 from alibi.evaluation.score import Scorer, score, score_batch
-from alibi.evaluation.sums import ContextSums, GroupSums, NatsSum, bits_per_byte, perplexity
-from alibi.evaluation.text_groups import Groups
+from alibi.evaluation.sums import ContextSums, Groups, GroupSums, NatsSum, bits_per_byte, perplexity
 from alibi.processes import ALONE, Processes
 from alibi.progress import progress_bar
 from alibi.results import TEXT_UNITS, exp

@@ -15,8 +15,7 @@ from result_files import as_result
 from alibi.analysis.change import split_change
 from alibi.data.windows import windows
 from alibi.evaluation import score
-from alibi.evaluation.sums import ContextSums, GroupSums
-from alibi.evaluation.text_groups import Groups
+from alibi.evaluation.sums import ContextSums, Groups, GroupSums
 
 CPU = torch.device("cpu")
 V, NOISE, TOKENS = 8, 0.1, 12_000

@@ -14,8 +14,7 @@ from evaluations import evaluate_checkpoint
 from alibi.evaluation import EvaluationSettings, open_evaluation_text
 from alibi.evaluation.row import score_length
 from alibi.evaluation.score import score
-from alibi.evaluation.sums import ContextSums, GroupSums, NatsSum
-from alibi.evaluation.text_groups import text_groups
+from alibi.evaluation.sums import ContextSums, GroupSums, NatsSum, text_groups
 from alibi.processes import Processes
 from alibi.runs import Checkpoint
 from alibi.training import train

@@ -9,8 +9,7 @@ import torch
 from alibi.data.windows import windows
 from alibi.evaluation import NatsSum, model_scorer, score
 from alibi.evaluation.score import cached_scorer
-from alibi.evaluation.sums import GroupSums
-from alibi.evaluation.text_groups import Groups
+from alibi.evaluation.sums import Groups, GroupSums
 from alibi.model import LanguageModel, ModelConfig
 from alibi.positions import Position
 

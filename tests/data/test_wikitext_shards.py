@@ -1,6 +1,5 @@
-"""Parquet files of the hub: a split is all of its shards, each once, with the rows that its card states."""
+"""Parquet files of the hub: a split is all of its shards, each once."""
 
-import json
 import shutil
 from pathlib import Path
 
@@ -46,12 +45,12 @@ def test_whole_splits_are_read_in_the_order_of_their_shards(tmp_path: Path, name
 @pytest.mark.parametrize(
     ("names", "message"),
     [
-        (BOTH[:1], r"lacks 1 of the 2 shards of train: 00001 of 00002"),
-        (BOTH[1:], r"lacks 1 of the 2 shards of train: 00000 of 00002"),
-        (["train-00007-of-00020"], r"lacks 19 of the 20 shards.*00000, .*00008, \.\.\. of 00020"),
-        ([*BOTH, f"{BOTH[0]}-{HASHES[0]}"], r"twice \(train-00000-of-00002-0f3a"),
+        (BOTH[:1], r"lacks 1 of the 2 shards of train: 00001\."),
+        (BOTH[1:], r"lacks 1 of the 2 shards of train: 00000\."),
+        (["train-00007-of-00020"], r"lacks 19 of the 20 shards.*00000, .*00006, 00008"),
+        ([*BOTH, f"{BOTH[0]}-{HASHES[0]}"], r"twice"),
         ([f"{BOTH[0]}-{digits}" for digits in HASHES] + [BOTH[1]], r"twice"),
-        (["train-00000-of-00001", *BOTH], r"holds shards of train twice .*train-00000-of-00001"),
+        (["train-00000-of-00001", *BOTH], r"holds shards of train twice"),
         (["train-00000-of-00001", BOTH[1]], r"twice"),
         ([*BOTH, "train-00002-of-00002"], r"train-00002-of-00002\.parquet may be a second copy"),
     ],
@@ -82,38 +81,8 @@ def test_every_split_is_held_to_it(tmp_path: Path, name: str) -> None:
 def test_an_unfinished_download_beside_its_place_is_a_missing_shard(tmp_path: Path) -> None:
     folder = written(tmp_path, BOTH)
     (folder / f"{BOTH[1]}.parquet").rename(folder / f"{BOTH[1]}.parquet.part")
-    with pytest.raises(FileNotFoundError, match="00001 of 00002"):
+    with pytest.raises(FileNotFoundError, match="lacks 1 of the 2 shards of train: 00001"):
         opened(tmp_path)
-
-
-def card(rows: int) -> str:
-    split = "  splits:\n  - name: test\n    num_examples: 7\n  - name: train\n    num_bytes: 9\n    num_examples: "
-    other = f"- config_name: wikitext-2-v1\n{split}99\n"
-    return f"---\nlanguage:\n- en\ndataset_info:\n{other}- config_name: wikitext-2-raw-v1\n{split}{rows}\n---\n# Card\n"
-
-
-def infos(rows: int) -> str:
-    return json.dumps({"wikitext-2-raw-v1": {"splits": {"train": {"num_examples": rows}}}})
-
-
-@pytest.mark.parametrize(("name", "content"), [("README.md", card), ("dataset_infos.json", infos)])
-def test_the_rows_are_those_that_the_card_states(tmp_path: Path, name: str, content) -> None:
-    folder = written(tmp_path, BOTH)
-    (tmp_path / name).write_text(content(4))
-    assert len(list(opened(tmp_path).lines())) == len(list(opened(folder).lines())) == 4
-    # A shard under the name of another: the names are complete, and the text is not.
-    pq.write_table(pa.table({"text": [" a \n", " b \n", " c \n"]}), folder / f"{BOTH[1]}.parquet")
-    for root in (tmp_path, folder):
-        with pytest.raises(ValueError, match=rf"train in .* has 5 rows, and .*{name} states 4"):
-            opened(root)
-
-
-@pytest.mark.parametrize("content", ["", "# no card\n", "---\n- a\n---\n", "---\na: *b\n---\n", card(4)[:60], "\0"])
-def test_a_readme_that_is_no_card_states_nothing(tmp_path: Path, content: str) -> None:
-    written(tmp_path, BOTH)
-    (tmp_path / "README.md").write_text(content)
-    (tmp_path / "dataset_infos.json").write_text(content)
-    assert len(list(opened(tmp_path).lines())) == 4
 
 
 @pytest.mark.parametrize("damage", ["empty", "cut", "page", "null", "numbers"])
@@ -127,8 +96,5 @@ def test_a_shard_that_cannot_be_read_is_named(tmp_path: Path, damage: str) -> No
         pq.write_table(pa.table({"text": rows}), path)
     else:
         path.write_bytes(made[damage])
-    with pytest.raises(
-        ValueError,
-        match=f"{path.name} (is no sound parquet|has rows without a text|has no column text of strings)",
-    ):
+    with pytest.raises(ValueError, match=f"{path.name} (is no sound parquet|needs a column text of strings)"):
         list(opened(tmp_path).lines())
