@@ -5,6 +5,7 @@ A leaf: imports nothing of this project.
 
 import os
 import socket
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ from uuid import uuid4
 
 import torch
 import torch.distributed as dist
+from tqdm import tqdm
 
 T = TypeVar("T")
 CPU = torch.device("cpu")
@@ -88,6 +90,14 @@ class Processes:
         """Print in the main process."""
         if self.is_main:
             print(text)
+
+    def progress_bar(self, total: int, unit: str, done: int = 0, title: str | None = None, leave: bool = True) -> tqdm:
+        """A bar in the main process: on a terminal, or else a line every half minute, which keeps log files short."""
+        seconds = 0.1 if sys.stderr.isatty() else 30.0
+        return tqdm(
+            total=total, initial=done, unit=unit, unit_scale=total >= 10_000, desc=title, leave=leave,
+            disable=not self.is_main, mininterval=seconds, maxinterval=2 * seconds,
+        )  # fmt: skip
 
     def on_main(self, function: Callable[..., T], *args: object, share: bool = True) -> T | None:
         """Call `function` in the main process alone. All processes call this; if the function fails, all fail.

@@ -1,12 +1,18 @@
-"""Wrapper of a script: broken streams are survived, user errors are one message. A leaf beside streams and faults."""
+"""A script's parser, and its ending: user errors are one message. A leaf beside streams and faults."""
 
 import signal
 import sys
+from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from alibi.faults import explained
 from alibi.streams import keep_streams
+
+
+def script_parser(about: str) -> ArgumentParser:
+    """The parser of a script's options; --help prints `about`, the script's docstring, unchanged."""
+    return ArgumentParser(description=about, formatter_class=RawDescriptionHelpFormatter, allow_abbrev=False)
 
 
 @contextmanager

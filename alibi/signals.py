@@ -1,9 +1,10 @@
-"""Signals that ask a process to stop. A leaf: imports nothing of this project."""
+"""Signals that ask a process to stop, and what their handlers say. A leaf: imports nothing of this project."""
 
+import os
 import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 
 
 def stop_signals() -> list[int]:
@@ -23,6 +24,12 @@ def handling(numbers: Sequence[int], handler: Callable[[int, object], None]) -> 
     finally:
         for number, earlier in before.items():
             signal.signal(number, earlier)
+
+
+def tell_now(text: str) -> None:
+    """Write to stderr from a signal handler, which may interrupt a print."""
+    with suppress(OSError):
+        os.write(2, text.encode())
 
 
 def interruptible() -> AbstractContextManager[None]:

@@ -11,7 +11,6 @@ import io
 import os
 import select
 import sys
-from contextlib import suppress
 
 # Errors of a stream whose reader is gone, such as the pipe of `head` or a terminal.
 NO_READER = (errno.EPIPE, errno.EIO)
@@ -56,9 +55,3 @@ def keep_streams() -> None:
         raw, when = KeptStream(handle, "w", closefd=False), (stream.line_buffering, stream.write_through)
         raw.name = name
         setattr(sys, name, io.TextIOWrapper(raw, stream.encoding, "backslashreplace", None, *when))
-
-
-def tell_now(text: str) -> None:
-    """Write to stderr from a signal handler, which may interrupt a print."""
-    with suppress(OSError):
-        os.write(2, text.encode())

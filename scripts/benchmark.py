@@ -26,11 +26,10 @@ from benchmarking.draw import draw, figure_paths, table
 
 from alibi.environment import environment, peak_memory_mib
 from alibi.files import write_atomically
-from alibi.options import Options
 from alibi.paths import expanded, user_path
 from alibi.positions import Position
 from alibi.runs import load_model
-from alibi.script import script
+from alibi.script import script, script_parser
 
 # The method whose far keys can be left out, and whose weights `--run` gives.
 TRAINED = "alibi"
@@ -110,7 +109,7 @@ def names_for(section: str, length: int, options: argparse.Namespace) -> list[st
 
 
 def parse() -> argparse.Namespace:
-    parser = Options(__doc__)
+    parser = script_parser(__doc__)
     default = Path("outputs/benchmark")
     parser.add_argument(
         "--out", type=user_path, default=default, help=f"folder for JSON, table and figures ({default})"

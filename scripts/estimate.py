@@ -17,8 +17,7 @@ from alibi.config import run_of
 from alibi.data import TokenizerConfig
 from alibi.environment import pick_device
 from alibi.model.output import LOGITS_PER_CHUNK
-from alibi.options import Options
-from alibi.script import script
+from alibi.script import script, script_parser
 from alibi.training import RunConfig
 from alibi.training.record import duration
 
@@ -28,7 +27,7 @@ GIB = 2**30
 
 
 def parse() -> argparse.Namespace:
-    parser = Options(__doc__)
+    parser = script_parser(__doc__)
     parser.add_argument("settings", nargs="*", help="as for train.py: experiment=paper model=alibi ...")
     parser.add_argument("--gpus", type=int, default=1, help="GPUs that share the batch (1)")
     parser.add_argument("--tokens-per-sec", type=float, help="of one GPU; measured on this machine by default")

@@ -10,14 +10,13 @@ import argparse
 from pathlib import Path
 
 from alibi.interop import export_run
-from alibi.options import Options
 from alibi.paths import expanded, user_path
 from alibi.runs import Checkpoint, resolve_runs
-from alibi.script import script
+from alibi.script import script, script_parser
 
 
 def parse() -> argparse.Namespace:
-    parser = Options(__doc__)
+    parser = script_parser(__doc__)
     parser.add_argument("run", type=expanded, help="a run folder, a checkpoint folder, or latest")
     parser.add_argument("out", type=user_path, help="the folder to make")
     parser.add_argument("--max-length", type=int, help="longest input (2048, or the training length if longer)")

@@ -16,14 +16,13 @@ import torch
 from alibi.environment import pick_device
 from alibi.generation import generate
 from alibi.model import LARGEST
-from alibi.options import Options
 from alibi.paths import expanded
 from alibi.runs import Checkpoint, resolve_runs
-from alibi.script import script
+from alibi.script import script, script_parser
 
 
 def parse() -> argparse.Namespace:
-    parser = Options(__doc__)
+    parser = script_parser(__doc__)
     parser.add_argument("run", type=expanded, help="a run folder, a checkpoint folder, or latest")
     parser.add_argument("--prompt", default="", help="text to continue; - reads it from stdin; default: none")
     parser.add_argument("--tokens", type=int, default=100, help="how many to add (100)")

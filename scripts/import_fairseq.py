@@ -18,12 +18,11 @@ from alibi.data.tokenizers import WordTokenizer
 from alibi.files import file_sha256, write_atomically
 from alibi.interop.fairseq import FairseqCheckpoint, read_fairseq_checkpoint, read_fairseq_dictionary
 from alibi.model import LARGEST
-from alibi.options import Options
 from alibi.paths import user_path
 from alibi.pointers import refuse_pointer
 from alibi.runs import CONFIG, RunFolder
 from alibi.runs.config_yaml import settings_text
-from alibi.script import script
+from alibi.script import script, script_parser
 from alibi.training import RunConfig
 from alibi.training.optimizer import OptimizerConfig
 from alibi.training.training_settings import TrainSettings
@@ -35,7 +34,7 @@ WIKITEXT103_VALIDATION = "9aee9f52d6e77de6c7751fc5e7c44287db3ec0eaf15477098acc6b
 
 
 def parse() -> argparse.Namespace:
-    parser = Options(__doc__)
+    parser = script_parser(__doc__)
     parser.add_argument("checkpoint", type=user_path, help="a .pt of the authors' repository")
     parser.add_argument("dict", type=user_path, help="fairseq's dict.txt, or wiki.train.tokens")
     parser.add_argument("out", type=user_path, help="the run folder to make; must be new or empty")

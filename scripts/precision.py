@@ -15,15 +15,14 @@ from measuring.precisions import compare_precisions, precision_table, precisions
 from alibi.environment import environment, pick_device
 from alibi.evaluation import open_evaluation_text
 from alibi.files import write_atomically
-from alibi.options import Options
 from alibi.paths import expanded, user_path
 from alibi.runs import Checkpoint, resolve_runs
-from alibi.script import script
+from alibi.script import script, script_parser
 from alibi.training.training_settings import PathsConfig
 
 
 def parse() -> argparse.Namespace:
-    parser = Options(__doc__)
+    parser = script_parser(__doc__)
     parser.add_argument("run", type=expanded, help="a run folder, a checkpoint folder, or latest")
     parser.add_argument("--lengths", type=int, nargs="+", default=[512, 2048], help="inputs of one pass (512 2048)")
     parser.add_argument("--tokens", type=int, default=4096, help="size of the sample (4096)")

@@ -11,14 +11,13 @@ import argparse
 import json
 
 from alibi.commands import compare_runs
-from alibi.options import Options
 from alibi.paths import expanded, user_path
 from alibi.reporting import comparison_text, write_report
-from alibi.script import script
+from alibi.script import script, script_parser
 
 
 def parse() -> argparse.Namespace:
-    parser = Options(__doc__)
+    parser = script_parser(__doc__)
     parser.add_argument("results", type=expanded, nargs="+", help="result files, run folders, or globs of these")
     parser.add_argument("--out", type=user_path, help="folder for index.html, figures/, tables/ and comparison.json")
     return parser.parse_args()

@@ -16,6 +16,7 @@ at any moment and ends with the same report. If a job fails, the others are eval
 1. SIGTERM and Ctrl-C stop the running command and the study, with exit code 128 + the signal's number.
 """
 
+import argparse
 import fcntl
 import runpy
 import shlex
@@ -31,7 +32,6 @@ import yaml
 ROOT = Path(__file__).parents[1]
 # By path: `import alibi` would import torch, which takes seconds.
 keep_streams = runpy.run_path(str(ROOT / "alibi" / "streams.py"))["keep_streams"]
-Options = runpy.run_path(str(ROOT / "alibi" / "options.py"))["Options"]
 explained = runpy.run_path(str(ROOT / "alibi" / "faults.py"))["explained"]
 PASS_ON_SECONDS = 1.0
 
@@ -149,7 +149,8 @@ def hold(out: Path) -> TextIO:
 
 
 def main() -> None:
-    parser = Options(__doc__)
+    form = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=form, allow_abbrev=False)
     parser.add_argument("study", type=Path, help="the YAML")
     parser.add_argument("--train", nargs="+", default=[], metavar="OVERRIDE", help="for every sweep")
     parser.add_argument("--evaluate", nargs="+", default=[], metavar="OVERRIDE", help="for every evaluation")

@@ -28,8 +28,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from alibi.options import Options
 from alibi.paths import user_path
+from alibi.script import script_parser
 
 ROOT = Path(__file__).parents[1]
 QUIET = ["tracking.wandb=disabled", "device=cpu", "paths.cache=cache"]
@@ -221,7 +221,7 @@ def torture(trials: list[Trial], kills: int, in_writes: bool, draw: random.Rando
 
 
 def parse() -> argparse.Namespace:
-    parser = Options(__doc__)
+    parser = script_parser(__doc__)
     parser.add_argument("--out", type=user_path, required=True, help="folder for the runs; must not exist")
     parser.add_argument("--study", action="store_true", help="kill a study instead of runs")
     parser.add_argument("--kills", type=int, help="in all (60; 5 with --study)")

@@ -18,7 +18,7 @@ ENTRIES = [
 MODEL_SIDE = {"positions", "model"}
 BELOW = MODEL_SIDE | {"runs"}
 LEAVES = {"environment", "faults", "files", "metrics_file", "paths", "pointers", "processes"}
-LEAVES |= {"progress", "signals", "streams", "tracking", "wandb_run"}
+LEAVES |= {"signals", "streams", "tracking", "wandb_run"}
 ALLOWED = {
     "positions": set(),
     "model": {"positions"},
@@ -41,11 +41,9 @@ ALLOWED = {
     "faults": set(),
     "files": {"faults"},
     "metrics_file": {"faults", "files"},
-    "options": set(),
     "paths": set(),
     "pointers": {"files"},
     "processes": set(),
-    "progress": set(),
     "script": {"faults", "streams"},
     "signals": set(),
     "streams": set(),

@@ -18,12 +18,13 @@ ROOT = Path(__file__).parents[1]
 WORK = f"""
 import os, runpy, sys
 streams = runpy.run_path({str(ROOT / "alibi" / "streams.py")!r})
+signals = runpy.run_path({str(ROOT / "alibi" / "signals.py")!r})
 streams["keep_streams"]()
 with open("made", "w") as made:
     for number in range(3000):
         print("−0.5", "x" * 50)
         print("a line", file=sys.stderr)
-    streams["tell_now"]("from a signal handler")
+    signals["tell_now"]("from a signal handler")
     made.write(f"whole {{made.fileno() > 2}}")
 """
 

@@ -11,7 +11,6 @@ from alibi.environment import peak_memory_mib, reset_peak_memory
 from alibi.evaluation.score import Scorer, score, score_batch
 from alibi.evaluation.sums import ContextSums, Groups, GroupSums, NatsSum, bits_per_byte, perplexity
 from alibi.processes import ALONE, Processes
-from alibi.progress import progress_bar
 from alibi.results import TEXT_UNITS, exp
 
 OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "cannot allocate memory")
@@ -36,7 +35,7 @@ def score_length(
     reset_peak_memory(device)
     begun = time.perf_counter()
     try:
-        with progress_bar(len(tokens), "tok", title=f"length {length}", leave=False, show=procs.is_main) as bar:
+        with procs.progress_bar(len(tokens), "tok", title=f"length {length}", leave=False) as bar:
             for scored in score(tokens, length, stride, scorer, sums, device, batch_tokens, procs.share):
                 bar.update(scored * procs.number)
     except (MemoryError, RuntimeError) as error:

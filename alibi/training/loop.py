@@ -12,7 +12,6 @@ from tqdm import tqdm
 from alibi.environment import has_fast_bf16, peak_memory_mib, pick_device, reset_peak_memory
 from alibi.evaluation import perplexity
 from alibi.processes import processes
-from alibi.progress import progress_bar
 from alibi.runs import Checkpoint, RunFolder, step_name, weight_settings
 from alibi.runs.fingerprint import fingerprint
 from alibi.signals import handling, stop_signals
@@ -109,7 +108,7 @@ class Run(RunParts):
         try:
             with (
                 handling(stop_signals(), stop.note),
-                progress_bar(train.max_steps, "step", self.state.step, show=procs.is_main) as bar,
+                procs.progress_bar(train.max_steps, "step", self.state.step) as bar,
             ):
                 while self.state.step < train.max_steps and not number:
                     line = self._step(updater)
