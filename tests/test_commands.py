@@ -9,7 +9,6 @@ import signal
 from xml.etree import ElementTree
 
 import pytest
-import torch
 from evaluations import evaluate_checkpoint
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -40,7 +39,7 @@ def pair(small_run, tmp_path, cache):
         checkpoint = Checkpoint(checkpoint_of(folder))
         text = open_evaluation_text(checkpoint, checkpoint.data_config, "validation", None, cache)
         asked = EvaluationSettings(lengths=[16, 64], stride=[None, 2])
-        files.append(evaluate_checkpoint(checkpoint, text, asked, torch.device("cpu"), "fp32")[1])
+        files.append(evaluate_checkpoint(checkpoint, text, asked, "fp32")[1])
     content = json.loads(files[0].read_text())
     del content["sha256"]  # or every change would be found by it
     return files[0], content, files[1]
@@ -218,11 +217,11 @@ def test_an_interrupted_evaluation_is_gone_on_with_by_the_same_command(command, 
     """Interrupted at the second length of the second run, it keeps the three rows that are there."""
     score, scored = evaluate_module.score_length, []
 
-    def interrupted(tokens, groups, length, *rest):
+    def interrupted(text, groups, length, *rest):
         if (length, len(scored)) == (64, 3):
             os.kill(os.getpid(), number)
         scored.append(length)
-        return score(tokens, groups, length, *rest)
+        return score(text, groups, length, *rest)
 
     monkeypatch.setattr(evaluate_module, "score_length", interrupted)
     before = signal.getsignal(number)

@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-import torch
 from evaluations import evaluate_checkpoint
 
 from alibi.evaluation import open_evaluation_text
@@ -175,7 +174,7 @@ def test_a_result_that_does_not_fit_leaves_the_one_before(small_run, tmp_path, c
 
     def evaluate(*lengths):
         settings = EvaluationSettings(lengths=list(lengths))
-        return evaluate_checkpoint(checkpoint, text, settings, torch.device("cpu"), "fp32", lambda _: None)
+        return evaluate_checkpoint(checkpoint, text, settings, "fp32")
 
     [path] = evaluate(16)
     before = everything(path.parent)

@@ -10,7 +10,6 @@ import sys
 from pathlib import Path
 
 import pytest
-import torch
 from evaluations import evaluate_checkpoint
 
 from alibi.evaluation import EvaluationSettings, open_evaluation_text
@@ -29,7 +28,7 @@ def study(small_run, tmp_path, cache):
         checkpoint = Checkpoint(checkpoint_of(folder))
         text = open_evaluation_text(checkpoint, checkpoint.data_config, "validation", None, cache)
         settings = EvaluationSettings(lengths=[16, 64], stride=[None, 2])
-        evaluate_checkpoint(checkpoint, text, settings, torch.device("cpu"), "fp32")
+        evaluate_checkpoint(checkpoint, text, settings, "fp32")
     return tmp_path / "study"
 
 

@@ -75,7 +75,7 @@ def _evaluate_one(command: EvaluateCommand, run: Evaluated, procs: Processes, al
     for line in (f"{run.model.path}: {len(tokens):,} tokens of {tokens.text['name']} {text.split}", *text.notes):
         procs.say(line)
     try:
-        run.files = evaluate_checkpoint(run.model, text, command.eval, procs.device, command.precision, procs=procs)
+        run.files = evaluate_checkpoint(run.model, text, command.eval, command.precision, procs)
     except (ValueError, OSError, FailedElsewhere) as error:
         if alone:
             raise

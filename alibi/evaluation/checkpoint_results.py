@@ -3,7 +3,6 @@
 Everything is rebuilt from the checkpoint; only the text may be another one.
 """
 
-from collections.abc import Callable, Iterator
 from functools import partial
 
 import torch
@@ -14,12 +13,12 @@ from alibi.analysis.curves import how_far
 from alibi.environment import environment
 from alibi.evaluation.evaluation_settings import EvaluationSettings, in_order
 from alibi.evaluation.evaluation_text import EvaluationText
-from alibi.evaluation.row import score_length, warm_up, without_text_units
+from alibi.evaluation.row import score_length, warm_up
 from alibi.evaluation.score import cached_scorer, fast_batch_tokens, model_scorer
 from alibi.evaluation.sums import Groups, text_groups
 from alibi.model import LanguageModel
 from alibi.processes import ALONE, Processes
-from alibi.results import SCHEMA, Measured, OpenResult, protocol_name, said_of_uncovered
+from alibi.results import SCHEMA, Measured, OpenResult, protocol_name
 from alibi.runs import Checkpoint, Guest, OpenModel, weight_settings
 
 
@@ -27,9 +26,7 @@ def evaluate_checkpoint(
     checkpoint: Checkpoint | Guest,
     text: EvaluationText,
     settings: EvaluationSettings,
-    device: torch.device,
     precision: str,
-    say: Callable[[str], None] = print,
     procs: Processes = ALONE,
 ) -> list[OpenResult]:
     """Score every length and stride of `settings` into result files, one a stride; the caller ends them.
@@ -37,11 +34,14 @@ def evaluate_checkpoint(
     A length that cannot be done is a row with its reason, and the others go on. Of several processes each
     scores its share, and only the main one writes, prints and has the files.
     """
-    say = say if procs.is_main else lambda line: None
+    tokens, device = text.tokens, procs.device
     lengths, note = in_order(settings.lengths)
-    for remark in filter(None, [note, *_remarks(checkpoint, text, lengths)]):
-        say(remark)
-    groups, files = text_groups(text.tokens), []
+    if note:
+        procs.say(note)
+    for length in lengths:
+        if length > len(tokens):
+            procs.say(f"length {length} is above the {len(tokens)} tokens of the split: evaluated as one window")
+    groups, files = text_groups(tokens), []
     with procs.together():
         model = open_model(checkpoint, settings, device, precision)
 
@@ -50,11 +50,11 @@ def evaluate_checkpoint(
         made_with = environment(device) | {"processes": procs.number}
         reach = partial(how_far, seq_len=model.about["seq_len"], within_percent=settings.within_percent)
         for stride in settings.strides:
-            scorer, name = "cached" if settings.cached else "full", text.tokens.text["name"]
-            measured = Measured(text.split, text.sha256, protocol_name(stride), precision, scorer, name)
+            scorer = "cached" if settings.cached else "full"
+            measured = Measured(text.split, text.sha256, protocol_name(stride), precision, scorer, tokens.text["name"])
             path = checkpoint.run / "evaluation" / measured.file_name(checkpoint.path.name, text.own_sha256)
             head = result_head(model, text, groups, measured, made_with)
-            files.append(OpenResult(path, head, lengths, reach, say))
+            files.append(OpenResult(path, head, lengths, reach, procs.say))
             files[-1].open(settings.reuse)
         return [[n for n in lengths if n not in file.done] for file in files]
 
@@ -63,37 +63,20 @@ def evaluate_checkpoint(
     for number, missing in enumerate(procs.on_main(open_files)):
         for length in missing:
             stride = settings.strides[number] or length
-            if reason := model.why_not(min(length, len(text.tokens))):
+            if reason := model.why_not(min(length, len(tokens))):
                 row = {"length": length, "stride": stride, "error": reason}
             else:
                 if not warm:
-                    warm_up(text.tokens, length, model.nats, device, batch_tokens)
+                    warm_up(tokens, length, model.nats, device, batch_tokens)
                     warm = True
-                row = score_length(text.tokens, groups, length, stride, model.nats, device, batch_tokens, procs)
-                if not text.has_text_units:
-                    row = without_text_units(row)
+                row = score_length(text, groups, length, stride, model.nats, batch_tokens, procs)
             if error := row.get("error"):
-                say(f"length {length}: {error}")
+                procs.say(f"length {length}: {error}")
             elif isinstance(checkpoint, Checkpoint):
                 row["skip_far_keys"] = settings.skip_far_keys
             procs.on_main(lambda number, row: files[number].add(row), number, row)
-    procs.on_main(lambda: add_changes([file.path for file in files], say))
+    procs.on_main(lambda: add_changes([file.path for file in files], procs.say))
     return files
-
-
-def _remarks(checkpoint: Checkpoint | Guest, text: EvaluationText, lengths: list[int]) -> Iterator[str]:
-    """What a user should know about the text before it is scored."""
-    for length in lengths:
-        if length > len(text.tokens):
-            yield f"length {length} is above the {len(text.tokens)} tokens of the split: evaluated as one window"
-    if text.own_sha256 is None and isinstance(checkpoint, Checkpoint):
-        yield f"this is not the text that {checkpoint.run.name} was trained beside: its hash is in the result's name"
-    if text.uncovered_bytes:
-        lost = said_of_uncovered(text.uncovered_bytes, text.tokens.num_bytes)
-        if text.has_text_units:
-            yield f"{lost}; numbers per word and per byte are left out of comparisons"
-        else:
-            yield f"{lost}; there are no numbers per word and per byte, which would be of another text"
 
 
 def open_model(
@@ -147,8 +130,7 @@ def result_head(model: OpenModel, text: EvaluationText, groups: Groups, measured
         "schema": SCHEMA,
         "checkpoint": model.about,
         "data": {
-            "name": measured.name,
-            "split": measured.split,
+            **tokens.text,
             "documents": len(tokens.document_lines()),
             "documents_in_text": text.documents_in_text,
             "tokens": len(tokens),
@@ -156,7 +138,6 @@ def result_head(model: OpenModel, text: EvaluationText, groups: Groups, measured
             "bytes": tokens.num_bytes,
             "uncovered_bytes": text.uncovered_bytes,
             "sha256": measured.sha256,
-            "form": tokens.text["form"],
             "tokenizer": tokens.tokenizer,
             "tokens_sha256": tokens.ids_sha256(),
         },

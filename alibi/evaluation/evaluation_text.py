@@ -6,6 +6,7 @@ from pathlib import Path
 
 from alibi.data import DataConfig, TokenFile, Tokenizer, TooFewDocuments, open_text, prepare_tokens
 from alibi.data.text import Text, in_batches
+from alibi.results import said_of_uncovered
 from alibi.runs import Checkpoint, Guest
 
 # With a larger share of bytes that no token stands for, nats per word and per byte are not of this text.
@@ -21,20 +22,17 @@ class EvaluationText:
         own_sha256: of the run's own text of this split; None where this is another text.
         uncovered_bytes: of that part, those that no token stands for.
         documents_in_text: of all splits together; None for a corpus that comes in splits.
-        notes: which share of the text is scored, in words.
+        has_text_units: whether nats per word and per byte are of this text.
+        notes: which share of the text is scored, and what else a user should know of it, in words.
     """
 
     tokens: TokenFile
     sha256: str
     own_sha256: str | None
-    uncovered_bytes: int = 0
-    documents_in_text: int | None = None
-    notes: tuple[str, ...] = ()
-
-    @property
-    def has_text_units(self) -> bool:
-        """Whether nats per word and per byte are of this text."""
-        return is_covered(self.uncovered_bytes, self.tokens)
+    uncovered_bytes: int
+    has_text_units: bool
+    documents_in_text: int | None
+    notes: tuple[str, ...]
 
     @property
     def split(self) -> str:
@@ -66,12 +64,27 @@ def open_evaluation_text(
             raise
         text = open_text(data, "all", words)
     whole = replace(prepare_tokens(text, tokenizer, cache, quiet), end_of_text=tokenizer.first_input)
-    tokens = whole if max_tokens is None else whole.cut(max_tokens)
+    tokens = whole.cut(max_tokens or len(whole))
     sha256 = text.sha256 if len(tokens) == len(whole) else text.sha256_of(tokens.num_lines)
     uncovered = count_uncovered(text, tokens, tokenizer)
-    own_sha256 = _own_sha256(checkpoint, data, text, words)
-    notes = _notes(text, tokens, split, own_sha256 is not None)
-    return EvaluationText(tokens, sha256, own_sha256, uncovered, text.documents_in_text, notes)
+    covered, own_sha256 = is_covered(uncovered, tokens), _own_sha256(checkpoint, data, text, words)
+
+    share, notes = text.share(tokens), []
+    if text.split != "all" and text.documents_in_text and not own_sha256:
+        share = f"{share}; eval.split=all scores every document"
+    if text.split != split:
+        notes.append(f"fewer than three documents have no {split} split: all of the text is scored")
+    elif text.split == "all" and own_sha256:
+        notes.append("these are also the documents that the run was trained on: no measure of unseen text")
+    if own_sha256 is None and isinstance(checkpoint, Checkpoint):
+        run = checkpoint.run.name
+        notes.append(f"this is not the text that {run} was trained beside: its hash is in the result's name")
+    if uncovered:
+        none = "there are no numbers per word and per byte, which would be of another text"
+        then = "numbers per word and per byte are left out of comparisons" if covered else none
+        notes.append(f"{said_of_uncovered(uncovered, tokens.num_bytes)}; {then}")
+    notes = tuple(filter(None, [share, *notes, text.left_out]))
+    return EvaluationText(tokens, sha256, own_sha256, uncovered, covered, text.documents_in_text, notes)
 
 
 def count_uncovered(text: Text, tokens: TokenFile, tokenizer: Tokenizer) -> int:
@@ -83,16 +96,6 @@ def count_uncovered(text: Text, tokens: TokenFile, tokenizer: Tokenizer) -> int:
 def is_covered(uncovered: int, tokens: TokenFile) -> bool:
     """Whether nats per word and per byte may be given."""
     return uncovered <= MOST_UNCOVERED * tokens.num_bytes
-
-
-def _notes(text: Text, tokens: TokenFile, asked: str, own: bool) -> tuple[str, ...]:
-    share = text.share(tokens)
-    if text.split != "all" and text.documents_in_text and not own:
-        share = f"{share}; eval.split=all scores every document"
-    too_few = f"fewer than three documents have no {asked} split: all of the text is scored"
-    seen = "these are also the documents that the run was trained on: no measure of unseen text"
-    notes = share, text.split != asked and too_few, text.split == "all" and own and seen, text.left_out
-    return tuple(filter(None, notes))
 
 
 def _own_sha256(checkpoint: Checkpoint | Guest, data: DataConfig, text: Text, words: bool) -> str | None:

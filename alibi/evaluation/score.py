@@ -83,13 +83,8 @@ def score(
     """
     rank, number = share
     for batch in islice(window_batches(len(tokens), length, stride, batch_tokens), rank, None, number):
-        nats_BS = score_batch(tokens, batch, scorer, device)
+        inputs, targets = (torch.from_numpy(ids).to(device) for ids in read_windows(tokens, batch))
+        nats_BS = scorer(inputs, targets, batch[0].shape[1])
         for accumulator in accumulators:
             accumulator.add(batch, nats_BS)
         yield nats_BS.numel()
-
-
-def score_batch(tokens: TokenFile, batch: list[Window], scorer: Scorer, device: torch.device) -> Tensor:
-    """Nats (B, S) of the scored targets of windows of one shape."""
-    inputs, targets = (torch.from_numpy(ids).to(device) for ids in read_windows(tokens, batch))
-    return scorer(inputs, targets, batch[0].shape[1])

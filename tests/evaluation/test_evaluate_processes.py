@@ -44,7 +44,7 @@ def test_two_processes_give_the_nats_of_one(checkpoint, cache, tmp_path):
     settings = EvaluationSettings(lengths=[16, 100], stride=[None, 7])
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # as the two had: another number rounds single nats another way
-    paths = evaluate_checkpoint(checkpoint, text, settings, CPU, "fp32", lambda _: None)
+    paths = evaluate_checkpoint(checkpoint, text, settings, "fp32")
     torch.set_num_threads(threads)
     assert sorted(two) == sorted(path.name for path in paths)
     for path in paths:
@@ -73,20 +73,20 @@ def ones(inputs, targets, first):
 
 
 def test_one_share_alone_is_not_the_whole_and_both_are(checkpoint, cache):
-    tokens = open_evaluation_text(checkpoint, checkpoint.data_config, "validation", None, cache).tokens
-    groups = text_groups(tokens)
-    whole = score_length(tokens, groups, 16, 16, ones, CPU, 16)
+    text = open_evaluation_text(checkpoint, checkpoint.data_config, "validation", None, cache)
+    groups = text_groups(text.tokens)
+    whole = score_length(text, groups, 16, 16, ones, 16)
     sums = [NatsSum(), GroupSums(groups), ContextSums(16)]
-    assert sum(score(tokens, 16, 16, ones, sums, CPU, 16, (1, 2))) == sums[0].tokens < whole["scored_tokens"]
-    both = score_length(tokens, groups, 16, 16, ones, CPU, 16, First(0, 2, other=(None, 1e9, *sums)))
+    assert sum(score(text.tokens, 16, 16, ones, sums, CPU, 16, (1, 2))) == sums[0].tokens < whole["scored_tokens"]
+    both = score_length(text, groups, 16, 16, ones, 16, First(0, 2, other=(None, 1e9, *sums)))
     for name in ("scored_tokens", "nll_nats", "group_nats", "context", "interval"):
         assert both[name] == whole[name]
     assert both["peak_memory_mib"] == 1e9
 
 
 def test_what_another_process_had_no_memory_for_is_a_row_with_its_reason(checkpoint, cache):
-    tokens = open_evaluation_text(checkpoint, checkpoint.data_config, "validation", None, cache).tokens
-    groups = text_groups(tokens)
+    text = open_evaluation_text(checkpoint, checkpoint.data_config, "validation", None, cache)
+    groups = text_groups(text.tokens)
     other = ("out of memory: over there", 1.0, NatsSum(), GroupSums(groups), ContextSums(16))
-    row = score_length(tokens, groups, 16, 16, ones, CPU, 16, First(0, 2, other=other))
+    row = score_length(text, groups, 16, 16, ones, 16, First(0, 2, other=other))
     assert row == {"length": 16, "stride": 16, "error": "out of memory: over there"}

@@ -32,7 +32,7 @@ def test_results_are_the_same_with_far_keys_and_without(small_run, tmp_path, cac
     for skip in (True, False):
         visited.clear()
         settings = EvaluationSettings(lengths=[900], stride=stride, skip_far_keys=skip)
-        [path] = evaluate_checkpoint(checkpoint, text, settings, CPU, "fp32", lambda _: None)
+        [path] = evaluate_checkpoint(checkpoint, text, settings, "fp32")
         [rows[skip]] = json.loads(path.read_text())["rows"]
         assert (max(visited, default=0) > 0) == skip, "keys were left out with the switch on, and none with it off"
         assert rows[skip]["skip_far_keys"] is skip

@@ -96,5 +96,6 @@ def evaluated(runs, outputs, cache, text=None, precision="fp32", **settings) -> 
     models, files = wanted_models(command), []
     for model, data in zip(models, wanted_texts(command, models), strict=True):
         text = open_evaluation_text(model, data, asked.split, asked.max_tokens, Path(cache))
-        files += evaluate_checkpoint(model, text, asked, torch.device("cpu"), precision)
+        print(*text.notes, sep="\n")
+        files += evaluate_checkpoint(model, text, asked, precision)
     return load_results(files)

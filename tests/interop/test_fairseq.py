@@ -59,7 +59,7 @@ def fixture_text(fixture_run, tmp_path, cache):
 
 def evaluated(checkpoint, text, length, stride) -> dict:
     settings = EvaluationSettings(lengths=[length], stride=None if stride == length else stride)
-    [path] = evaluate_checkpoint(checkpoint, text, settings, torch.device("cpu"), "fp32", say=lambda _: None)
+    [path] = evaluate_checkpoint(checkpoint, text, settings, "fp32")
     [row] = json.loads(path.read_text())["rows"]
     path.unlink()
     return row
