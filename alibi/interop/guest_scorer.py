@@ -4,24 +4,22 @@
 
 A model is probed before it is used: whether it sees later tokens, and whether its hidden states through its output
 layer are its logits; if not, all logits of a window must exist at once. Every pass begins from the same state, so that
-a window is scored as if it were the only one.
+a window is scored as if it were the only one: a dynamic rotary table keeps the frequencies of the longest input so far,
+longrope switches between two sets in place, other models keep a recurrent state or change their kind of attention.
 
 Legend: B batch, L tokens, S scored tokens, T scored tokens of a batch, D width, V vocabulary.
 """
 
 import math
-from typing import TYPE_CHECKING
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_map
 
 from alibi.environment import autocast
 from alibi.faults import one_line
-from alibi.interop.guest_state import GuestState
 from alibi.model.output import nats_in_chunks, tokens_per_chunk
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel
 
 # Names of the tables that models look positions up in, and of settings that state the length a model is meant for.
 POSITION_TABLES = ("wpe", "embed_positions", "position_embeddings", "position_embedding", "pos_emb")
@@ -33,7 +31,7 @@ SAME = 1e-4  # of the largest logit
 class GuestScorer:
     """
     Args:
-        model: in evaluation mode, on its device.
+        model: a causal language model of transformers, in evaluation mode, on its device.
         precision: fp32 or bf16; as for our models, bf16 is for products, not for weights.
 
     Raises:
@@ -41,7 +39,7 @@ class GuestScorer:
     """
 
     @torch.inference_mode()
-    def __init__(self, model: "PreTrainedModel", precision: str) -> None:
+    def __init__(self, model: nn.Module, precision: str) -> None:
         self.model, self.precision = model, precision
         model.config.use_cache = False
         # MPT makes its bias this wide, and has no other limit.
@@ -116,6 +114,34 @@ class GuestScorer:
         return (head(self._run(ids, hidden=True)) - logits).abs().max().item() <= scale / 10
 
 
+class GuestState:
+    """The state of a model at the time of construction, which a forward pass may change.
+
+    Which attributes these are depends on architecture and release, so all are reset: attributes, buffers and submodules
+    of every module. Weights and configurations stay the same objects.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        self.saved = [(vars(module), _copied(vars(module))) for module in model.modules()]
+
+    def restore(self) -> None:
+        """Put the model back into that state."""
+        for attributes, saved in self.saved:
+            attributes.clear()
+            attributes.update(_copied(saved))
+
+
+def _copied(value: Any) -> Any:
+    """A copy of containers and tensors; weights, modules, configurations and anything else as they are."""
+
+    def leaf(inner: Any) -> Any:
+        if isinstance(inner, Tensor) and not isinstance(inner, nn.Parameter):
+            return inner.clone()
+        return inner.copy() if isinstance(inner, set) else inner
+
+    return tree_map(leaf, value)
+
+
 def stated_length(config: object) -> tuple[int | None, str | None]:
     """The length that a configuration says its model was made for, and the setting that says so."""
     config = config.get_text_config()
@@ -123,7 +149,7 @@ def stated_length(config: object) -> tuple[int | None, str | None]:
     return next(((value, name) for value, name in stated if isinstance(value, int) and value > 0), (None, None))
 
 
-def position_table(model: "PreTrainedModel") -> tuple[str | None, int | None]:
+def position_table(model: nn.Module) -> tuple[str | None, int | None]:
     """Name of the table that positions are looked up in, and its number of positions; None if there is none."""
     modules = {name: module for name, module in model.named_modules() if isinstance(module, nn.Embedding)}
     for name, table in {**modules, **dict(model.named_buffers())}.items():

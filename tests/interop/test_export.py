@@ -1,7 +1,11 @@
-"""A run written as an MPT: what transformers loads from there gives our logits, our ids and our nats."""
+"""A run written as an MPT: what transformers loads from there gives our logits, our ids and our nats.
+
+More of the parity of logits is in tests/model/test_model_parity_transformers.py.
+"""
 
 import json
 import os
+import sys
 
 import export_hf
 import pytest
@@ -13,8 +17,10 @@ from alibi.analysis import compare
 from alibi.data.tokenizers import BytePairTokenizer, ByteTokenizer, WordTokenizer
 from alibi.generation import generate
 from alibi.interop import export_run
-from alibi.interop.export import as_fast_tokenizer
+from alibi.interop.export import as_fast_tokenizer, to_mpt
 from alibi.interop.guest_tokenizer import GuestTokenizer
+from alibi.model import LanguageModel, ModelConfig
+from alibi.positions import LinearBias, Position
 from alibi.runs import Checkpoint, checkpoint_of
 from alibi.training import train
 
@@ -155,3 +161,79 @@ def test_the_script_says_what_it_made_or_what_is_wrong(run, tmp_path, monkeypatc
     export_hf.export(export_hf.parse())
     assert capsys.readouterr().out.endswith("mpt: alibi-byte, step 3, as an MPT\n")
     assert AutoModelForCausalLM.from_pretrained(tmp_path / "mpt").config.max_seq_len == 32
+
+
+VOCAB = 53
+
+
+def small_model(method="alibi", **values) -> LanguageModel:
+    config = ModelConfig(position={"name": method}, **{"num_layers": 2, "d_model": 32, "num_heads": 4, **values})
+    return LanguageModel(config, VOCAB, seed=0).eval().requires_grad_(False)
+
+
+def some_ids(length: int) -> torch.Tensor:
+    return torch.randint(VOCAB, (2, length), generator=torch.Generator().manual_seed(length))
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_the_default_model_is_an_mpt(tied):
+    model = small_model(tie_embeddings=tied)
+    mpt = to_mpt(model, 128)
+    assert (mpt(some_ids(128)).logits - model(some_ids(128))).abs().max() < 1e-5
+    assert (mpt(some_ids(40)).logits - model(some_ids(40))).abs().max() < 1e-5, "shorter text needs no other max_length"
+    assert not mpt.training
+    mpt.transformer.wte.weight.div_(model.config.d_model**0.5)  # control: our embedding as it is stored
+    assert (mpt(some_ids(40)).logits - model(some_ids(40))).abs().max() > 0.1
+
+
+def test_ours_is_left_alone():
+    model = small_model()
+    before = model(some_ids(9))
+    mpt = to_mpt(model, 16)
+    for parameter in mpt.parameters():
+        parameter.zero_()
+    assert torch.equal(model(some_ids(9)), before)
+
+
+def test_dtype_is_kept():
+    mpt = to_mpt(small_model().double(), 16)
+    assert {p.dtype for p in mpt.parameters()} == {torch.float64}
+
+
+@pytest.mark.parametrize("method", sorted(set(Position.registry) - {"alibi"}))
+def test_another_method_is_refused(method):
+    with pytest.raises(ValueError, match=rf"model.position.name \({method}\) is not what MPT does"):
+        to_mpt(small_model(method), 16)
+
+
+def test_other_slopes_are_refused(monkeypatch):
+    model = small_model()
+    slopes = model.transformer.position.distance_bias().slopes
+    monkeypatch.setattr(model.transformer.position, "distance_bias", lambda: LinearBias(slopes[::-1]))
+    with pytest.raises(ValueError, match=r"slopes of alibi .* are not MPT's"):
+        to_mpt(model, 16)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"bias": True}, r"model.bias \(True\) must be False"),
+        ({"activation": "relu"}, r"model.activation \(relu\) must be gelu"),
+        ({"final_norm": False}, r"model.final_norm \(False\) must be True"),
+        ({"d_ff": 96}, r"model.d_ff \(96\) must be 128"),
+    ],
+)
+def test_a_part_that_mpt_lacks_is_refused(values, message):
+    with pytest.raises(ValueError, match=message):
+        to_mpt(small_model(**values), 16)
+
+
+def test_max_length_is_at_least_one():
+    with pytest.raises(ValueError, match=r"max_length \(0\)"):
+        to_mpt(small_model(), 0)
+
+
+def test_without_transformers_it_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "transformers", None)
+    with pytest.raises(ImportError, match=r"to_mpt needs transformers .*pip install transformers"):
+        to_mpt(small_model(), 16)

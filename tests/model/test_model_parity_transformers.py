@@ -11,7 +11,7 @@ import torch
 from dense_reference import in_float64
 from transformers import MptForCausalLM
 
-from alibi.interop.mpt import to_mpt
+from alibi.interop.export import to_mpt
 from alibi.model import LanguageModel, ModelConfig
 from alibi.positions import LinearBias
 

@@ -16,8 +16,7 @@ from transformers import (
     RwkvConfig,
 )
 
-from alibi.interop.guest_scorer import GuestScorer
-from alibi.interop.guest_state import GuestState
+from alibi.interop.guest_scorer import GuestScorer, GuestState
 
 SHAPE = {
     "vocab_size": 60,
