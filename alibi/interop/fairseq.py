@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from alibi.data.text import read_lines
 from alibi.faults import one_line
@@ -72,15 +72,15 @@ class FairseqCheckpoint:
             ValueError: another architecture, naming the setting that differs.
         """
         settings, number = self.settings, self._number
-        name = settings.get("arch") or settings.get("_name")
-        if not str(name).startswith(ARCHITECTURE):
+        name = str(settings.get("arch") or settings.get("_name"))
+        if not name.startswith(ARCHITECTURE):
             raise self._other(f"its architecture is {name}, and not {ARCHITECTURE}...")
         for key, wanted in WANTED.items():
             if (value := settings.get(key, False)) != wanted:
                 raise self._other(f"{key} is {value}, and must be {wanted}")
-        cutoffs = str(settings.get("adaptive_input_cutoff")).split(",")
-        if not all(cutoff.isdecimal() for cutoff in cutoffs):
-            raise self._other(f"adaptive_input_cutoff is {settings.get('adaptive_input_cutoff')}")
+        cutoffs = str(settings.get("adaptive_input_cutoff"))
+        if not re.fullmatch(r"\d+(,\d+)*", cutoffs):
+            raise self._other(f"adaptive_input_cutoff is {cutoffs}")
         return ModelConfig(
             position={"name": "alibi"},
             num_layers=number("decoder_layers"),
@@ -90,10 +90,10 @@ class FairseqCheckpoint:
             activation="relu",
             bias=True,
             final_norm=False,
-            adaptive_cutoffs=[int(cutoff) for cutoff in cutoffs],
+            adaptive_cutoffs=[int(cutoff) for cutoff in cutoffs.split(",")],
             adaptive_factor=number("adaptive_input_factor"),
             adaptive_dropout=float(settings.get("adaptive_softmax_dropout") or 0.0),
-            **{name: float(settings.get(name) or 0.0) for name in RATES},
+            **{rate: float(settings.get(rate) or 0.0) for rate in RATES},
         )
 
     def load_model(self) -> LanguageModel:
@@ -106,24 +106,22 @@ class FairseqCheckpoint:
         config = self.model_config()
         with torch.device("meta"):  # shapes alone: the numbers come from the file
             model = LanguageModel(config, self.vocab_size, seed=0)
-        theirs = fairseq_names(config)
-        names = {ours: theirs[ours] for ours, _ in model.named_parameters()}
+        names, weights = fairseq_names(config), {}
         used = {name for copies in names.values() for name in copies}
         if lacking := sorted(used - self.tensors.keys()):
-            raise self._other(f"it lacks {_first(lacking)}, which this architecture needs")
+            raise self._other(f"it lacks {lacking[0]}, which this architecture needs")
         if unused := sorted(name for name in self.tensors.keys() - used if not NO_WEIGHT.search(name)):
-            raise self._other(f"it has {_first(unused)}, which this architecture does not use")
-        for ours, (name, *copies) in names.items():
-            weight = self.tensors[name].to(torch.float32).contiguous()
-            stated = model.get_parameter(ours).shape
-            if weight.shape != stated:
-                raise self._other(f"{name} is {tuple(weight.shape)} in it, and {tuple(stated)} by its settings")
+            raise self._other(f"it has {unused[0]}, which this architecture does not use")
+        for ours, parameter in model.named_parameters():
+            name, *copies = names[ours]
+            weights[ours] = weight = self.tensors[name].to(torch.float32).contiguous()
+            if weight.shape != parameter.shape:
+                raise self._other(f"{name} is {tuple(weight.shape)}, and {tuple(parameter.shape)} by its settings")
             if not weight.isfinite().all():
                 raise ValueError(f"{self.path}: {name} holds numbers that are not finite; fetch the checkpoint again.")
             if any(not torch.equal(self.tensors[copy], self.tensors[name]) for copy in copies):
                 raise ValueError(f"{self.path}: {copies[0]} is not the copy of {name} that tied weights are.")
-            module, _, leaf = ours.rpartition(".")
-            setattr(model.get_submodule(module), leaf, nn.Parameter(weight))
+        model.load_state_dict(weights, strict=False, assign=True)  # what is tied has a second name
         return model.eval()
 
     def _number(self, name: str) -> int:
@@ -133,8 +131,7 @@ class FairseqCheckpoint:
         return value
 
     def _other(self, why: str) -> ValueError:
-        kind = "checkpoint of the ALiBi authors' WikiText-103 models"
-        return ValueError(f"{self.path} is not a {kind}: {why}. Give one of theirs, as docs/paper.md says.")
+        return ValueError(f"{self.path}: {why}. Give a checkpoint of the ALiBi authors, as docs/paper.md says.")
 
 
 def fairseq_names(config: ModelConfig) -> dict[str, list[str]]:
@@ -154,10 +151,6 @@ def fairseq_names(config: ModelConfig) -> dict[str, list[str]]:
     return names
 
 
-def _first(names: list[str]) -> str:
-    return names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"
-
-
 def read_fairseq_checkpoint(path: Path) -> FairseqCheckpoint:
     """A checkpoint from its file; no code in it is run, and tensors are mapped, not read.
 
@@ -170,9 +163,8 @@ def read_fairseq_checkpoint(path: Path) -> FairseqCheckpoint:
             content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     except pickle.UnpicklingError as error:
         named = re.search(r"GLOBAL ([\w.]+)", str(error))
-        what = f"names {named[1]}, which" if named else "holds something that"
-        rule = "is neither a tensor, a plain value nor argparse.Namespace, and might run code"
-        raise ValueError(f"{path} is not loaded: it {what} {rule}. Fetch it again from its authors.") from error
+        rule = "only tensors, plain values and argparse.Namespace, since anything else might run code"
+        raise ValueError(f"{path} holds {named[1] if named else 'something else'}; it may hold {rule}.") from error
     except Exception as error:  # bytes that are no pickle end in any kind
         if getattr(error, "filename", None):  # not there, or not readable
             raise
@@ -183,8 +175,8 @@ def read_fairseq_checkpoint(path: Path) -> FairseqCheckpoint:
         updates = content["optimizer_history"][-1]["num_updates"]
         return FairseqCheckpoint(path, settings, content["model"], updates)
     except (LookupError, TypeError, AttributeError) as error:
-        needed = "settings under `cfg` or `args`, tensors under `model`, and num_updates in its optimizer_history"
-        raise ValueError(f"{path} is no checkpoint of fairseq ({one_line(error)}): it needs {needed}.") from error
+        needed = "`cfg` or `args`, `model`, and num_updates in its optimizer_history"
+        raise ValueError(f"{path} is no checkpoint of fairseq, which has {needed} ({one_line(error)}).") from error
 
 
 def read_fairseq_dictionary(path: Path) -> list[str]:

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import re
 from pathlib import Path
 
 from alibi.data.hub import check_sound, fetch
@@ -13,7 +12,6 @@ FILES = ("*.json", "*.model", "*.txt", "*.safetensors")
 OTHER_COPIES = ("original/*", "consolidated*", "onnx/*")
 PICKLES = ("*.bin", "*.bin.index.json")
 TOKENIZERS = ("tokenizer.json", "tokenizer_config.json", "tokenizer.model", "spiece.model", "vocab.json", "vocab.txt")
-HUB_ID = re.compile(r"([\w.-]+/)?[\w.-]+(@[\w./-]+)?")
 
 
 def model_folder(source: str) -> Path:
@@ -25,7 +23,7 @@ def model_folder(source: str) -> Path:
     """
     folder = Path(source)
     if not folder.exists():
-        if folder.is_absolute() or source.startswith(".") or not HUB_ID.fullmatch(source):
+        if folder.is_absolute() or source.startswith("."):
             raise FileNotFoundError(f"hf:{source} does not exist; give a folder, or a model's id on the hub.")
         folder = _from_hub(source)
     needed = {

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 import torch
 from torch import nn
@@ -21,9 +21,6 @@ from alibi.interop.guest_scorer import GuestScorer, position_table, stated_lengt
 from alibi.interop.guest_settings import ignored_settings, ignored_weights
 from alibi.interop.guest_tokenizer import GuestTokenizer
 from alibi.runs import Guest, OpenModel
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedConfig, PreTrainedModel
 
 PREFIX = "hf:"
 
@@ -36,13 +33,14 @@ class HuggingFaceModel(Guest):
         source: path or id, as given.
         folder: where its files are.
         sha256: of weights and configuration.
+        config: as transformers read it.
     """
 
     run: Path
     source: str
     folder: Path
     sha256: str
-    config: "PreTrainedConfig"
+    config: Any
     tokenizer: GuestTokenizer
 
     def load_tokenizer(self) -> GuestTokenizer:
@@ -65,30 +63,27 @@ class HuggingFaceModel(Guest):
         versions = {"transformers": transformers.__version__}
         return OpenModel(scorer.nats, self._about(model), scorer.why_not, first, versions)
 
-    def _load(self, device: torch.device) -> "PreTrainedModel":
+    def _load(self, device: torch.device) -> nn.Module:
         from transformers import AutoModelForCausalLM
 
         safe = weight_files(self.folder)[0].suffix == ".safetensors"
-        how = {"trust_remote_code": False, "use_safetensors": safe, "weights_only": True, "output_loading_info": True}
-        with _refused("transformers cannot load it without code from its folder"):
-            model, report = AutoModelForCausalLM.from_pretrained(self.folder, dtype=torch.float32, **how)
+        how = {"use_safetensors": safe, "weights_only": True, "output_loading_info": True, "dtype": torch.float32}
+        model, report = _loaded(AutoModelForCausalLM, self.folder, "cannot load it", **how)
         name = type(model).__name__
         if lacking := sorted(report["missing_keys"]) or sorted(map(str, report["mismatched_keys"])):
-            which = f"{lacking[0]} is missing or of another shape ({len(lacking)} such), and would be random numbers"
+            which = f"{lacking[0]} is missing or of another shape, and would be random numbers"
             raise ValueError(f"its weights are not those of a {name}: {which}.")
         _check_all_used([*ignored_settings(self.folder, model), *ignored_weights(report["unexpected_keys"])], name)
         return model.to(device).eval().requires_grad_(False)
 
-    def _about(self, model: "PreTrainedModel") -> dict:
-        def count(*modules: nn.Module) -> int:
-            return sum(p.numel() for p in {p for module in modules if module for p in module.parameters()})
-
+    def _about(self, model: nn.Module) -> dict:
         seq_len, stated_by = stated_length(self.config)
         table, rows = position_table(model)
         if seq_len and rows:
             seq_len = min(seq_len, rows)
-        position = count(model.get_submodule(table)) if table in dict(model.named_modules()) else 0
-        embedding = count(model.get_input_embeddings(), model.get_output_embeddings())
+        position = sum(p.numel() for name, p in model.named_parameters() if name == f"{table}.weight")
+        ends = filter(None, (model.get_input_embeddings(), model.get_output_embeddings()))
+        embedding = sum(p.numel() for p in {p for module in ends for p in module.parameters()})
         total = model.num_parameters()
         name = {"path": self.run.name, "run": self.run.name, "sha256": self.sha256, "step": 0, "seed": None}
         parts = {"position": position, "embedding": embedding, "rest": total - position - embedding}
@@ -113,14 +108,11 @@ def open_guest(name: str, outputs: Path) -> HuggingFaceModel:
     folder = model_folder(source)
     with _named(source):
         _check_all_used(unread_files(folder), "transformers")
-        with _refused("transformers knows no such model without code from its folder"):
-            config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+        config = _loaded(AutoConfig, folder, "knows no such model")
         if config.is_encoder_decoder or getattr(config, "add_cross_attention", False):
             kind = f"{config.model_type} that reads an encoder's states, so its decoder alone is no language model"
             raise ValueError(f"it is a {kind}; give a decoder-only model.")
-        with _refused("transformers cannot load its tokenizer without code from its folder; save a tokenizer.json"):
-            tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
-        tokenizer = GuestTokenizer(tokenizer)
+        tokenizer = GuestTokenizer(_loaded(AutoTokenizer, folder, "cannot load its tokenizer"))
     sha256 = model_sha256(folder)
     # The same weights give other numbers with another tokenizer, or with another token around documents.
     parts = (sha256, tokenizer.sha256, tokenizer.first_input, tokenizer.end_of_text)
@@ -153,14 +145,13 @@ def _named(source: str) -> Iterator[None]:
         raise ValueError(f"hf:{source}: {error}") from error
 
 
-@contextmanager
-def _refused(what: str) -> Iterator[None]:
+def _loaded(kind: type, folder: Path, failing: str, **how: object) -> Any:
     """transformers raises as many kinds of error as there are models; all become a ValueError."""
+    quiet_transformers()
     try:
-        quiet_transformers()
-        yield
+        return kind.from_pretrained(folder, trust_remote_code=False, **how)
     except Exception as error:
-        raise ValueError(f"{what} ({one_line(error)}).") from error
+        raise ValueError(f"transformers {failing} without code from its folder ({one_line(error)}).") from error
 
 
 def quiet_transformers() -> None:
