@@ -62,7 +62,7 @@ def evaluated(small_run, tmp_path, cache, capsys):
 
 def test_why_there_are_no_intervals_is_said(evaluated):
     out = evaluated()
-    assert "\nno intervals: 1 group, 10 needed\n" in out
+    assert "\nNo intervals: 1 group, 10 needed.\n" in out
     assert "95 %" not in out
 
 

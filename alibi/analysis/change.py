@@ -78,7 +78,7 @@ def split_change(nonoverlapping: Result, sliding: Result) -> tuple[Change | None
     Returns:
         What goes into the sliding result as `change`, and None; or None and the reason why there is no split.
     """
-    seq_len, stride = sliding.seq_len, sliding.content.rows[0].stride
+    seq_len, stride = sliding.checkpoint.seq_len, sliding.content.rows[0].stride
     if seq_len is None:
         return None, "the training length is unknown"
     results = nonoverlapping, sliding

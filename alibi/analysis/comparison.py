@@ -20,10 +20,10 @@ SCHEMA = 2  # of comparison.json
 
 @dataclass(frozen=True)
 class Refusal:
-    """Why sets are not compared, and which: each with its own value of what they do not share."""
+    """Why sets are not compared, and which, by number: each with its own value of what they do not share."""
 
     reason: str
-    sets: list[tuple[ResultSet, str]]
+    sets: list[tuple[int, str]]
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Comparison:
     @property
     def runs(self) -> list[Run]:
         """Each run once, though it may be in several sets."""
-        return list({run.label: run for part in reversed(self.sets) for run in reversed(part.runs)}.values())[::-1]
+        return list({run.label: run for part in self.sets for run in part.runs}.values())
 
     @property
     def has_intervals(self) -> bool:
@@ -50,18 +50,17 @@ class Comparison:
     def to_dict(self) -> dict:
         """The content of comparison.json."""
         labels = {run.result.path: run.label for part in self.sets for run in part.runs}
-        changes = [(result.path, result.content.change) for result in self.results if result.content.change]
-        place = {id(part): number for number, part in enumerate(self.sets)}
         return {
             "schema": SCHEMA,
             "intervals": ABOUT_INTERVALS,
             "sets": [part.to_dict() for part in self.sets],
             "changes": [
-                {"run": labels[path], "path": str(path)} | change.model_dump(exclude_unset=True)
-                for path, change in changes
+                {"run": labels[r.path], "path": str(r.path)} | r.content.change.model_dump(exclude_unset=True)
+                for r in self.results
+                if r.content.change
             ],
             "refused": [
-                {"reason": r.reason, "sets": [{"set": place[id(part)], "value": value} for part, value in r.sets]}
+                {"reason": r.reason, "sets": [{"set": number, "value": value} for number, value in r.sets]}
                 for r in self.refused
             ],
         }
@@ -80,39 +79,33 @@ def compare(results: Sequence[Result]) -> Comparison:
         tokenizers = enumerate(zip(tokenizers_of(own), own, strict=True))
         runs = [Run(f"r{number}", *names[r.path], tokenizer, r) for number, (tokenizer, r) in tokenizers]
         sets.append(ResultSet(titles[measured], slugs[measured], runs))
-    return Comparison(list(results), sets, _refusals(list(members), sets))
+    return Comparison(list(results), sets, _refusals(sets))
 
 
-def _refusals(measured: Sequence[Measured], sets: Sequence[ResultSet]) -> list[Refusal]:
-    """Each reason once, with every set that it keeps apart from another: pairs of sets would be many lines."""
-    apart = [(a, b) for a, b in combinations(range(len(sets)), 2) if not _same_runs_on_same_text(sets[a], sets[b])]
+def _refusals(sets: Sequence[ResultSet]) -> list[Refusal]:
+    """Each reason once, with every set that it keeps apart from another: pairs of sets would be many lines.
+
+    The same weights on the same text by two protocols need no comparison.
+    """
+    words = [part.first.measured.in_words() for part in sets]
+    weights = [{run.result.checkpoint.sha256 for run in part.runs} for part in sets]
+    same = [(own, part.first.data.split, part.first.data.sha256) for own, part in zip(weights, sets, strict=True)]
+    apart = [(a, b) for a, b in combinations(range(len(sets)), 2) if same[a] != same[b]]
     found = []
-    words = [one.in_words() for one in measured]
-    for what in words[0] if words else ():
-        values = [one[what] for one in words]
-        held = sorted({n for a, b in apart if values[a] != values[b] for n in (a, b)})
+    for what in words[0]:
+        held = sorted({n for a, b in apart if words[a][what] != words[b][what] for n in (a, b)})
         if held:
-            found.append(Refusal(f"other {what}", [(sets[n], values[n]) for n in held]))
+            found.append(Refusal(f"other {what}", [(n, words[n][what]) for n in held]))
     return found
-
-
-def _same_runs_on_same_text(one: ResultSet, other: ResultSet) -> bool:
-    """Whether two sets are the same weights on the same text by two protocols, which need no comparison."""
-    weights = [{run.result.checkpoint.sha256 for run in part.runs} for part in (one, other)]
-    texts = [(part.first.measured.split, part.first.measured.sha256) for part in (one, other)]
-    return weights[0] == weights[1] and texts[0] == texts[1]
 
 
 def _titles(members: dict[Measured, list[Result]]) -> dict[Measured, str]:
     """A title for each set; with its number of tokens where the whole of its text, or another part, is here too."""
-    texts: dict[tuple, set[str]] = defaultdict(set)
-    for one in members:
-        texts[one.name, one.split].add(one.sha256)
+    parts = Counter((name, split) for name, split, _ in {(one.name, one.split, one.sha256) for one in members})
     titles = {}
     for one, results in members.items():
         titles[one] = results[0].title
-        if len(texts[one.name, one.split]) > 1:
-            counts = dict.fromkeys(result.data.tokens for result in results)  # by tokenizer
-            titles[one] += f", {'/'.join(f'{n:,}' for n in counts)} tokens"
-    alike = Counter(titles.values())  # two texts of one name and size
-    return {one: t if alike[t] == 1 else f"{t}, text {one.sha256[:8]}" for one, t in titles.items()}
+        if parts[one.name, one.split] > 1:
+            counts = dict.fromkeys(f"{result.data.tokens:,}" for result in results)  # by tokenizer
+            titles[one] += f", {'/'.join(counts)} tokens"
+    return unique(titles)

@@ -63,10 +63,8 @@ def _no_reference(perplexities: Mapping[int, float], seq_len: int | None) -> str
         return "nothing says at which length the model was trained"
     if seq_len not in perplexities:
         return f"length {seq_len}, the training length, was not evaluated, or it failed"
-    if math.isnan(perplexities[seq_len]):
-        return f"perplexity at length {seq_len}, the training length, is not a number"
-    if math.isinf(perplexities[seq_len]):
-        return f"perplexity at length {seq_len}, the training length, is above the largest float"
+    if not math.isfinite(perplexities[seq_len]):
+        return f"perplexity at length {seq_len}, the training length, is not a number or above the largest float"
     return None
 
 

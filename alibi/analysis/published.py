@@ -40,27 +40,23 @@ def published_points(method: str, seq_len: int | None, protocol: str, split: str
 def differences_in_setup(result: Result) -> list[str]:
     """How a result's text and training differ from those of the published numbers; empty where levels compare."""
     data, settings = result.data, result.checkpoint.settings or {}
-    words, form = WORDS.get(data.split, 0), data.form or "unknown"
-    name, vocab_size = (
-        ("unknown tokenizer", 0) if not data.tokenizer else (data.tokenizer.name, data.tokenizer.vocab_size)
-    )
+    tokenizer = f"{data.tokenizer.name} of {data.tokenizer.vocab_size:,} ids" if data.tokenizer else "unknown"
     found = []
-    if data.words != words:
+    if (words := WORDS.get(data.split, 0)) != data.words:
         found.append(f"another text or a part of it ({data.words:,} words, not {words:,})")
-    if form != "tokens":
-        found.append(f"the text in its form .{form}, not .tokens with <unk> for rare words")
-    if name != "word" or vocab_size not in VOCAB_SIZES:
-        found.append(f"another vocabulary ({name} of {vocab_size:,} ids, not {VOCAB_SIZES[1]:,} words)")
+    if data.form != "tokens":
+        found.append(f"the text in its form .{data.form}, not .tokens with <unk> for rare words")
+    if tokenizer not in [f"word of {size:,} ids" for size in VOCAB_SIZES]:
+        found.append(f"another vocabulary ({tokenizer}, not {VOCAB_SIZES[1]:,} words)")
     if "train.batch_tokens" not in settings:
         return [*found, "unknown training settings"]
     if settings.get("data.name") != "wikitext103":
         found.append(f"trained on other data ({settings.get('data.name')}, not wikitext103)")
-    updates, batch = result.step, settings["train.batch_tokens"]
+    updates, batch = result.checkpoint.step, settings["train.batch_tokens"]
     if updates * batch != UPDATES * TOKENS_PER_UPDATE:
         fewer = "fewer" if updates * batch < UPDATES * TOKENS_PER_UPDATE else "more"
         found.append(f"{fewer} updates ({updates:,} of {batch:,} tokens, not {UPDATES:,} of {TOKENS_PER_UPDATE:,})")
-    other = [name for name, value in SHAPE.items() if settings.get(name) != value]
-    if other:
+    if other := [name for name, value in SHAPE.items() if settings.get(name) != value]:
         shape = ", ".join(f"{name.removeprefix('model.')} {settings.get(name)}" for name in other)
         found.append(f"another shape ({shape})")
     return found

@@ -1,7 +1,7 @@
 """Results that measured the same, and all that follows from comparing them."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from itertools import combinations
@@ -9,12 +9,11 @@ from itertools import combinations
 import numpy as np
 
 from alibi.analysis.curves import Crossing, crossings, how_far, rounding_of
-from alibi.analysis.differences import UNITS, Difference, PairedDraws
-from alibi.analysis.statistics import SeedMean, over_seeds
+from alibi.analysis.statistics import Difference, PairedDraws, SeedMean, over_seeds
 from alibi.results import METRICS, Result
 from alibi.results.schema import Change, HowFar
 
-ABOUT_TEXT = ("name", "split", "sha256", "words", "bytes", "form", "documents", "documents_in_text")
+ABOUT_TEXT = {"name", "split", "sha256", "words", "bytes", "form", "documents", "documents_in_text"}
 
 
 @dataclass(frozen=True)
@@ -100,7 +99,7 @@ class ResultSet:
         """The metrics in which the runs count the same: tokens of one tokenizer, words, bytes."""
         counts = {unit: {getattr(run.result.data, unit) for run in self.runs} for unit in ("words", "bytes")}
         counts["tokens"] = {run.tokenizer for run in self.runs}
-        return [metric for metric in METRICS if len(counts[UNITS[metric]]) == 1]
+        return [name for name, metric in METRICS.items() if len(counts[metric.unit]) == 1]
 
     @property
     def metrics(self) -> list[str]:
@@ -161,7 +160,7 @@ class ResultSet:
         for run in self.runs:
             if stated := run.result.content.how_far:
                 rows = run.result.rows.values()
-                found.append((run, how_far(rows, run.result.seq_len, stated.within_percent)))
+                found.append((run, how_far(rows, run.result.checkpoint.seq_len, stated.within_percent)))
         return found
 
     @property
@@ -188,11 +187,10 @@ class ResultSet:
         if uncovered:
             what = "numbers per word and per byte are not compared with others"
             return f"text not covered by the tokenizer of {uncovered}: {what}"
-        if "word_perplexity" not in self.comparable:
-            what = "an older version counted a word for the line end that a document may lack"
-            return f"{what}, so perplexities per word are not compared; leave the older result out"
-        if "perplexity" not in self.comparable:
-            return "the runs have different tokenizers, so perplexities per token are not compared; see words and bytes"
+        different = {"word_perplexity": "words counted differently", "perplexity": "different tokenizers"}
+        for metric, what in different.items():
+            if metric not in self.comparable:
+                return f"the runs have {what}, so {METRICS[metric].label} is not compared"
         return None
 
     def _comparable_of(self, runs: Sequence[Run]) -> list[str]:
@@ -200,22 +198,19 @@ class ResultSet:
         return [metric for metric in self.comparable if metric == "perplexity" or not _uncovered(runs)]
 
     def to_dict(self) -> dict:
-        about, data = self.first.measured, self.first.data
+        measured = self.first.measured
         return {
-            "data": {name: getattr(data, name) for name in ABOUT_TEXT},
-            **{"protocol": about.protocol, "precision": about.precision, "scorer": about.scorer},
+            "data": self.first.data.model_dump(include=ABOUT_TEXT),
+            **{"protocol": measured.protocol, "precision": measured.precision, "scorer": measured.scorer},
             "metrics": self.comparable,
             "note": self.note,
             "runs": [_run_to_dict(run) for run in self.runs],
             "lines": [_line_to_dict(line) for line in self.lines],
-            "pairs": [_pair_to_dict(pair) for pair in self.pairs],
+            "pairs": [{"a": p.a.key, "b": p.b.key, "lengths": _by_length(p.lengths)} for p in self.pairs],
             "crossings": [asdict(pair) for pair in self.crossings],
             "how_far": [
-                {
-                    "run": run.key,
-                    **far.model_dump(exclude_unset=True),
-                    "evaluated_to": max(run.result.scored, default=None),
-                }
+                {"run": run.key, "evaluated_to": max(run.result.scored, default=None)}
+                | far.model_dump(exclude_unset=True)
                 for run, far in self.how_far
             ],
         }
@@ -226,25 +221,19 @@ def _uncovered(runs: Iterable[Run]) -> list[str]:
 
 
 def _run_to_dict(run: Run) -> dict:
-    return {
-        **{name: getattr(run, name) for name in ("key", "label", "short")},
-        "path": str(run.result.path),
-        **{name: getattr(run, name) for name in ("line", "tokenizer")},
-        **{name: getattr(run.result, name) for name in ("method", "seq_len", "seed", "step")},
-    }
+    checkpoint = run.result.checkpoint
+    about = {"path": str(run.result.path), "method": checkpoint.model}
+    names = {name: value for name, value in vars(run).items() if name != "result"}
+    return names | about | checkpoint.model_dump(include={"seq_len", "seed", "step"})
 
 
 def _line_to_dict(line: Line) -> dict:
-    lengths = [
-        {"length": n} | {metric: asdict(mean) for metric, mean in means.items()} for n, means in line.lengths.items()
-    ]
-    about = {"label": line.label, "method": line.first.method, "seq_len": line.first.seq_len}
-    return about | {"runs": [run.key for run in line.runs], "lengths": lengths}
+    about = {"label": line.label, "method": line.first.checkpoint.model, "seq_len": line.first.checkpoint.seq_len}
+    return about | {"runs": [run.key for run in line.runs], "lengths": _by_length(line.lengths)}
 
 
-def _pair_to_dict(pair: RunPair) -> dict:
-    lengths = [
-        {"length": n} | {metric: difference.to_dict() if difference else {} for metric, difference in metrics.items()}
-        for n, metrics in pair.lengths.items()
+def _by_length(numbers: Mapping[int, Mapping[str, SeedMean | Difference | None]]) -> list[dict]:
+    return [
+        {"length": length} | {metric: one.to_dict() if one else {} for metric, one in own.items()}
+        for length, own in numbers.items()
     ]
-    return {"a": pair.a.key, "b": pair.b.key, "lengths": lengths}

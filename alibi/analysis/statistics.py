@@ -1,4 +1,4 @@
-"""Bootstrap intervals over the groups of a text, and means over seeds.
+"""Bootstrap intervals over the groups of a text, of one run and of the difference of two, and means over seeds.
 
 A resample draws as many groups as there are, with replacement. All quantities of one text are resampled together, so
 two lengths or two runs are compared on equal text, and the text's own effect on both cancels in their difference. Such
@@ -10,17 +10,22 @@ short where groups are few.
 """
 
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from functools import lru_cache
 from statistics import NormalDist
 
 import numpy as np
 from scipy import stats
 
+from alibi.analysis.curves import rounding_of
+from alibi.results import METRICS, Result
+
 LEVEL = 0.95
 RESAMPLES = 10_000
 # With fewer groups there is no interval.
 MIN_GROUPS = 10
+LARGEST_EXPONENT = 700  # exp of more is no float
 
 ABOUT_INTERVALS = {
     "level": LEVEL,
@@ -82,6 +87,9 @@ class SeedMean:
     mean: float
     interval: list[float] | None = None
 
+    def to_dict(self) -> dict:
+        return asdict(self)
+
 
 def over_seeds(values: list[float]) -> SeedMean:
     """Student's t, since seeds are independent draws."""
@@ -90,3 +98,70 @@ def over_seeds(values: list[float]) -> SeedMean:
         return SeedMean(values, mean)
     half = float(stats.t.ppf((1 + LEVEL) / 2, number - 1) * np.std(values, ddof=1) / math.sqrt(number))
     return SeedMean(values, mean, [mean - half, mean + half])
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Perplexity of one run over that of another, or bits per byte of one minus those of another."""
+
+    value: float
+    is_ratio: bool
+    interval: list[float] | None = None
+
+    @property
+    def if_equal(self) -> float:
+        return 1.0 if self.is_ratio else 0.0
+
+    def reversed(self) -> "Difference":
+        """As seen from the second run."""
+        bounds = self.interval and self.interval[::-1]
+        if self.is_ratio:
+            return Difference(1 / self.value, True, bounds and [1 / bound for bound in bounds])
+        return Difference(-self.value, False, bounds and [-bound for bound in bounds])
+
+    def to_dict(self) -> dict:
+        return {"ratio" if self.is_ratio else "difference": self.value, "interval": self.interval}
+
+
+class PairedDraws:
+    """Resampled sums of results on one text: of the nats of each length, and of the counts.
+
+    Results whose groups of the text are others, or that have no groups, have none.
+    """
+
+    def __init__(self, results: Sequence[Result]) -> None:
+        grouped = [result for result in results if result.content.groups]
+        columns: dict[tuple[int, object], list] = {}
+        for result in grouped:
+            groups, first = result.content.groups, grouped[0].content.groups
+            if (groups.words, groups.bytes) == (first.words, first.bytes):
+                columns |= {(id(result), unit): getattr(groups, unit) for unit in ("tokens", "words", "bytes")}
+                columns |= {
+                    (id(result), n): row["group_nats"] for n, row in result.scored.items() if "group_nats" in row
+                }
+        self.num_groups = len(grouped[0].content.groups.words) if grouped else 0
+        self.sums: dict[tuple[int, object], np.ndarray] = {}
+        if columns:
+            sums = resampled_sums(np.column_stack([np.array(column, np.float64) for column in columns.values()]))
+            self.sums = dict(zip(columns, sums.T, strict=True))
+
+    def difference(self, a: Result, b: Result, length: int, metric: str) -> Difference | None:
+        """On the same resamples for both. None where a ratio is beyond what a float can hold.
+
+        An interval is widened by what rounding may do, so that it does not tell a run from its own copy.
+        """
+        unit = METRICS[metric].unit
+        means = [result.scored[length]["nll_nats"] / getattr(result.data, unit) for result in (a, b)]
+        bounds = None
+        if all((id(result), length) in self.sums for result in (a, b)):
+            drawn = [self.sums[id(result), length] / self.sums[id(result), unit] for result in (a, b)]
+            bounds = interval(drawn[0] - drawn[1], self.num_groups)
+        if bounds:
+            rounding = rounding_of(a.content.precision) * max(map(abs, means))
+            bounds = [bounds[0] - rounding, bounds[1] + rounding]
+        gap = means[0] - means[1]
+        if metric == "bits_per_byte":
+            return Difference(gap / math.log(2), False, bounds and [bound / math.log(2) for bound in bounds])
+        if max(map(abs, (gap, *(bounds or ())))) > LARGEST_EXPONENT:
+            return None
+        return Difference(math.exp(gap), True, bounds and [math.exp(bound) for bound in bounds])

@@ -8,8 +8,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from alibi.reporting import words
-from alibi.reporting.chart import BAR_WIDTH, Axis, Panel, Point, Series
-from alibi.reporting.looks import COLOURS, MORE_COLOURS, PARTS
+from alibi.reporting.chart import BAR_WIDTH, COLOURS, MORE_COLOURS, PARTS, Axis, Panel, Point, Series
 
 TEXT, SOFT, RULE, PAPER = ("#1C1C1C", "#E6E6E3"), ("#595959", "#A9A9A4"), ("#D9D9D4", "#3A3D40"), ("#F6F6F4", "#202224")
 DARK = dict([TEXT, SOFT, RULE, PAPER, *COLOURS.values(), *MORE_COLOURS, *(look.colour for _, look in PARTS.values())])

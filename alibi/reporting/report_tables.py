@@ -2,19 +2,20 @@
 
 import math
 from collections import defaultdict
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from itertools import pairwise, zip_longest
 
 from alibi.analysis import Comparison, ResultSet, Run
-from alibi.analysis.differences import Difference
 from alibi.analysis.published import PAPER, UNIT, differences_in_setup, published_points
+from alibi.analysis.statistics import Difference
 from alibi.reporting import words
 from alibi.reporting.training_log import read_training
-from alibi.reporting.words import METRICS
-from alibi.results import TOLERANCE
+from alibi.results import METRICS, TOLERANCE
 
 # What stands in a cell, and what stands small under it (an interval), or nothing.
 Cell = tuple[str, str]
+EMPTY = ("", "")
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,14 @@ class Table:
     rows: list[list[Cell]]
     note: str = ""
     strong: tuple[int, ...] = ()
+
+
+def _by_length(
+    kind: str, title: str, part: ResultSet, metric: str, header: list[str], rows: list[list[Cell]], note: str
+) -> Table:
+    """A table of one metric of a set, with a column for each length."""
+    name = f"{kind}-{part.slug}-{metric.replace('_', '-')}"
+    return Table(name, f"{title}, {part.title}", [*header, *map(str, part.lengths)], rows, note)
 
 
 def plain_cells(*texts: str) -> list[Cell]:
@@ -45,10 +54,10 @@ def row_cell(run: Run, length: int, metric: str) -> Cell:
     """A run's number at one length with its interval, or in a word why there is none; * at the training length."""
     row = run.result.rows.get(length)
     if row is None:
-        return "", ""
-    mark = "*" if length == run.result.seq_len else ""
+        return EMPTY
+    mark = "*" if length == run.result.checkpoint.seq_len else ""
     if "error" in row:
-        return f"{words.short(row['error'])}{mark}", ""
+        return f"{row['error'].partition(':')[0]}{mark}", ""
     marked = run.result.is_marked(metric)
     if metric not in row:
         return words.NOT_COVERED if marked else "", ""
@@ -57,35 +66,44 @@ def row_cell(run: Run, length: int, metric: str) -> Cell:
 
 def result_rows(part: ResultSet, metric: str) -> Table:
     """A row for each run; under a line's runs their mean, with an interval over the seeds where there is one."""
-    rows, strong, reasons = [], [], []
+    rows, strong = [], []
     for line in part.lines:
-        trained_at = words.known(line.first.seq_len)
+        trained_at = words.known(line.first.checkpoint.seq_len)
         for run in line.runs:
             rows.append([*plain_cells(run.label, trained_at), *(row_cell(run, n, metric) for n in part.lengths)])
-            if run.result.is_marked(metric):
-                reasons.append(f"{words.MARK} {run.label}: {run.result.not_covered}.")
-            errors = [(n, row["error"]) for n, row in run.result.rows.items() if "error" in row]
-            reasons += [f"{run.label} at length {n}: {error}." for n, error in errors]
         if len(line.runs) > 1:
             strong.append(len(rows))
             means = [line.seed_mean(n, metric) for n in part.lengths]
-            cells = [number_cell(mean.mean, mean.interval) if mean else ("", "") for mean in means]
+            cells = [number_cell(mean.mean, mean.interval) if mean else EMPTY for mean in means]
             rows.append([*plain_cells(f"{line.label}, mean of {len(line.runs)} seeds", trained_at), *cells])
-    name, title = f"results-{part.slug}-{metric.replace('_', '-')}", f"{METRICS[metric].capitalize()}, {part.title}"
-    note = " ".join(["Lower is better. * the training length.", *reasons])
-    return Table(name, title, ["run", "trained at", *map(str, part.lengths)], rows, note, tuple(strong))
+    note = " ".join(["Lower is better. * the training length.", *remarks(part.runs, part.lengths, metric)])
+    title = METRICS[metric].label.capitalize()
+    table = _by_length("results", title, part, metric, ["run", "trained at"], rows, note)
+    return replace(table, strong=tuple(strong))
+
+
+def remarks(runs: Sequence[Run], lengths: Sequence[int], metric: str) -> list[str]:
+    """What a reader must know of the numbers of runs: text not covered, rows that failed, why no intervals."""
+    found = []
+    for run in runs:
+        result = run.result
+        if result.is_marked(metric):
+            found.append(f"{words.MARK} {run.label}: {result.not_covered}.")
+        failed = [n for n in lengths if "error" in result.rows.get(n, {})]
+        found += [f"{run.label} at length {n}: {result.rows[n]['error']}." for n in failed]
+    reasons = dict.fromkeys(run.result.why_no_intervals for run in runs)
+    return found + [f"No intervals: {reason}." for reason in reasons if reason]
 
 
 def order_rows(part: ResultSet, metric: str) -> Table:
     """The lines at each length from best to worst, and whether the text tells each from the next."""
     columns = [_order(part, length, metric) for length in part.lengths]
-    rows = [[(str(place), ""), *cells] for place, cells in enumerate(zip_longest(*columns, fillvalue=("", "")), 1)]
+    rows = [[(str(place), ""), *cells] for place, cells in enumerate(zip_longest(*columns, fillvalue=EMPTY), 1)]
     note = (
         "By the mean over seeds. ≈ stands where the paired interval of some pair of runs does not tell a line from the "
         "next one below it, or only rounding does; ? where there is no interval."
     )
-    name = f"order-{part.slug}-{metric.replace('_', '-')}"
-    return Table(name, f"Order by {METRICS[metric]}, {part.title}", ["place", *map(str, part.lengths)], rows, note)
+    return _by_length("order", f"Order by {METRICS[metric].label}", part, metric, ["place"], rows, note)
 
 
 def _order(part: ResultSet, length: int, metric: str) -> list[Cell]:
@@ -116,16 +134,14 @@ def difference_rows(part: ResultSet, metric: str) -> Table:
         [(f"{pair.a.label} against {pair.b.label}", ""), *(difference_cell(pair.at(n, metric)) for n in part.lengths)]
         for pair in part.pairs
     ]
-    name = f"differences-{part.slug}-{metric.replace('_', '-')}"
-    title = f"Differences in {METRICS[metric]}, {part.title}"
     note = "Paired on the same text. Below zero: the first is better."
-    return Table(name, title, ["runs", *map(str, part.lengths)], rows, note)
+    return _by_length("differences", f"Differences in {METRICS[metric].label}", part, metric, ["runs"], rows, note)
 
 
 def difference_cell(difference: Difference | None) -> Cell:
     """A pair's ratio as a change, or its difference, with the interval under it."""
     if not difference:
-        return "", ""
+        return EMPTY
     value, pair = difference.value, difference.interval
     if difference.is_ratio:
         return words.change(value), words.change_interval(*pair) if pair else ""
@@ -142,9 +158,20 @@ def against_rows(part: ResultSet, reference: Run, metric: str) -> Table:
         if reference in (pair.a, pair.b):
             other = pair.b if pair.a is reference else pair.a
             rows.append([(other.label, ""), *map(difference_cell, differences)])
-    title = f"Against {reference.label}: {METRICS[metric]}, {part.title}"
+    title = f"Against {reference.label}: {METRICS[metric].label}"
     note = f"Paired on the same text. Below zero: better than {reference.label}."
-    return Table("against", title, ["run", *map(str, part.lengths)], rows, note)
+    return _by_length("against", title, part, metric, ["run"], rows, note)
+
+
+def best_run(part: ResultSet, metric: str) -> Run:
+    """The run that is best at the longest length that all have; the first of those that only rounding tells apart."""
+    shared = set.intersection(*(set(run.result.numbers) for run in part.runs))
+    at = max(shared or part.lengths)
+    values = [run.result.numbers.get(at, {}).get(metric, math.inf) for run in part.runs]
+    best = min(values)
+    return next(
+        run for run, value in zip(part.runs, values, strict=True) if math.isclose(value, best, rel_tol=TOLERANCE)
+    )
 
 
 def published_table(part: ResultSet) -> Table:
@@ -153,7 +180,8 @@ def published_table(part: ResultSet) -> Table:
     # Files of other kinds are compared by the byte, since only WikiText counts words as the paper does.
     for run in part.runs if UNIT in part.metrics and part.shared_metric == UNIT else ():
         numbers, result = run.result.numbers, run.result
-        published = published_points(result.method, result.seq_len, result.measured.protocol, result.data.split)
+        weights, protocol = result.checkpoint, result.measured.protocol
+        published = published_points(weights.model, weights.seq_len, protocol, result.data.split)
         if published.keys().isdisjoint(numbers):
             continue
         tables = ", ".join(dict.fromkeys(table for n, (_, table) in published.items() if n in part.lengths))
@@ -205,7 +233,7 @@ def run_rows(comparison: Comparison) -> Table:
         inside, log = weights.parameters_in or {}, read_training(run.result.folder)
         counts = [weights.parameters, *(inside.get(part) for part in ("position", "embedding", "rest"))]
         counts += [weights.step, training and training.tokens]
-        flops = f"{training.flops:.2e}" if training and training.flops else "–"
+        flops = f"{training.flops:.2e}" if training and training.flops else words.UNKNOWN
         cost = [log and log.tokens_per_sec, log and log.memory_mib]
         rows.append(plain_cells(run.label, *map(_count, counts), flops, *map(_count, cost)))
     header = ["run", "parameters", "in position", "in embedding", "rest", "steps", "tokens", "training flops"]
@@ -215,7 +243,7 @@ def run_rows(comparison: Comparison) -> Table:
 
 
 def _count(number: float | None) -> str:
-    return "–" if number is None else f"{number:,.0f}"
+    return words.UNKNOWN if number is None else f"{number:,.0f}"
 
 
 def all_tables(comparison: Comparison) -> list[Table]:

@@ -5,14 +5,11 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
-from alibi.analysis import ABOUT_INTERVALS, Comparison, Line, ResultSet, Run
-from alibi.analysis.differences import UNITS
+from alibi.analysis import Comparison, Line, ResultSet, Run
 from alibi.reporting import words
-from alibi.reporting.chart import BAR_STEP, Axis, Chart, Panel, Point, Series
-from alibi.reporting.looks import PARTS, Look, looks_of
+from alibi.reporting.chart import BAR_STEP, PARTS, Axis, Chart, Look, Panel, Point, Series, looks_of
 from alibi.reporting.training_log import read_training
-from alibi.reporting.words import METRICS
-from alibi.results import Result
+from alibi.results import METRICS, Result
 from alibi.results.schema import Change
 
 Looks = Mapping[str, Look]
@@ -22,7 +19,6 @@ LOG_AXIS_FROM = 3.0
 # A bin with fewer targets is noise: sliding evaluation sees short contexts only at the beginning of the text.
 FEWEST_TARGETS = 100
 COSTS = {"tokens_per_sec": "tokens per second", "peak_memory_mib": "peak memory (MiB)"}
-SPLIT_UNITS = {"perplexity": NATS, "word_perplexity": "nats per word", "bits_per_byte": "bits per byte"}
 
 
 def perplexity_chart(part: ResultSet, looks: Looks, metric: str, relative: bool = False) -> Chart:
@@ -34,16 +30,15 @@ def perplexity_chart(part: ResultSet, looks: Looks, metric: str, relative: bool 
     """
     series = _line_series(part, looks, metric)
     if relative:
-        series = _relative(series, {line.label: line.first.seq_len for line in part.lines})
+        series = _relative(series, {line.label: line.first.checkpoint.seq_len for line in part.lines})
     missing = [run.label for run in part.runs if run.label not in {one.name for one in series}]
     why = "no value at the training length" if relative else "no number in this unit"
     note = f"Not drawn ({why}): {'; '.join(missing)}." if missing else ""
-    level = words.percents(ABOUT_INTERVALS["level"])
-    intervals = f", {level} intervals" if any(point.interval for one in series for point in one.points) else ""
-    values = _values(METRICS[metric] + (", relative" if relative else ""), series, choosable=True)
+    intervals = f", {words.LEVEL} intervals" if any(point.interval for one in series for point in one.points) else ""
+    values = _values(METRICS[metric].label + (", relative" if relative else ""), series, choosable=True)
     panel = Panel(_lengths(series), values, series, marks=_training_lengths(part.lines, series))
     stem = f"{metric.replace('_', '-')}-{part.slug}"
-    return Chart(stem, _measured(part) + intervals, [panel] if series else [], note=note)
+    return Chart(stem, part.title + intervals, [panel] if series else [], note=note)
 
 
 def context_chart(part: ResultSet, looks: Looks, length: int) -> Chart:
@@ -55,7 +50,7 @@ def context_chart(part: ResultSet, looks: Looks, length: int) -> Chart:
             series.append(Series(run.line, run.label, (run.label,), curve, looks[run.line], "plain"))
     x, marks = Axis("context of the target (tokens)", "context", log=True), _training_lengths(part.lines, series)
     panels = [Panel(x, Axis(NATS), series, marks=marks)] if series else []
-    return Chart(f"context-{part.slug}-{length}", f"{_measured(part)}, length {length}", panels)
+    return Chart(f"context-{part.slug}-{length}", f"{part.title}, length {length}", panels)
 
 
 def context_curve(row: Mapping) -> list[Point]:
@@ -85,14 +80,9 @@ def cost_chart(part: ResultSet, looks: Looks) -> Chart:
     """Speed above, memory below, against length."""
     panels = []
     for name, title in COSTS.items():
-        if series := _line_series(part, looks, name, with_machine=True):
+        if series := _line_series(part, looks, name):
             panels.append(Panel(_lengths(series), _values(title, series, choosable=True), series))
-    machines = {point.note for panel in panels for one in panel.series for point in one.points} - {""}
-    stem, title = f"cost-{part.slug}", _measured(part)
-    if len(machines) < 2:
-        return Chart(stem, title, panels)
-    note = "Measured on several machines, so do not compare point by point; each point names its own."
-    return Chart(stem, f"{title}, on several machines", panels, note=note)
+    return Chart(f"cost-{part.slug}", part.title, panels)
 
 
 def split_chart(part: ResultSet, looks: Looks, metric: str = "perplexity") -> Chart:
@@ -134,12 +124,12 @@ def _split_panel(title: str, changes: Sequence[tuple[Run, Change]], metric: str)
         means = [Point(at[length], sum(found) / len(found)) for length, found in values.items()]
         bars.append(Series(name, f"mean of {len(labels)} runs", labels, means, look, "bar"))
     x = Axis(LENGTH, ticks=[(group, str(length)) for group, length in enumerate(lengths)])
-    return Panel(x, Axis(SPLIT_UNITS[metric]), [*bars, *dots], title)
+    return Panel(x, Axis(METRICS[metric].change), [*bars, *dots], title)
 
 
 def _in_unit(nats: float, result: Result, metric: str) -> float:
     """Nats per token as nats per word or bits per byte of the same text."""
-    value = nats * result.data.tokens / getattr(result.data, UNITS[metric])
+    value = nats * result.data.tokens / getattr(result.data, METRICS[metric].unit)
     return value / math.log(2) if metric == "bits_per_byte" else value
 
 
@@ -157,21 +147,19 @@ def training_chart(comparison: Comparison) -> Chart:
     return Chart("training", title, [panel] if series else [])
 
 
-def _line_series(part: ResultSet, looks: Looks, name: str, with_machine: bool = False) -> list[Series]:
+def _line_series(part: ResultSet, looks: Looks, name: str) -> list[Series]:
     """The curve of each run, and where a line has several, their mean at the lengths that all of them have.
 
     Args:
         name: of a row's number.
-        with_machine: each point names the machine that measured it.
     """
-
-    def points(result: Result) -> list[Point]:
-        rows = [(n, row, row.get("interval", {})) for n, row in result.numbers.items() if row.get(name)]
-        return [Point(n, row[name], at.get(name), result.machine(n) if with_machine else "") for n, row, at in rows]
-
     series = []
     for line in part.lines:
-        curves = {run.label: curve for run in line.runs if (curve := points(run.result))}
+        curves = {}
+        for run in line.runs:
+            rows = [(length, row) for length, row in run.result.numbers.items() if row.get(name)]
+            if rows:
+                curves[run.label] = [Point(n, row[name], row.get("interval", {}).get(name)) for n, row in rows]
         kind = "member" if len(curves) > 1 else "main"
         look = looks[line.label]
         series += [Series(line.label, label, (label,), curve, look, kind) for label, curve in curves.items()]
@@ -195,10 +183,6 @@ def _relative(series: Sequence[Series], seq_len: Mapping[str, int | None]) -> li
     return found
 
 
-def _measured(part: ResultSet) -> str:
-    return f"{part.first.text}, {part.first.measured.protocol}"
-
-
 def _lengths(series: Iterable[Series]) -> Axis:
     """A log axis with a tick at each length evaluated."""
     lengths = sorted({point.x for one in series for point in one.points})
@@ -213,6 +197,5 @@ def _values(label: str, series: Iterable[Series], **options: bool) -> Axis:
 
 def _training_lengths(lines: Iterable[Line], series: Sequence[Series]) -> tuple[tuple[float, str], ...]:
     drawn = {one.label for one in series}
-    return tuple(
-        (n, f"trained at {n}") for n in sorted({ln.first.seq_len for ln in lines if ln.label in drawn} - {None})
-    )
+    lengths = {line.first.checkpoint.seq_len for line in lines if line.label in drawn}
+    return tuple((length, f"trained at {length}") for length in sorted(lengths - {None}))

@@ -7,6 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+NAMES = ("train/loss", "val/loss", "perf/tokens_per_sec", "perf/max_memory_mib")
 Curve = list[tuple[float, float]]
 
 
@@ -31,27 +32,19 @@ def read_training(folder: Path) -> TrainingLog | None:
     What is not a line of metrics, such as a last line cut off by a kill, is skipped, and so is what is not finite.
     """
     path = folder / "metrics.jsonl"
-    if not path.is_file():
-        return None
+    text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
     # By tokens, so that steps repeated after a resume replace the first ones.
-    curves: dict[str, dict[float, float]] = {
-        name: {} for name in ("train/loss", "val/loss", "perf/tokens_per_sec", "perf/max_memory_mib")
-    }
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+    train, val, speed, memory = curves = {}, {}, {}, {}
+    for line in text.splitlines():
         with suppress(ValueError, TypeError, KeyError, AttributeError):
             record = json.loads(line)
-            for name, curve in curves.items():
+            for name, curve in zip(NAMES, curves, strict=True):
                 if (value := record.get(name)) is not None and math.isfinite(value):
                     curve[record["tokens"]] = value
-    train, val, speed, memory = curves.values()
     if not train and not val:
         return None
-    return TrainingLog(
-        smooth(sorted(train.items())),
-        sorted(val.items()),
-        statistics.median(speed.values()) if speed else None,
-        max(memory.values(), default=None),
-    )
+    median = statistics.median(speed.values()) if speed else None
+    return TrainingLog(smooth(sorted(train.items())), sorted(val.items()), median, max(memory.values(), default=None))
 
 
 def smooth(curve: Curve, points: int = 100) -> Curve:

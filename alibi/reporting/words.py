@@ -2,11 +2,14 @@
 
 import math
 
-METRICS = {
-    "perplexity": "perplexity per token",
-    "word_perplexity": "perplexity per word",
-    "bits_per_byte": "bits per byte",
-}
+from alibi.analysis import ABOUT_INTERVALS
+
+LEVEL = f"{100 * ABOUT_INTERVALS['level']:g} %"
+INTERVALS = (
+    f"{LEVEL}, {ABOUT_INTERVALS['method']}, {ABOUT_INTERVALS['resamples']:,} resamples. "
+    f"They hold for {ABOUT_INTERVALS['holds_for']}."
+)
+UNKNOWN = "–"
 # Marks a number of a text that the tokenizer covers in part; and replaces one that would be of another text.
 MARK = "†"
 NOT_COVERED = "text not covered"
@@ -14,7 +17,7 @@ NOT_COVERED = "text not covered"
 
 def known(value: int | None) -> str:
     """A number that some results lack."""
-    return "–" if value is None else str(value)
+    return UNKNOWN if value is None else str(value)
 
 
 def number(value: float) -> str:
@@ -42,11 +45,6 @@ def signed(value: float, digits: int = 3) -> str:
     return minus(f"{value:+.{digits}f}") if round(value, digits) else f"{0:.{digits}f}"
 
 
-def percents(level: float) -> str:
-    """0.95 as 95 %."""
-    return f"{100 * level:g} %"
-
-
 def change(ratio: float) -> str:
     """A ratio as a change: 0.93 is −7.00 %; beyond tenfold as a factor."""
     return f"×{factor(ratio)}" if _is_far(ratio) else f"{signed(100 * (ratio - 1), 2)} %"
@@ -69,8 +67,3 @@ def _is_far(ratio: float) -> bool:
 def minus(text: str) -> str:
     """With a true minus sign, as wide as the plus."""
     return text.replace("-", "−")
-
-
-def short(error: str) -> str:
-    """`out of memory: tried to allocate ...` as `out of memory`."""
-    return error.partition(":")[0]

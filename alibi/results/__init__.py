@@ -1,7 +1,6 @@
 """Result files: the schema, what was measured, reading and writing. A leaf: knows no models, runs or training."""
 
-from alibi.results.measured import Measured, protocol_name
 from alibi.results.open_result import OpenResult
-from alibi.results.result import TEXT_UNITS, Result, said_of_uncovered
+from alibi.results.result import TEXT_UNITS, Measured, Result, protocol_name, said_of_uncovered
 from alibi.results.result_json import find_results, load_result, load_results, write_result
 from alibi.results.schema import METRICS, SCHEMA, TOLERANCE, exp

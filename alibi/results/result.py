@@ -1,11 +1,10 @@
-"""One result file in memory: a checkpoint's rows on one text, by one protocol, in one precision."""
+"""One result file in memory, a checkpoint's rows on one text, and what was measured, after which it is named."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from alibi.results.measured import Measured
 from alibi.results.schema import Content, ScoredText, Weights
 
 # Numbers of the words and bytes of a text, whatever share of it the tokens cover.
@@ -15,6 +14,54 @@ TEXT_UNITS = ("word_perplexity", "bits_per_byte")
 def said_of_uncovered(uncovered: int, num_bytes: int) -> str:
     share = uncovered / num_bytes
     return f"text not covered: no token stands for {uncovered:,} of {num_bytes:,} bytes ({share:.2%})"
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Results that share it may be compared.
+
+    Attributes:
+        split: of the text.
+        sha256: of the text, or of the part of it that was scored.
+        protocol: nonoverlapping, or stride-256.
+        precision: fp32 or bf16.
+        scorer: full, or cached: through the key/value cache.
+        name: of the text. Two names for the same text measure the same.
+    """
+
+    split: str
+    sha256: str
+    protocol: str
+    precision: str
+    scorer: str
+    name: str = field(compare=False)
+
+    def file_name(self, checkpoint: str, own_sha256: str | None) -> str:
+        """step-00001000-wikitext103-validation-nonoverlapping.json.
+
+        Args:
+            checkpoint: name of its folder.
+            own_sha256: of the run's own text of this split, whole. Any other text, and a part, is named with eight
+                digits of its hash.
+        """
+        text = self.name if self.sha256 == own_sha256 else f"{self.name}-{self.sha256[:8]}"
+        precision = "" if self.precision == "fp32" else f"-{self.precision}"
+        scorer = "" if self.scorer == "full" else f"-{self.scorer}"
+        return f"{checkpoint}-{text}-{self.split}-{self.protocol}{precision}{scorer}.json"
+
+    def in_words(self) -> dict[str, str]:
+        """What two results must share to be compared, by the words of a refusal."""
+        return {
+            "split": self.split,
+            "text or part of it (sha256)": self.sha256[:16],
+            "protocol": self.protocol,
+            "precision": self.precision,
+            "scorer": self.scorer,
+        }
+
+
+def protocol_name(stride: int | None) -> str:
+    return "nonoverlapping" if stride is None else f"stride-{stride}"
 
 
 @dataclass(frozen=True)
@@ -47,13 +94,10 @@ class Result:
     @property
     def title(self) -> str:
         """wikitext2 validation, nonoverlapping; precision and scorer where they are not the usual ones."""
-        precision = "" if self.measured.precision == "fp32" else f", {self.measured.precision}"
-        return f"{self.text}, {self.measured.protocol}{precision}{self.scorer_note}"
-
-    @property
-    def scorer_note(self) -> str:
-        scorer = self.measured.scorer
-        return "" if scorer == "full" else f", scored through the {scorer} model"
+        measured = self.measured
+        precision = "" if measured.precision == "fp32" else f", {measured.precision}"
+        scorer = "" if measured.scorer == "full" else f", scored through the {measured.scorer} model"
+        return f"{self.text}, {measured.protocol}{precision}{scorer}"
 
     def differs_from(self, other: "Result") -> str | None:
         """Why rows of two results cannot share a file or be paired, in words; None where they can.
@@ -104,29 +148,6 @@ class Result:
         """Machine, versions and processes of a row; rows of earlier versions have those of the file."""
         return self.rows[length].get("made_with") or self.content.made_with or {}
 
-    def machine(self, length: int) -> str:
-        """What a row's speed and memory depend on: `cpu: EPYC, 2 threads, 4 processes`; empty if not stated."""
-        made_with = self.made_with(length)
-        counts = (f"{made_with[name]} {name}" for name in ("threads", "processes") if name in made_with)
-        return ", ".join([made_with["device"], *counts]) if "device" in made_with else ""
-
-    @property
-    def method(self) -> str:
-        return self.checkpoint.model
-
-    @property
-    def seq_len(self) -> int | None:
-        """The training length; None if unknown, as for some models that were not trained here."""
-        return self.checkpoint.seq_len
-
-    @property
-    def seed(self) -> int | None:
-        return self.checkpoint.seed
-
-    @property
-    def step(self) -> int:
-        return self.checkpoint.step
-
     @property
     def folder(self) -> Path:
         """The run folder, which holds evaluation/, which holds the file."""
@@ -147,13 +168,9 @@ class Result:
 
     @property
     def why_no_intervals(self) -> str | None:
-        """`3 groups, 10 needed`; None where there are intervals, or no number that could have one."""
-        if self.has_intervals or not self.numbers:
+        """`3 groups, 10 needed`; None where there are intervals, or enough groups for them."""
+        if self.has_intervals:
             return None
-        if not self.content.groups:
-            return "no sums by group of the text"
-        number = len(self.content.groups.tokens)
-        needed = (self.content.intervals and self.content.intervals.least_units) or 10
-        if number < needed:
-            return f"{number} group{'' if number == 1 else 's'}, {needed} needed"
-        return "some resample is above the largest float"
+        groups, about = self.content.groups, self.content.intervals
+        number, needed = len(groups.tokens) if groups else 0, (about and about.least_units) or 10
+        return f"{number} group{'' if number == 1 else 's'}, {needed} needed" if number < needed else None

@@ -5,7 +5,7 @@ Fields that are not declared here are kept as they are. Optional fields are thos
 
 import math
 import sys
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, NamedTuple, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
@@ -13,7 +13,26 @@ SCHEMA = 1
 LARGEST_EXPONENT = math.log(sys.float_info.max)
 # Relative rounding error allowed in a number that follows from others.
 TOLERANCE = 1e-6
-METRICS = ("perplexity", "word_perplexity", "bits_per_byte")
+
+
+class Metric(NamedTuple):
+    """
+    Attributes:
+        unit: the count of the text that the nats are divided by.
+        label: what tables and axes call it.
+        change: what its nats, or bits, are called where their change is split.
+    """
+
+    unit: str
+    label: str
+    change: str
+
+
+METRICS = {
+    "perplexity": Metric("tokens", "perplexity per token", "nats per token"),
+    "word_perplexity": Metric("words", "perplexity per word", "nats per word"),
+    "bits_per_byte": Metric("bytes", "bits per byte", "bits per byte"),
+}
 
 # Integers from 2**53 on are not exact in a browser. Control characters move a terminal's cursor and are no XML.
 Count = Annotated[int, Field(ge=0, lt=2**53)]
@@ -206,14 +225,11 @@ class Content(Part):
             return None
         if row.scored_tokens not in (None, data.tokens):
             return f"scored_tokens is {row.scored_tokens}, and data.tokens {data.tokens}: every token is scored once"
-        follow = [
-            ("perplexity", row.perplexity, "exp(nll_nats / tokens)", exp(row.nll_nats / data.tokens)),
-            ("word_perplexity", row.word_perplexity, "exp(nll_nats / words)", exp(row.nll_nats / data.words)),
-            ("bits_per_byte", row.bits_per_byte, "nll_nats / bytes / ln 2", row.nll_nats / data.bytes / math.log(2)),
-        ]
-        for metric, stated, formula, value in follow:
+        for metric, (unit, *_) in METRICS.items():
+            stated, nats = getattr(row, metric), row.nll_nats / getattr(data, unit)
+            value = nats / math.log(2) if metric == "bits_per_byte" else exp(nats)
             if stated is not None and not math.isclose(stated, value, rel_tol=TOLERANCE):
-                return f"{metric} is {stated}, and {formula} is {value:.9g}"
+                return f"{metric} is {stated}, and follows from nll_nats and {unit} as {value:.9g}"
         return None
 
 

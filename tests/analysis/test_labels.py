@@ -68,8 +68,17 @@ def named(files):
                 "a/evaluation/x": run(step=2, **{"train.max_steps": 2, "model.num_layers": 1, "tokenizer.name": "bpe"}),
                 "b/evaluation/x": run(step=3, **{"train.max_steps": 3, "model.num_layers": 1, "tokenizer.name": "hf"}),
             },
-            ["alibi L=64 seed 0 step 2 tokenizer bpe", "alibi L=64 seed 0 step 3 tokenizer hf"],
-            ["alibi L=64 step 2 tokenizer bpe", "alibi L=64 step 3 tokenizer hf"],
+            ["alibi L=64 seed 0 step 2", "alibi L=64 seed 0 step 3"],
+            ["alibi L=64 step 2", "alibi L=64 step 3"],
+        ),
+        (
+            {
+                "a/evaluation/x": run(**{"optimizer.lr": 1, "model.d_model": 16}),
+                "b/evaluation/x": run(**{"optimizer.lr": 1, "model.d_model": 32}),
+                "c/evaluation/x": run(**{"optimizer.lr": 2, "model.d_model": 32}),
+            },
+            [f"alibi L=64 seed 0 {apart}" for apart in ("lr 1 d_model 16", "lr 1 d_model 32", "lr 2")],
+            [f"alibi L=64 {apart}" for apart in ("lr 1 d_model 16", "lr 1 d_model 32", "lr 2")],
         ),
         (
             {"a/evaluation/x": run(**{"optimizer.momentum": 0.9}), "b/evaluation/x": run(1)},
@@ -116,8 +125,8 @@ def named(files):
         ),
         (
             {"a/evaluation/x": untold(run()), "b/evaluation/x": untold(run(1)), "c/evaluation/x": run(2)},
-            [f"alibi L=64 seed {apart}" for apart in ("0 text unknown (a)", "1 text unknown (b)", "2 text tttttttt")],
-            ["alibi L=64 text unknown (a)", "alibi L=64 text unknown (b)", "alibi L=64 text tttttttt"],
+            [f"alibi L=64 seed {apart}" for apart in ("0 (a)", "1 (b)", "2 text tttttttt")],
+            ["alibi L=64 (a)", "alibi L=64 (b)", "alibi L=64 text tttttttt"],
         ),
         (
             {"a/evaluation/x": run(None), "b/evaluation/x": run()},
@@ -126,7 +135,8 @@ def named(files):
         ),
     ],
     ids=[
-        "seeds", "steps", "two widths of two seeds", "another optimizer and seed", "several kinds of settings",
+        "seeds", "steps", "two widths of two seeds", "another optimizer and seed",
+        "several settings of which one is enough", "two settings where one is not enough",
         "a setting of one alone", "two folders of one name", "another text", "another tokenizer",
         "a seed twice beside another", "the same seed in two folders", "a file copied in its folder", "two protocols",
         "older files that tell no settings", "no seed",

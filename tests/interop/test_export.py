@@ -83,10 +83,10 @@ def test_evaluated_as_a_guest_it_has_the_runs_own_nats(tokenizer, run, tmp_path,
     found = {}
     for result in results:
         nats = {(result.protocol[-9:], length): row["nll_nats"] for length, row in result.numbers.items()}
-        found.setdefault(result.method, {}).update(nats)
+        found.setdefault(result.checkpoint.model, {}).update(nats)
     ours, theirs = found["alibi"], found["mpt"]
     assert len(ours) == 4
-    assert {result.seq_len for result in results} == {16}
+    assert {result.checkpoint.seq_len for result in results} == {16}
     assert ours == pytest.approx(theirs, rel=1e-6)
     for part in compare(results).sets:
         assert "perplexity" in part.comparable, "one tokenizer, whatever its file says"

@@ -67,7 +67,7 @@ def test_nats_are_those_of_transformers(name, score, tmp_path, tokenizer, raw_li
     [result] = score(f"hf:{folder}")
     lines = scored_lines(raw_lines["valid"], result, tokenizer)
     weights = result.checkpoint
-    assert (weights.model, weights.step, result.seed) == (CONFIGS[name].model_type, 0, None)
+    assert (weights.model, weights.step, weights.seed) == (CONFIGS[name].model_type, 0, None)
     assert weights.parameters == sum(weights.parameters_in.values()) > 10_000
     for length, row in result.numbers.items():
         # An MPT's bias must be widened by hand for longer text.
@@ -139,7 +139,7 @@ def test_a_table_that_counts_otherwise_ends_where_the_model_fails(
         reason = f"with {length} tokens the model fails" if unnamed else "the model looks its positions up in "
         assert result.rows[length]["error"].startswith(f"too long: {reason}")
     if not unnamed:
-        assert result.seq_len == 32
+        assert result.checkpoint.seq_len == 32
 
 
 def test_a_length_above_the_stated_one_that_the_model_takes_is_scored(score, tmp_path, tokenizer):
@@ -189,7 +189,7 @@ def test_a_guest_of_which_nothing_is_known_stands_in_every_table(score, tmp_path
     folder = save_guest(tmp_path / "guest", CONFIGS["bloom"], tokenizer)
     results = score(f"hf:{folder}", lengths=[16, 32], stride=[None, 4])
     comparison = compare(results)
-    assert results[0].seq_len is None
+    assert results[0].checkpoint.seq_len is None
     assert "nothing says at which length the model was trained" in comparison_text(comparison)
     assert "bloom" in render_page(comparison)
 

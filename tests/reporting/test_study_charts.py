@@ -4,7 +4,7 @@ from comparisons import compared
 from PIL import Image
 
 from alibi.reporting import draw_perplexity
-from alibi.reporting.looks import looks_of
+from alibi.reporting.chart import looks_of
 from alibi.reporting.study_charts import context_curve
 
 

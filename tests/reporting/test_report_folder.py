@@ -1,7 +1,7 @@
 from comparisons import make_study
 
+from alibi.reporting.report_folder import LATEX, latex, markdown, write_tables
 from alibi.reporting.report_tables import Table
-from alibi.reporting.table_files import LATEX, latex, markdown, write_tables
 from alibi.reporting.words import change, change_interval, interval, number, signed
 
 NASTY = r"<b>50 % & #1_{x} ~ ^ $ | \ [a]*"
