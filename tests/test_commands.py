@@ -13,7 +13,7 @@ from evaluations import evaluate_checkpoint
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from alibi.commands import EvaluateCommand, compare_runs, evaluate, evaluate_runs, to_wandb
+from alibi.commands import EvaluateCommand, compare_runs, evaluate, evaluate_runs
 from alibi.evaluation import EvaluationSettings, open_evaluation_text
 from alibi.evaluation import checkpoint_results as evaluate_module
 from alibi.reporting import comparison_text
@@ -109,7 +109,7 @@ def recorded(monkeypatch):
     monkeypatch.setattr(Recorded, "curves", [])
     monkeypatch.setattr(Recorded, "images", [])
     monkeypatch.setattr(Recorded, "modes", [])
-    monkeypatch.setattr(to_wandb, "Wandb", Recorded)
+    monkeypatch.setattr(evaluate_runs, "Wandb", Recorded)
     return Recorded
 
 

@@ -22,8 +22,7 @@ from pathlib import Path
 import numpy as np
 
 from alibi.analysis.statistics import interval, resampled_sums
-from alibi.results import Result, load_result, protocol_name, write_result
-from alibi.results.open_result import lock
+from alibi.results import Result, load_result, lock, protocol_name, write_result
 from alibi.results.schema import Change, ChangeAt
 
 LARGEST_STRIDE = 8  # the training length divided by this

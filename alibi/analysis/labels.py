@@ -35,7 +35,7 @@ def label(results: Sequence[Result]) -> list[Labels]:
         # Of a run's files, older ones may state less than newer ones.
         if run not in runs or _trained_on(result):
             runs[run] = result
-    line_of = _lines_of(runs, _same_tokenizers(results))
+    line_of = _lines_of(runs)
     apart = _told_apart({line: runs[line] for line in line_of.values()})
     lines = unique({line: " ".join([_method(runs[line]), *words]) for line, words in apart.items()})
     labels = unique({run: " ".join([_with_seed(runs[run]), *apart[line]]) for run, line in line_of.items()})
@@ -75,22 +75,11 @@ def _runs_of(results: Iterable[Result]) -> list[tuple]:
     return runs
 
 
-def _same_tokenizers(results: Iterable[Result]) -> dict[str, str]:
-    """By tokenizer, the first that makes the same ids of a text: another release may write the same one differently."""
-    same: dict[str, str] = {}
-    first: dict[tuple, str] = {}
-    for result in results:
-        tokenizer = _tokenizer(result)
-        ids = result.data.sha256, result.data.tokens_sha256 or tokenizer
-        same[tokenizer] = first.setdefault(ids, same.get(tokenizer, tokenizer))
-    return same
-
-
-def _lines_of(runs: Mapping[tuple, Result], tokenizers: Mapping[str, str]) -> dict[tuple, tuple]:
+def _lines_of(runs: Mapping[tuple, Result]) -> dict[tuple, tuple]:
     """By run, the first run of its line. Where a seed is there twice, each run is a line of its own."""
     alike = defaultdict(list)
     for run, result in runs.items():
-        alike[_all_but_seed(result, tokenizers) or run].append(run)
+        alike[_all_but_seed(result) or run].append(run)
     lines = {}
     for members in alike.values():
         seeds = {runs[run].checkpoint.seed for run in members}
@@ -98,14 +87,14 @@ def _lines_of(runs: Mapping[tuple, Result], tokenizers: Mapping[str, str]) -> di
     return {run: lines[run] for run in runs}
 
 
-def _all_but_seed(result: Result, tokenizers: Mapping[str, str]) -> tuple | None:
+def _all_but_seed(result: Result) -> tuple | None:
     """What runs share that differ in their seed alone; None where the file does not state it."""
     checkpoint = result.checkpoint
     if not checkpoint.settings or checkpoint.seed is None:
         return None
     settings = json.dumps(checkpoint.settings | {"seed": None}, sort_keys=True)
     same = checkpoint.model, checkpoint.seq_len, checkpoint.step, checkpoint.parameters
-    return *same, settings, _trained_on(result), tokenizers[_tokenizer(result)]
+    return *same, settings, _trained_on(result), _tokenizer(result)
 
 
 def _told_apart(lines: Mapping[tuple, Result]) -> dict[tuple, list[str]]:

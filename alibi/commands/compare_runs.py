@@ -21,7 +21,7 @@ def compare_runs(wanted: Sequence[str]) -> Comparison:
     runs = {result.checkpoint.sha256 for result in results}
     if len(runs) > 1 and not any(pair.lengths for part in comparison.sets for pair in part.pairs):
         notes = [part.note for part in comparison.sets if len(part.runs) > 1]
-        reasons = "\n".join([*notes, refusals_text(comparison)])
         files = ", ".join(str(result.path) for result in results)
-        raise ValueError(f"no two of these {len(runs)} runs may be compared ({files}):\n{reasons}")
+        reasons = [f"no two of these {len(runs)} runs may be compared ({files}):", *notes, refusals_text(comparison)]
+        raise ValueError("\n".join(reasons))
     return comparison
