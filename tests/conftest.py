@@ -133,7 +133,7 @@ def make_stream() -> Callable[..., TokenFile]:
 
     def make(ids, end_of_text: int = 0) -> TokenFile:
         ids = np.asarray(ids, np.uint16)
-        return TokenFile(Path(), {}, {}, end_of_text, len(ids), len(ids), len(ids), 1, ids)
+        return TokenFile(Path(), {}, {}, end_of_text, len(ids), len(ids), 1, ids)
 
     return make
 

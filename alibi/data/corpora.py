@@ -8,7 +8,6 @@ from alibi.data.text import Text
 from alibi.data.wikitext import open_wikitext
 
 CORPORA = ("wikitext103", "wikitext2", "stdlib", "text")
-SPLITS = ("train", "validation", "test")
 
 
 @dataclass
@@ -43,13 +42,11 @@ def open_text(config: DataConfig, split: str, words: bool) -> Text:
         words: the tokenizer splits at spaces (`tokenizer=word`), which needs WikiText's `.tokens` form.
 
     Raises:
-        ValueError: an unknown split, shards that do not belong together, or text that is not UTF-8 (when read).
+        ValueError: shards that do not belong together, or text that is not UTF-8 (when read).
         TooFewDocuments: a split would have no document.
         FileNotFoundError: the folder, or the split's file in it, does not exist.
         ConnectionError: the hub cannot be reached.
     """
-    if split not in (*SPLITS, "all"):
-        raise ValueError(f"split ({split}) must be one of: {', '.join(SPLITS)}, all.")
     if config.name == "text":
         return open_folder(Path(config.path), config.pattern, split)
     if config.name == "stdlib":

@@ -1,12 +1,18 @@
-"""Corpora in which every file is a document: the user's own folder (`text`), and Python's standard library."""
+"""Corpora in which every file is a document: the user's own folder (`text`), and Python's standard library.
 
+Links are followed, each real file counts once, and what is left out is reported.
+"""
+
+import codecs
 import hashlib
+import os
+import re
 import sysconfig
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 
-from alibi.data.find_files import find_text_files, is_text
 from alibi.data.text import Line, Text, read_lines
 from alibi.data.token_file import TokenFile
 
@@ -14,6 +20,11 @@ Paths = tuple[Path, ...]
 # Share of the documents in validation, and as many again in test.
 HELD_OUT = {"text": 0.05, "stdlib": 0.03}
 NOT_LIBRARY = {"site-packages", "dist-packages", "test", "tests", "idle_test", "__pycache__"}
+# Enough to tell a picture or an archive from a text.
+HEAD_BYTES = 8192
+MAX_NUL_SHARE = 0.1  # a text may hold some; ASCII with more is an archive or a table of numbers
+# Control characters that no text in an older encoding has: not tab, line feed, form feed, escape and the like.
+NOT_TEXT = re.compile(rb"[\x00-\x06\x0e-\x1a\x1c-\x1f\x7f]")
 
 
 class TooFewDocuments(ValueError):
@@ -53,21 +64,20 @@ def open_folder(root: Path, pattern: str | None, split: str) -> Documents:
         FileNotFoundError: `root` does not exist.
         TooFewDocuments: the split would be empty.
     """
-    if root.is_file():
-        if pattern is not None:
-            raise ValueError(f"data.pattern ({pattern}) would be ignored: data.path ({root}) is a file; remove it.")
-        if not is_text(root):
-            raise ValueError(f"data.path ({root}) is a file that is not text in UTF-8; give one that is.")
-        paths, left_out = (root,) if root.stat().st_size else (), None
-    elif root.is_dir():
+    left_out = None
+    if root.is_dir():
         paths, left_out = find_text_files(root, pattern or "**/*")
         if pattern and not paths:
-            raise ValueError(
-                f"data.pattern ({pattern}) matches no text file under data.path ({root}); it is relative to it, "
-                f"'**/*.txt' say. {left_out or ''}".strip()
-            )
-    else:
+            rule = f"matches no text file under data.path ({root}); it is relative to it, '**/*.txt' say"
+            raise ValueError(f"data.pattern ({pattern}) {rule}. {left_out or ''}".strip())
+    elif not root.is_file():
         raise FileNotFoundError(f"data.path ({root}) is not a folder or a file; give the folder of text files.")
+    elif pattern is not None:
+        raise ValueError(f"data.pattern ({pattern}) would be ignored: data.path ({root}) is a file; remove it.")
+    elif not is_text(root):
+        raise ValueError(f"data.path ({root}) is a file that is not text in UTF-8; give one that is.")
+    else:
+        paths = (root,) if root.stat().st_size else ()
     return _documents("text", root, paths, split, left_out)
 
 
@@ -112,3 +122,72 @@ def split_documents(root: Path, paths: Sequence[Path], split: str, share: float,
     held_out = max(1, round(share * len(paths)))
     start = {"validation": 0, "test": held_out, "train": 2 * held_out}[split]
     return tuple(by_hash[start:] if split == "train" else by_hash[start : start + held_out])
+
+
+def find_text_files(root: Path, pattern: str) -> tuple[tuple[Path, ...], str | None]:
+    """Files of a folder and its subfolders that are text, not hidden and not empty.
+
+    A file with two names is one document: otherwise it could be in both train and validation.
+
+    Args:
+        pattern: glob relative to `root`; `**` is any number of folders.
+
+    Returns:
+        The files, and in words what was left out and why (None if nothing was).
+    """
+    wanted, unreadable = Path(pattern).parts, []
+    named = [path for path in _files_under(root, unreadable) if _matches(path.relative_to(root).parts, wanted)]
+    # Of several names the last one here counts: the file's own rather than a link to it, and the first that was found.
+    named.sort(key=os.path.islink)
+    files = {os.path.realpath(path): path for path in named[::-1] if path.is_file() and path.stat().st_size > 0}
+    paths = tuple(path for path in files.values() if is_text(path))
+    groups = {
+        "that are not text in UTF-8 (data.pattern chooses among files, '**/*.txt' say)": {*files.values()} - {*paths},
+        "that are links to nothing (fetch the files they point to)": {path for path in named if not path.exists()},
+        "that are folders you may not read": set(unreadable),
+    }
+    reasons = [f"{_first_names(group, root)} {why}" for why, group in groups.items() if group]
+    return paths, f"left out: {'; '.join(reasons)}" if reasons else None
+
+
+def is_text(path: Path) -> bool:
+    """Whether a file begins as text, in UTF-8 or in an older encoding (reading it then reports the first bad byte)."""
+    with open(path, "rb") as file:
+        head = file.read(HEAD_BYTES)
+    try:
+        codecs.getincrementaldecoder("utf-8")().decode(head)  # the last character may be cut off
+    except UnicodeDecodeError:
+        return not NOT_TEXT.search(head)
+    return head.count(0) <= MAX_NUL_SHARE * len(head)
+
+
+def _files_under(root: Path, unreadable: list[Path]) -> Iterator[Path]:
+    """Every visible name that is not a folder, each real folder once; folders behind links come last.
+
+    Args:
+        unreadable: receives the folders that may not be read.
+    """
+    waiting, seen = [root], set()
+    for start in waiting:  # grows
+        for folder, folders, names in os.walk(start, onerror=lambda error: unreadable.append(Path(error.filename))):
+            if (real := os.path.realpath(folder)) in seen:
+                folders.clear()
+                continue
+            seen.add(real)
+            folders[:] = sorted(name for name in folders if not name.startswith("."))
+            waiting += [Path(folder, name) for name in folders if os.path.islink(os.path.join(folder, name))]
+            yield from (Path(folder, name) for name in sorted(names) if not name.startswith("."))
+
+
+def _matches(parts: Sequence[str], pattern: Sequence[str]) -> bool:
+    """Path.full_match, which Python 3.11 lacks."""
+    if not pattern:
+        return not parts
+    if pattern[0] == "**":
+        return _matches(parts, pattern[1:]) or (bool(parts) and _matches(parts[1:], pattern))
+    return bool(parts) and fnmatchcase(parts[0], pattern[0]) and _matches(parts[1:], pattern[1:])
+
+
+def _first_names(paths: set[Path], root: Path) -> str:
+    names = sorted(path.relative_to(root).as_posix() for path in paths)
+    return f"{len(names):,} ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})"

@@ -82,12 +82,11 @@ def _key(**what: object) -> str:
 
 
 def _with_progress(text: Text, title: str, quiet: bool) -> Iterator[Line]:
-    title = f"{text.name}: {title}"
-    with tqdm(total=text.num_bytes, unit="B", unit_scale=True, desc=title, disable=quiet, mininterval=0.5) as bar:
+    title, total = f"{text.name}: {title}", sum(path.stat().st_size for path in text.paths)
+    with tqdm(total=total, unit="B", unit_scale=True, desc=title, disable=quiet, mininterval=0.5) as bar:
         for line, begins in text.lines():
             yield line, begins
-            bar.update(len(line))
-        bar.update(max(0, text.num_bytes - bar.n))  # characters were counted, the total is bytes
+            bar.update(len(line.encode()))
 
 
 def _cached(folder: Path, read: Callable[[], T | None], make: Callable[[Path], None]) -> T:

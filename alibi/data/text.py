@@ -38,11 +38,6 @@ class Text:
     left_out = None
     documents_in_text = None
 
-    @property
-    def num_bytes(self) -> int:
-        """Size of the files, for progress bars."""
-        return sum(path.stat().st_size for path in self.paths)
-
     def lines(self) -> Iterator[Line]:
         """Each line, with True where it begins a document."""
         raise NotImplementedError

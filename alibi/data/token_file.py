@@ -19,7 +19,6 @@ from alibi.files import file_sha256
 FORMAT = 2  # 1 counted a word for the line end that a document's last line may lack
 LINE_FIELDS = ("tokens", "words", "bytes")
 FILES = ("tokens", "lines", "documents")
-IDS_PER_HASH = 2**20
 
 
 @dataclass(frozen=True)
@@ -31,7 +30,7 @@ class TokenFile:
         text: {"name", "split", "form", "sha256"} of the text.
         tokenizer: {"name", "vocab_size", "sha256"}.
         end_of_text: the first input.
-        num_tokens, num_words, num_bytes, num_lines: of the part in use; num_words counts line ends, as WikiText does.
+        num_words, num_bytes, num_lines: of the part in use; num_words counts line ends, as WikiText does.
         tokens: (N,) memory map.
     """
 
@@ -39,14 +38,13 @@ class TokenFile:
     text: dict
     tokenizer: dict
     end_of_text: int
-    num_tokens: int
     num_words: int
     num_bytes: int
     num_lines: int
     tokens: np.ndarray
 
     def __len__(self) -> int:
-        return self.num_tokens
+        return len(self.tokens)
 
     def inputs(self, start: int, stop: int) -> np.ndarray:
         """Inputs of the targets [start, stop), int64: the stream shifted by one."""
@@ -60,10 +58,7 @@ class TokenFile:
 
     def ids_sha256(self) -> str:
         """Hash of the ids in use, as uint32: independent of the tokenizer's name and of how wide ids are stored."""
-        digest = hashlib.sha256()
-        for start in range(0, self.num_tokens, IDS_PER_HASH):
-            digest.update(self.tokens[start : min(start + IDS_PER_HASH, self.num_tokens)].astype("<u4").tobytes())
-        return digest.hexdigest()
+        return hashlib.sha256(self.tokens.astype("<u4").data).hexdigest()
 
     def line_sizes(self) -> np.ndarray:
         """(num_lines, 3) uint32: tokens, words and bytes of each line of the part in use."""
@@ -84,7 +79,7 @@ class TokenFile:
         Raises:
             ValueError: not even the first line fits.
         """
-        if max_tokens >= self.num_tokens:
+        if max_tokens >= len(self):
             return self
         sizes = self.line_sizes()
         ends = np.cumsum(sizes, axis=0, dtype=np.int64)
@@ -94,14 +89,11 @@ class TokenFile:
         places = places[ends[places - 1, 1] > 0]
         fitting = places[ends[places - 1, 0] <= max_tokens]
         if not len(fitting):
-            least = ends[places[0] - 1, 0]
-            message = f"max_tokens ({max_tokens}) is below the {least} tokens of the first line"
-            raise ValueError(f"{message}, and text is cut at whole lines only; use at least {least}.")
+            rule = f"is below the {ends[places[0] - 1, 0]} tokens of the first line; text is cut at whole lines only"
+            raise ValueError(f"max_tokens ({max_tokens}) {rule}.")
         kept = int(fitting[-1])
-        tokens, words, num_bytes = (int(n) for n in ends[kept - 1])
-        return replace(
-            self, num_tokens=tokens, num_words=words, num_bytes=num_bytes, num_lines=kept, tokens=self.tokens[:tokens]
-        )
+        tokens, words, num_bytes = ends[kept - 1].tolist()
+        return replace(self, num_words=words, num_bytes=num_bytes, num_lines=kept, tokens=self.tokens[:tokens])
 
 
 class TokenFileWriter:
@@ -153,12 +145,11 @@ def open_token_file(folder: Path) -> TokenFile | None:
     """The token file in a folder; None if there is none, or a damaged one, which the cache makes again."""
     try:
         manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
-        if manifest["format"] != FORMAT:
-            return None
-        if any(file_sha256(folder / f"{name}.bin") != manifest["sha256"][name] for name in FILES):
+        hashes = {name: file_sha256(folder / f"{name}.bin") for name in FILES}
+        if (manifest["format"], manifest["sha256"]) != (FORMAT, hashes):
             return None
         about = {name: manifest[name] for name in ("text", "tokenizer", "end_of_text")}
-        counts = {f"num_{name}": manifest[name] for name in (*LINE_FIELDS, "lines")}
+        counts = {f"num_{name}": manifest[name] for name in ("words", "bytes", "lines")}
         tokens = np.memmap(folder / "tokens.bin", manifest["dtype"], "r")
         return TokenFile(folder, **about, **counts, tokens=tokens)
     except (OSError, ValueError, KeyError, TypeError):

@@ -13,9 +13,12 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from functools import cached_property
+from itertools import count, islice
 
 import tokenizers as hf
 from tokenizers import decoders, models, pre_tokenizers, trainers
+
+from alibi.faults import one_line
 
 BYTES = 256
 MAX_IDS = 2**24  # the BPE trainer allocates room for all of them before it begins
@@ -57,8 +60,8 @@ class TokenizerConfig:
 
     def train(self, lines: Iterable[str]) -> "Tokenizer":
         """The tokenizer that these lines give."""
-        tokenizer = TOKENIZERS[self.name].train(lines, self.vocab_size)
-        return tokenizer if self.pad_to_multiple_of is None else tokenizer.padded(self.pad_to_multiple_of)
+        padding = {"pad_to_multiple_of": self.pad_to_multiple_of} if self.pad_to_multiple_of else {}
+        return TOKENIZERS[self.name].train(lines, self.vocab_size, **padding)
 
 
 class Tokenizer(ABC):
@@ -125,8 +128,6 @@ class BytePairTokenizer(FastTokenizer):
         super().__init__(tokenizer)
         self.vocab_size = tokenizer.get_vocab_size()
         self.end_of_text = self.first_input = tokenizer.token_to_id(END_OF_TEXT)
-        if self.end_of_text is None:
-            raise ValueError(f"the tokenizer has no token {END_OF_TEXT}, which begins every stream; train it here.")
 
     @classmethod
     def train(cls, lines: Iterable[str], vocab_size: int) -> "BytePairTokenizer":
@@ -157,19 +158,16 @@ class WordTokenizer(Tokenizer):
         self.unknown = self.ids["<unk>"]
 
     @classmethod
-    def train(cls, lines: Iterable[str], vocab_size: int | None) -> "WordTokenizer":
+    def train(cls, lines: Iterable[str], vocab_size: int | None, pad_to_multiple_of: int = 1) -> "WordTokenizer":
+        """Padding appends those of madeupword0000, madeupword0001, ... that are not words of the text."""
         counts = Counter(word for line in lines for word in line.split())
         words = sorted(counts.keys() - set(WORD_SPECIALS), key=lambda word: (-counts[word], word))
-        return cls(words if vocab_size is None else words[: vocab_size - len(WORD_SPECIALS)])
-
-    def padded(self, multiple_of: int) -> "WordTokenizer":
-        """With madeupword0000, madeupword0001, ... appended (unless the text has them) up to a multiple."""
-        words, number = self.words[len(WORD_SPECIALS) :], 0
-        while (len(WORD_SPECIALS) + len(words)) % multiple_of:
-            made_up, number = f"madeupword{number:04d}", number + 1
-            if made_up not in self.ids:
-                words.append(made_up)
-        return WordTokenizer(words)
+        if vocab_size is not None:
+            words = words[: vocab_size - len(WORD_SPECIALS)]
+        made_up = (f"madeupword{number:04d}" for number in count())
+        unused = (word for word in made_up if word not in words)
+        padding = -(len(WORD_SPECIALS) + len(words)) % pad_to_multiple_of
+        return cls(words + list(islice(unused, padding)))
 
     def encode(self, lines: list[str]) -> list[list[int]]:
         get, unknown, end = self.ids.get, self.unknown, self.end_of_text
@@ -223,13 +221,13 @@ def tokenizer_from_json(text: str) -> Tokenizer:
     """
     try:
         content = json.loads(text)
-        if "model" in content:
-            return BytePairTokenizer(hf.Tokenizer.from_str(text))
-        made = {"word": lambda: WordTokenizer(content["words"]), "byte": ByteTokenizer}
-        return made[content["kind"]]()
+        if content.get("kind") == ByteTokenizer.name:
+            return ByteTokenizer()
+        if content.get("kind") == WordTokenizer.name:
+            return WordTokenizer(content["words"])
+        return BytePairTokenizer(hf.Tokenizer.from_str(text))
     except Exception as error:  # the library raises Exception itself
-        reason = f"{type(error).__name__}: {str(error)[:200]}"
-        raise ValueError(f"not a tokenizer file of this project ({reason}).") from error
+        raise ValueError(f"not a tokenizer file of this project ({one_line(error)}).") from error
 
 
 def beyond_one_space(text: str) -> int:

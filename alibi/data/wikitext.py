@@ -55,7 +55,12 @@ def open_wikitext(name: str, path: str | None, split: str, words: bool) -> WikiT
         message = f"{name} is scored in its published splits, validation and test, and not by split={split}"
         raise ValueError(f"{message}; use one of these. All documents are for data=text and data=stdlib.")
     form = "tokens" if words else "raw"
-    root = _fetched(name, form) if path is None else Path(path)
+    try:
+        root = Path(path) if path is not None else fetch(HUB, (f"{_hub_config(name, form)}/*.parquet",), "dataset")
+    except ConnectionError as error:
+        local = f"a folder with the files wiki.{{train,valid,test}}.{form}"
+        message = f"{error} {name} is {_hub_config(name, form)} there. Set data.path to {local}, or use data=stdlib"
+        raise ConnectionError(f"{message}, which needs no network.") from error.__cause__
     if not root.is_dir():
         raise FileNotFoundError(f"data.path ({root}) is not a folder; give the folder that holds WikiText's files.")
     if path is not None and not words and not all(_files_in(root, name, s, "raw") for s in FILE_SPLIT):
@@ -89,20 +94,20 @@ def find_shards(folder: Path, split: str) -> Paths:
         FileNotFoundError: some are missing.
         ValueError: a name that is not a shard's, or a shard that is there twice.
     """
-    paths, numbers = tuple(sorted(folder.glob(f"{split}-*.parquet"))), []
+    paths, found = tuple(sorted(folder.glob(f"{split}-*.parquet"))), []
     for path in paths:
         name = SHARD.fullmatch(path.name)
-        if name is None or int(name["index"]) >= int(name["total"]):
-            wanted = f"{split}-NNNNN-of-NNNNN.parquet, counting from 0"
-            raise ValueError(f"{path} may be a second copy: a shard is named {wanted}; move it away or rename it.")
-        numbers.append((int(name["index"]), int(name["total"])))
-    indices, totals = {index for index, _ in numbers}, {total for _, total in numbers}
-    if len(indices) < len(paths) or len(totals) > 1:
-        raise ValueError(f"{folder} holds shards of {split} twice; keep each once, all from one version.")
-    total = max(totals, default=0)
-    if missing := [f"{index:05d}" for index in range(total) if index not in indices]:
-        lacking = f"{len(missing)} of the {total} shards of {split}: {', '.join(missing)}"
+        if name is None:
+            rule = f"a shard is named {split}-NNNNN-of-NNNNN.parquet"
+            raise ValueError(f"{path} may be a second copy: {rule}; move it away or rename it.")
+        found.append((name["index"], name["total"]))
+    total = max((total for _, total in found), default="0")
+    wanted = [(f"{index:05d}", total) for index in range(int(total))]
+    if missing := [index for index, _ in wanted if index not in dict(found)]:
+        lacking = f"{len(missing)} of the {len(wanted)} shards of {split}: {', '.join(missing)}"
         raise FileNotFoundError(f"{folder} lacks {lacking}. {remedy(folder)}")
+    if found != wanted:
+        raise ValueError(f"{folder} holds shards of {split} twice; keep each once, all from one version.")
     return paths
 
 
@@ -133,20 +138,9 @@ def _missing(name: str, root: Path, split: str, words: bool) -> FileNotFoundErro
     wanted = [f"wiki.{FILE_SPLIT[split]}.{form}" for form in forms]
     wanted += [f"{_hub_config(name, form)}/{split}-*.parquet" for form in forms]
     there = ", ".join(sorted(path.name for path in root.glob("wiki*"))) or "nothing of WikiText"
-    lacking = f"data.path ({root}) has no file for {split} of {name}; it needs {' or '.join(wanted)}, and has: {there}"
     rule = "All splits come in one form: raw only if train, valid and test all have it, and never for tokenizer=word"
-    return FileNotFoundError(f"{lacking}. {rule}.")
-
-
-def _fetched(name: str, form: str) -> Path:
-    """The folder of the hub's repository, with one configuration fetched."""
-    config = _hub_config(name, form)
-    try:
-        return fetch(HUB, (f"{config}/*.parquet",), "dataset")
-    except ConnectionError as error:
-        remedy = f"Set data.path to a folder with the files wiki.{{train,valid,test}}.{form}, or use data=stdlib"
-        message = f"{error} {name} is {config} there. {remedy}, which needs no network."
-        raise ConnectionError(message) from error.__cause__
+    lacking = f"no file for {split} of {name}; it needs {' or '.join(wanted)}, and has: {there}"
+    return FileNotFoundError(f"data.path ({root}) has {lacking}. {rule}.")
 
 
 def _hub_config(name: str, form: str) -> str:

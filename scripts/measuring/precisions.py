@@ -58,7 +58,7 @@ def sample_of(tokens: TokenFile, num_tokens: int, lengths: Sequence[int]) -> Tok
                 f"tokens ({num_tokens}) must be whole windows of every length, and {length} does not divide it; "
                 f"use a multiple of {unit}."
             )
-    return replace(tokens, num_tokens=num_tokens, tokens=tokens.tokens[:num_tokens])
+    return replace(tokens, tokens=tokens.tokens[:num_tokens])
 
 
 def compare_precisions(

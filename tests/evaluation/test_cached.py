@@ -54,7 +54,7 @@ def nats(stream, length, stride, scorer, batch_tokens=400) -> torch.Tensor:
 
 
 def part(stream, count):
-    return replace(stream, num_tokens=count, tokens=stream.tokens[:count])
+    return replace(stream, tokens=stream.tokens[:count])
 
 
 @pytest.mark.parametrize(("length", "stride"), [(TRAINED, TRAINED), (96, 96), (96, 17)])

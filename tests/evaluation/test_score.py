@@ -95,7 +95,7 @@ def test_sliding_equals_scoring_each_window_by_itself(stream, method):
 
 
 def make_cut(stream, count):
-    return replace(stream, num_tokens=count, tokens=stream.tokens[:count])
+    return replace(stream, tokens=stream.tokens[:count])
 
 
 class Curve:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from alibi.data import DataConfig, TooFewDocuments, open_text
-from alibi.data.find_files import find_text_files, is_text
+from alibi.data.documents import find_text_files, is_text
 
 
 @pytest.fixture
