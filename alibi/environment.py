@@ -34,8 +34,7 @@ def environment(device: torch.device) -> dict:
 
 def _cpu_name() -> str:
     """With the instruction sets that decide its speed: one name may stand for several generations."""
-    names = [line.partition(":")[2].strip() for line in _lines(Path("/proc/cpuinfo")) if line.startswith("model name")]
-    name = names[0] if names else platform.processor() or platform.machine()
+    name = _proc("cpuinfo", "model name") or platform.processor() or platform.machine()
     able = torch.cpu.get_capabilities()
     return ", ".join([name, *(has for has in ("avx2", "avx512_f", "avx512_bf16", "amx_bf16") if able.get(has))])
 
@@ -59,11 +58,13 @@ def _git_state() -> dict:
         return {"git_commit": None, "git_dirty": None}
 
 
-def _lines(path: Path) -> list[str]:
-    try:
-        return path.read_text().splitlines()
-    except OSError:
-        return []
+def _proc(file: str, field: str) -> str:
+    """The first value of a field in a file of Linux' /proc; elsewhere empty."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc", file).read_text().splitlines():
+            if line.startswith(field):
+                return line.partition(":")[2].strip()
+    return ""
 
 
 def reset_peak_memory(device: torch.device) -> None:
@@ -79,9 +80,8 @@ def peak_memory_mib(device: torch.device) -> float:
     """Peak since the last reset: allocated on a CUDA device, resident in the process on a CPU."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**20
-    for line in _lines(Path("/proc/self/status")):
-        if line.startswith("VmHWM:"):
-            return int(line.split()[1]) / 2**10
+    if peak_kib := _proc("self/status", "VmHWM").removesuffix(" kB"):
+        return int(peak_kib) / 2**10
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / (2**20 if sys.platform == "darwin" else 2**10)
 
@@ -124,9 +124,7 @@ def resolve_precision(name: str, device: torch.device) -> str:
     """
     if name not in ("auto", "fp32", "bf16"):
         raise ValueError(f"precision ({name}) must be one of: auto, fp32, bf16.")
-    if name != "auto":
-        return name
-    return "bf16" if has_fast_bf16(device) else "fp32"
+    return ("bf16" if has_fast_bf16(device) else "fp32") if name == "auto" else name
 
 
 def has_fast_bf16(device: torch.device) -> bool:

@@ -62,14 +62,6 @@ def _aside(place: Path) -> Path:
     return place.with_name(f".{place.name}.before")
 
 
-def free_name(path: Path) -> Path:
-    """`path`, or the first of `path-2`, `path-3`, ... that does not exist."""
-    free, number = path, 2
-    while os.path.lexists(free):
-        free, number = path.with_stem(f"{path.stem}-{number}"), number + 1
-    return free
-
-
 def file_sha256(path: Path) -> str:
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -8,6 +8,7 @@ Legend: B batch, N tokens of the prompt, V vocabulary.
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -83,12 +84,9 @@ def generate(
     prompt_ids: Tensor,
     num_tokens: int,
     padding_mask: Tensor | None = None,
-    temperature: float = 1.0,
-    top_k: int | None = None,
-    top_p: float | None = None,
-    generator: torch.Generator | None = None,
     stop_id: int | None = None,
     use_cache: bool = True,
+    **sampling: Any,
 ) -> Tensor:
     """Continue prompts by `num_tokens` tokens.
 
@@ -96,9 +94,9 @@ def generate(
         model: dropout is off, whatever its mode.
         prompt_ids: (B, N) integers.
         padding_mask: (B, N) bool, True where a token is padding, which stands on the left.
-        temperature, top_k, top_p, generator: see Sampling.
         stop_id: a row that draws it is finished, and is filled with it.
         use_cache: False computes everything again for each token: the same result, slower.
+        sampling: temperature, top_k, top_p and generator, see Sampling.
 
     Returns:
         (B, N + num_tokens) ids, prompts included.
@@ -106,25 +104,18 @@ def generate(
     Raises:
         ValueError: an empty prompt, ids or settings out of range, padding that is not on the left.
     """
-    sampling = Sampling(temperature, top_k, top_p, generator)
+    draws, N = Sampling(**sampling), prompt_ids.shape[-1]
     _check_prompt(prompt_ids, padding_mask, model.vocab_size)
-    N, V = prompt_ids.shape[1], model.vocab_size
-    if num_tokens < 0:
-        raise ValueError(f"num_tokens ({num_tokens}) must be at least 0.")
-    if top_k is not None and top_k > V:
-        raise ValueError(f"top_k ({top_k}) must be at most the {V} ids of the vocabulary; leave it out for all.")
-    if stop_id is not None and not 0 <= stop_id < V:
-        raise ValueError(f"stop_id ({stop_id}) must be at least 0 and below {V}.")
+    _check_settings(num_tokens, draws.top_k, stop_id, model.vocab_size)
     ids = torch.full((len(prompt_ids), N + num_tokens), stop_id or 0, dtype=torch.long, device=model.device)
     ids[:, :N] = prompt_ids
-    padding = None if padding_mask is None else padding_mask.to(model.device)
     finished = torch.zeros(len(ids), dtype=torch.bool, device=model.device)
     cache = KeyValueCache() if use_cache else None
     training = [module for module in model.modules() if module.training]
     model.eval()
     try:
         for width in range(N, N + num_tokens):
-            drawn = sampling.draw(_next_logits(model, ids[:, :width], padding, cache))
+            drawn = draws.draw(_next_logits(model, ids[:, :width], padding_mask, cache))
             if stop_id is not None:
                 drawn = drawn.masked_fill(finished, stop_id)
                 finished |= drawn == stop_id
@@ -143,19 +134,26 @@ def _next_logits(model: LanguageModel, ids: Tensor, padding: Tensor | None, cach
         return model(ids[:, len(cache) :], cache=cache)[:, -1]
     positions = None
     if padding is not None:
-        padding = torch.nn.functional.pad(padding, (0, ids.shape[1] - padding.shape[1]))
+        padding = torch.nn.functional.pad(padding.to(ids.device), (0, ids.shape[1] - padding.shape[1]))
         positions = ((~padding).cumsum(dim=1) - 1).clamp(min=0)
     return model(ids, positions=positions, padding_mask=padding, cache=cache, first_query=ids.shape[1] - 1)[:, -1]
 
 
+def _check_settings(num_tokens: int, top_k: int | None, stop_id: int | None, vocab_size: int) -> None:
+    if num_tokens < 0:
+        raise ValueError(f"num_tokens ({num_tokens}) must be at least 0.")
+    if top_k is not None and top_k > vocab_size:
+        raise ValueError(f"top_k ({top_k}) must be at most the {vocab_size} ids; leave it out for all.")
+    if stop_id is not None and not 0 <= stop_id < vocab_size:
+        raise ValueError(f"stop_id ({stop_id}) must be at least 0 and below {vocab_size}.")
+
+
 def _check_prompt(prompt_ids: Tensor, padding_mask: Tensor | None, vocab_size: int) -> None:
     shape = tuple(prompt_ids.shape)
-    if len(shape) != 2 or prompt_ids.dtype not in (torch.int32, torch.int64):
-        raise ValueError(f"prompt_ids are {prompt_ids.dtype} {shape}; they must be integers of shape (batch, seq).")
-    if not prompt_ids.numel():
-        raise ValueError(f"prompt_ids have shape {shape}: an empty prompt; give at least one token.")
-    wrong = prompt_ids[(prompt_ids < 0) | (prompt_ids >= vocab_size)].tolist()
-    if wrong:
+    if len(shape) != 2 or 0 in shape or prompt_ids.dtype not in (torch.int32, torch.int64):
+        rule = "they must be integers of shape (batch, seq), with at least one token"
+        raise ValueError(f"prompt_ids are {prompt_ids.dtype} {shape}; {rule}.")
+    if wrong := prompt_ids[(prompt_ids < 0) | (prompt_ids >= vocab_size)].tolist():
         raise ValueError(f"prompt_ids hold {wrong[0]}; ids must be at least 0 and below {vocab_size}.")
     if padding_mask is None:
         return

@@ -14,10 +14,7 @@ def expanded(path: str) -> str:
     """
     full = os.path.expanduser(path)
     if full.startswith("~"):
-        raise ValueError(
-            f"{path} starts with ~, a home folder, and {path.partition('/')[0]} has none on this machine; "
-            f"write ./{path} for a folder of that name."
-        )
+        raise ValueError(f"{path} starts with ~, and there is no such user here; write ./{path} for such a folder.")
     return full
 
 

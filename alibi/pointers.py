@@ -12,7 +12,7 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
-from alibi.files import free_name, sync, write_atomically
+from alibi.files import sync, write_atomically
 
 CONFIG, MANIFEST = "config.yaml", "manifest.json"  # the files that mark a run folder and a checkpoint folder
 LATEST, LAST, BEST = "latest", "last", "best"
@@ -23,7 +23,9 @@ NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS)
 def point(pointer: Path, target: str) -> None:
     """Atomically point `pointer` to `target`, relative to its own folder. A folder in its place is renamed and kept."""
     if pointer.is_dir() and not pointer.is_symlink():
-        kept = free_name(pointer.with_name(f".{pointer.name}-copy"))
+        kept, number = pointer.with_name(f".{pointer.name}-copy"), 2
+        while kept.exists():
+            kept, number = pointer.with_name(f".{pointer.name}-copy-{number}"), number + 1
         with suppress(FileNotFoundError):  # another process was first
             pointer.replace(kept)
             print(f"note       {pointer} was a folder, not a pointer (copied without links?); it is now {kept}")
@@ -89,7 +91,5 @@ def refuse_pointer(run_dir: Path) -> None:
         to_run = part.name == LATEST and (part == place or (part / CONFIG).is_file())
         if to_run or (part.name in (LAST, BEST) and part.parent.name == "checkpoints"):
             where = "is" if part == place else f"leads through {part.name},"
-            raise ValueError(
-                f"run_dir ({run_dir}) {where} this project's own pointer to a run or checkpoint; name a folder of the "
-                "run's own, or leave run_dir out."
-            )
+            rule = "this project's own pointer to a run or checkpoint"
+            raise ValueError(f"run_dir ({run_dir}) {where} {rule}; name another folder, or leave run_dir out.")

@@ -79,13 +79,6 @@ class Processes:
             dist.all_gather_object(values, value)
         return values
 
-    def from_main(self, value: T) -> T:
-        """The value of the main process."""
-        box = [value]
-        if self.number > 1:
-            dist.broadcast_object_list(box, 0)
-        return box[0]
-
     def say(self, text: str) -> None:
         """Print in the main process."""
         if self.is_main:
@@ -110,8 +103,10 @@ class Processes:
             FailedElsewhere: in the other processes, when the function failed.
         """
         with self.together():
-            result = function(*args) if self.is_main else None
-        return self.from_main(result) if share else result
+            box = [function(*args) if self.is_main else None]
+        if share and self.number > 1:
+            dist.broadcast_object_list(box, 0)
+        return box[0]
 
     @contextmanager
     def together(self) -> Iterator[None]:

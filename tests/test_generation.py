@@ -170,7 +170,7 @@ LEFT = torch.tensor([[True, False, False]])
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"prompt_ids": torch.zeros(1, 0, dtype=torch.long)}, r"shape \(1, 0\): an empty prompt"),
+        ({"prompt_ids": torch.zeros(1, 0, dtype=torch.long)}, r"\(1, 0\); .* at least one token"),
         ({"prompt_ids": torch.zeros(3, dtype=torch.long)}, r"torch.int64 \(3,\); they must be integers"),
         ({"prompt_ids": torch.zeros(1, 3)}, "torch.float32 .* must be integers"),
         ({"prompt_ids": torch.tensor([[1, 50, 2]])}, "hold 50; ids must be at least 0 and below 50"),
