@@ -9,13 +9,12 @@ from collections.abc import Iterable, Sequence
 from logging import WARNING, getLogger
 from pathlib import Path
 
-from alibi.faults import disk_error_of
+from alibi.faults import disk_error_of, one_line
 from alibi.files import file_sha256
 
 # Seconds until a connection must be open, and until a server must send something.
 CONNECT_SECONDS, SILENT_SECONDS = 4, 5
 SIGNATURE = re.compile(r"(?<=\S)\?[^\s']*=[^\s']*")  # of an address that lets anyone who has it read the file
-SHA256 = re.compile(r"[0-9a-f]{64}")
 Globs = Sequence[str]
 
 
@@ -34,11 +33,17 @@ def fetch(name: str, files: Globs, kind: str = "model", revision: str | None = N
         OSError: the cache's disk is full or not writable.
         ValueError: a file was damaged on the way.
     """
-    from huggingface_hub import constants, snapshot_download
-    from huggingface_hub.utils import enable_progress_bars
+    from huggingface_hub import constants, get_session, snapshot_download
+    from huggingface_hub.utils import disable_progress_bars, enable_progress_bars, logging
 
     how = {"repo_type": kind, "revision": revision, "allow_patterns": files, "ignore_patterns": but}
-    _quiet_client()
+    hooks = get_session().event_hooks["request"]
+    if _limited not in hooks:
+        hooks.append(_limited)
+    for client in ("httpx", "httpx2"):  # they log every request, with its signed address
+        getLogger(client).setLevel(WARNING)
+    logging.set_verbosity_error()  # its messages are repeated by ours
+    disable_progress_bars()
     try:
         cached = Path(snapshot_download(name, **how, local_files_only=True))
     except Exception:  # not there, or incomplete; anything else is reported by the next try
@@ -61,7 +66,7 @@ def check_sound(paths: Iterable[Path]) -> None:
     """
     for path in paths:
         blob = path.resolve()
-        if SHA256.fullmatch(blob.name) and file_sha256(blob) != blob.name:
+        if re.fullmatch(r"[0-9a-f]{64}", blob.name) and file_sha256(blob) != blob.name:
             raise ValueError(f"{path} is damaged: its bytes are not those that the hub has. {remedy(path)}")
 
 
@@ -81,23 +86,8 @@ def _explained(error: Exception, name: str, cache: Path) -> OSError:
         return disk
     while isinstance(error, LocalEntryNotFoundError) and error.__cause__:  # says only that we asked
         error = error.__cause__
-    lines = [line for line in str(error).splitlines() if line.strip()] or ["no reason given"]
-    reason = SIGNATURE.sub("", lines[0]).strip().rstrip(".")
-    return ConnectionError(f"the hub did not give {name} ({type(error).__name__}: {reason}).")
-
-
-def _quiet_client() -> None:
-    """Give the hub's client time limits, and leave out messages that ours repeat."""
-    from huggingface_hub import get_session
-    from huggingface_hub.utils import disable_progress_bars, logging
-
-    hooks = get_session().event_hooks["request"]
-    if _limited not in hooks:
-        hooks.append(_limited)
-    for client in ("httpx", "httpx2"):  # they log every request, with its signed address
-        getLogger(client).setLevel(WARNING)
-    logging.set_verbosity_error()
-    disable_progress_bars()
+    reason = SIGNATURE.sub("", one_line(error)).strip().rstrip(".")
+    return ConnectionError(f"the hub did not give {name} ({reason}).")
 
 
 def _limited(request) -> None:

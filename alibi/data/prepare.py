@@ -10,16 +10,18 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
+import numpy as np
 from tqdm import tqdm
 
 from alibi.data.text import Line, Text, in_batches
-from alibi.data.token_file import FORMAT, TokenFile, TokenFileWriter, open_token_file
+from alibi.data.token_file import FILES, FORMAT, LINE_FIELDS, TokenFile, open_token_file
 from alibi.data.tokenizers import Tokenizer, TokenizerConfig, tokenizer_from_json
 from alibi.faults import hold, naming
+from alibi.files import file_sha256
 
 # Lines encoded at once: enough to keep the tokenizer's threads busy, few enough to stay small.
 LINES_PER_BATCH = 16384
@@ -63,18 +65,54 @@ def prepare_tokens(text: Text, tokenizer: Tokenizer, cache: Path, quiet: bool = 
     folder = cache / "tokens" / f"{text.name}-{text.split}-{tokenizer.name}-{key}"
 
     def make(target: Path) -> None:
-        writer = TokenFileWriter(target, tokenizer.vocab_size, tokenizer.end_of_text, text.separate_documents)
-        for batch in in_batches(_with_progress(text, f"encoding {text.split}", quiet), LINES_PER_BATCH):
-            lines, starts = map(list, zip(*batch, strict=True))
-            writer.add(lines, starts, tokenizer.encode(lines))
-        if not writer.counts["words"]:
-            raise ValueError(f"the {text.split} split of {text.name} is empty; give a text with at least one word.")
-        writer.close(
-            {"name": text.name, "split": text.split, "form": text.form, "sha256": text.sha256},
-            {"name": tokenizer.name, "vocab_size": tokenizer.vocab_size, "sha256": tokenizer.sha256},
-        )
+        write_token_file(target, text, tokenizer, _with_progress(text, f"encoding {text.split}", quiet))
 
     return _cached(folder, lambda: open_token_file(folder), make)
+
+
+def write_token_file(folder: Path, text: Text, tokenizer: Tokenizer, lines: Iterable[Line]) -> None:
+    """Encode the lines of a text into the files of a new folder; if documents are separate, end-of-text closes each."""
+    dtype = np.dtype(np.uint16 if tokenizer.vocab_size <= 2**16 else np.uint32)
+    counts = dict.fromkeys((*LINE_FIELDS, "lines", "documents"), 0)
+
+    def append(tokens: list[int], sizes: list[tuple[int, int, int]], first_lines: np.ndarray) -> None:
+        arrays = np.array(tokens, dtype), np.array(sizes, np.uint32), first_lines.astype(np.uint32)
+        for name, array in zip(FILES, arrays, strict=True):
+            path = folder / f"{name}.bin"
+            with naming(path), open(path, "ab") as file:
+                file.write(array.tobytes())
+        added = (*arrays[1].sum(axis=0, dtype=np.int64).tolist(), len(sizes), len(first_lines))
+        for name, more in zip(counts, added, strict=True):
+            counts[name] += more
+
+    def encode(lines: list[str], starts: list[bool]) -> None:
+        ids = tokenizer.encode(lines)
+        if text.separate_documents:
+            for index, begins in enumerate(starts):
+                if begins and counts["lines"] + index > 0:
+                    ids[index] = [tokenizer.end_of_text, *ids[index]]
+        words = [len(line.split()) + line.endswith("\n") for line in lines]
+        sizes = [*zip(map(len, ids), words, (len(line.encode()) for line in lines), strict=True)]
+        append([token for line in ids for token in line], sizes, counts["lines"] + np.flatnonzero(starts))
+
+    for batch in in_batches(lines, LINES_PER_BATCH):
+        encode(*map(list, zip(*batch, strict=True)))
+    if not counts["words"]:
+        raise ValueError(f"the {text.split} split of {text.name} is empty; give a text with at least one word.")
+    if text.separate_documents:
+        # The last document's end-of-text token is on no line of the text.
+        append([tokenizer.end_of_text], [(1, 0, 0)], np.array([], int))
+    manifest = {
+        "format": FORMAT,
+        "text": {"name": text.name, "split": text.split, "form": text.form, "sha256": text.sha256},
+        "tokenizer": {"name": tokenizer.name, "vocab_size": tokenizer.vocab_size, "sha256": tokenizer.sha256},
+        **counts,
+        "dtype": dtype.name,
+        "end_of_text": tokenizer.end_of_text,
+        "sha256": {name: file_sha256(folder / f"{name}.bin") for name in FILES},
+    }
+    with naming(folder / "manifest.json"):
+        (folder / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n")
 
 
 def _key(**what: object) -> str:

@@ -13,7 +13,6 @@ from pathlib import Path
 
 import numpy as np
 
-from alibi.faults import naming
 from alibi.files import file_sha256
 
 FORMAT = 2  # 1 counted a word for the line end that a document's last line may lack
@@ -94,51 +93,6 @@ class TokenFile:
         kept = int(fitting[-1])
         tokens, words, num_bytes = ends[kept - 1].tolist()
         return replace(self, num_words=words, num_bytes=num_bytes, num_lines=kept, tokens=self.tokens[:tokens])
-
-
-class TokenFileWriter:
-    """Writes the binary files of a new folder, then the manifest. The caller moves the folder to its place."""
-
-    def __init__(self, folder: Path, vocab_size: int, end_of_text: int, separate_documents: bool) -> None:
-        self.folder, self.end_of_text, self.separate_documents = folder, end_of_text, separate_documents
-        self.dtype = np.dtype(np.uint16 if vocab_size <= 2**16 else np.uint32)
-        self.counts = dict.fromkeys((*LINE_FIELDS, "lines", "documents"), 0)
-
-    def add(self, lines: list[str], starts: list[bool], ids: list[list[int]]) -> None:
-        """Append lines with their ids; if documents are separate, end-of-text closes the previous one."""
-        if self.separate_documents:
-            for index, begins in enumerate(starts):
-                if begins and self.counts["lines"] + index > 0:
-                    ids[index] = [self.end_of_text, *ids[index]]
-        words = [len(line.split()) + line.endswith("\n") for line in lines]
-        sizes = [*zip(map(len, ids), words, (len(line.encode()) for line in lines), strict=True)]
-        self._write([token for line in ids for token in line], sizes, self.counts["lines"] + np.flatnonzero(starts))
-
-    def _write(self, tokens: list[int], sizes: list[tuple[int, int, int]], first_lines: np.ndarray) -> None:
-        arrays = np.array(tokens, self.dtype), np.array(sizes, np.uint32), first_lines.astype(np.uint32)
-        for name, array in zip(FILES, arrays, strict=True):
-            path = self.folder / f"{name}.bin"
-            with naming(path), open(path, "ab") as file:
-                file.write(array.tobytes())
-        added = (*arrays[1].sum(axis=0, dtype=np.int64).tolist(), len(sizes), len(first_lines))
-        self.counts = {name: count + more for (name, count), more in zip(self.counts.items(), added, strict=True)}
-
-    def close(self, text: dict, tokenizer: dict) -> None:
-        """Write the manifest."""
-        if self.separate_documents and self.counts["lines"]:
-            # The last document's end-of-text token is on no line of the text.
-            self._write([self.end_of_text], [(1, 0, 0)], np.array([], int))
-        manifest = {
-            "format": FORMAT,
-            "text": text,
-            "tokenizer": tokenizer,
-            **self.counts,
-            "dtype": self.dtype.name,
-            "end_of_text": self.end_of_text,
-            "sha256": {name: file_sha256(self.folder / f"{name}.bin") for name in FILES},
-        }
-        with naming(self.folder / "manifest.json"):
-            (self.folder / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n")
 
 
 def open_token_file(folder: Path) -> TokenFile | None:

@@ -155,7 +155,6 @@ class WordTokenizer(Tokenizer):
             raise ValueError("the word list holds a word twice or a special symbol; train the tokenizer anew.")
         self.vocab_size = len(self.words)
         self.end_of_text = self.first_input = self.ids["</s>"]
-        self.unknown = self.ids["<unk>"]
 
     @classmethod
     def train(cls, lines: Iterable[str], vocab_size: int | None, pad_to_multiple_of: int = 1) -> "WordTokenizer":
@@ -170,7 +169,7 @@ class WordTokenizer(Tokenizer):
         return cls(words + list(islice(unused, padding)))
 
     def encode(self, lines: list[str]) -> list[list[int]]:
-        get, unknown, end = self.ids.get, self.unknown, self.end_of_text
+        get, unknown, end = self.ids.get, self.ids["<unk>"], self.end_of_text
         # A document's last line may have no line end, and a prompt's has none.
         return [[*(get(word, unknown) for word in line.split()), *[end] * line.endswith("\n")] for line in lines]
 

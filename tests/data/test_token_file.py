@@ -4,6 +4,7 @@ import hashlib
 import json
 from itertools import chain, pairwise
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from alibi.data import DataConfig, TokenFile, TokenizerConfig, open_text, prepare_tokenizer, prepare_tokens
-from alibi.data.token_file import TokenFileWriter, open_token_file
+from alibi.data.prepare import write_token_file
+from alibi.data.token_file import open_token_file
 
 END = 9
 LINES = ["a b\n", " \n", "c é\n", "d\n", "e f g\n"]
@@ -19,22 +21,24 @@ STARTS = [True, False, True, False, True]
 IDS = [[1, 2, 0], [0], [3, 4, 0], [5, 0], [6, 7, 8, 0]]
 
 
-def write(folder: Path, batches: list[int], separate: bool, vocab_size: int = 10) -> TokenFile:
-    """The lines above as a token file, handed over in batches of the given sizes."""
-    folder.mkdir()
-    writer = TokenFileWriter(folder, vocab_size, END, separate)
-    at = 0
-    for size in batches:
-        part = slice(at, at + size)
-        writer.add(LINES[part], STARTS[part], [list(ids) for ids in IDS[part]])
-        at += size
-    assert at == len(LINES)
-    writer.close({"name": "made"}, {"name": "by hand"})
+def written(folder: Path, lines: list[tuple[str, bool]], ids: list[list[int]], separate: bool, vocab_size: int = 10):
+    """Lines as a token file, with the given ids."""
+    waiting = iter(ids)
+    text = SimpleNamespace(name="made", split="train", form="raw", sha256="0", separate_documents=separate)
+    tokenizer = SimpleNamespace(name="by hand", vocab_size=vocab_size, sha256="1", end_of_text=END)
+    tokenizer.encode = lambda lines: [list(next(waiting)) for _ in lines]
+    write_token_file(folder, text, tokenizer, lines)
     return open_token_file(folder)
 
 
+def write(folder: Path, separate: bool, vocab_size: int = 10) -> TokenFile:
+    """The lines above as a token file."""
+    folder.mkdir()
+    return written(folder, list(zip(LINES, STARTS, strict=True)), IDS, separate, vocab_size)
+
+
 def test_counts_and_stream(tmp_path: Path) -> None:
-    tokens = write(tmp_path / "f", [5], separate=False)
+    tokens = write(tmp_path / "f", separate=False)
     assert tokens.tokens.tolist() == [1, 2, 0, 0, 3, 4, 0, 5, 0, 6, 7, 8, 0]
     assert (len(tokens), tokens.num_words, tokens.num_lines) == (13, 8 + 5, 5)
     assert tokens.num_bytes == len("".join(LINES).encode())
@@ -42,30 +46,33 @@ def test_counts_and_stream(tmp_path: Path) -> None:
     manifest = json.loads((tmp_path / "f" / "manifest.json").read_text())
     assert manifest["sha256"]["tokens"] == hashlib.sha256(np.array(tokens.tokens).tobytes()).hexdigest()
     assert manifest["documents"] == 3
-    assert (tokens.text, tokens.tokenizer) == ({"name": "made"}, {"name": "by hand"})
+    assert tokens.text == {"name": "made", "split": "train", "form": "raw", "sha256": "0"}
+    assert tokens.tokenizer == {"name": "by hand", "vocab_size": 10, "sha256": "1"}
 
 
 def test_ids_are_known_by_themselves(tmp_path: Path) -> None:
     """However wide they are stored; a part has its own hash."""
-    narrow = write(tmp_path / "narrow", [5], separate=False)
-    wide = write(tmp_path / "wide", [5], separate=False, vocab_size=2**17)
+    narrow = write(tmp_path / "narrow", separate=False)
+    wide = write(tmp_path / "wide", separate=False, vocab_size=2**17)
     assert narrow.tokens.dtype != wide.tokens.dtype
     assert narrow.ids_sha256() == wide.ids_sha256() == hashlib.sha256(wide.tokens.tobytes()).hexdigest()
-    others = narrow.cut(5), write(tmp_path / "other", [5], separate=True)
+    others = narrow.cut(5), write(tmp_path / "other", separate=True)
     assert len({narrow.ids_sha256(), *(other.ids_sha256() for other in others)}) == 3
 
 
 def test_end_of_text_stands_between_and_after_documents(tmp_path: Path) -> None:
-    tokens = write(tmp_path / "f", [5], separate=True)
+    tokens = write(tmp_path / "f", separate=True)
     assert tokens.tokens.tolist() == [1, 2, 0, 0, END, 3, 4, 0, 5, 0, END, 6, 7, 8, 0, END]
     # End-of-text is a token, and no word and no byte.
     assert (len(tokens), tokens.num_words, tokens.num_bytes) == (16, 13, len("".join(LINES).encode()))
 
 
 @pytest.mark.parametrize("separate", [False, True])
-@pytest.mark.parametrize("batches", [[1, 1, 1, 1, 1], [2, 3], [3, 2], [4, 1]])
-def test_files_do_not_depend_on_the_batches(tmp_path: Path, batches: list[int], separate: bool) -> None:
-    whole, cut = write(tmp_path / "whole", [5], separate), write(tmp_path / "cut", batches, separate)
+@pytest.mark.parametrize("batch", [1, 2, 3, 4])
+def test_files_do_not_depend_on_the_batches(tmp_path: Path, monkeypatch, batch: int, separate: bool) -> None:
+    whole = write(tmp_path / "whole", separate)
+    monkeypatch.setattr("alibi.data.prepare.LINES_PER_BATCH", batch)
+    cut = write(tmp_path / "cut", separate)
     for name in ("tokens.bin", "lines.bin", "documents.bin", "manifest.json"):
         assert (whole.path / name).read_bytes() == (cut.path / name).read_bytes()
 
@@ -74,17 +81,14 @@ def test_the_stream_is_mapped_and_as_narrow_as_the_vocabulary_allows(tmp_path: P
     for vocab_size, dtype in ((10, np.uint16), (2**16, np.uint16), (2**16 + 1, np.uint32), (267_744, np.uint32)):
         folder = tmp_path / str(vocab_size)
         folder.mkdir()
-        writer = TokenFileWriter(folder, vocab_size, 0, False)
-        writer.add(["a\n"], [True], [[vocab_size - 1, 0]])
-        writer.close({}, {})
-        tokens = open_token_file(folder)
+        tokens = written(folder, [("a\n", True)], [[vocab_size - 1, 0]], False, vocab_size)
         assert isinstance(tokens.tokens, np.memmap)
         assert tokens.tokens.dtype == dtype
         assert tokens.targets(0, 2).tolist() == [vocab_size - 1, 0]
 
 
 def test_inputs_are_targets_moved_by_one_behind_end_of_text(tmp_path: Path) -> None:
-    tokens = write(tmp_path / "f", [5], separate=False)
+    tokens = write(tmp_path / "f", separate=False)
     stream = [END, *tokens.tokens.tolist()]
     for start in range(len(tokens) + 1):
         for stop in range(start, len(tokens) + 1):
@@ -95,7 +99,7 @@ def test_inputs_are_targets_moved_by_one_behind_end_of_text(tmp_path: Path) -> N
 
 @pytest.mark.parametrize("separate", [False, True])
 def test_cutting_keeps_whole_lines_with_their_words_and_bytes(tmp_path: Path, separate: bool) -> None:
-    tokens = write(tmp_path / "f", [5], separate)
+    tokens = write(tmp_path / "f", separate)
     ids = [list(i) for i in IDS]
     if separate:
         ids = [[END, *line] if starts and n else line for n, (starts, line) in enumerate(zip(STARTS, ids, strict=True))]
@@ -114,14 +118,14 @@ def test_cutting_keeps_whole_lines_with_their_words_and_bytes(tmp_path: Path, se
 
 
 def test_a_cut_may_be_cut_again(tmp_path: Path) -> None:
-    tokens = write(tmp_path / "f", [5], separate=False)
+    tokens = write(tmp_path / "f", separate=False)
     assert tokens.cut(9).cut(4).tokens.tolist() == tokens.cut(4).tokens.tolist() == [1, 2, 0, 0]
     assert tokens.cut(4).cut(9).num_words == tokens.cut(4).num_words == 4
 
 
 @pytest.mark.parametrize("max_tokens", [-1, 0, 1, 2])
 def test_less_than_the_first_line_is_refused(tmp_path: Path, max_tokens: int) -> None:
-    tokens = write(tmp_path / "f", [5], separate=False)
+    tokens = write(tmp_path / "f", separate=False)
     with pytest.raises(ValueError, match=rf"max_tokens \({max_tokens}\) is below the 3 tokens of the first line"):
         tokens.cut(max_tokens)
 
@@ -139,7 +143,7 @@ def test_cut_counts_are_those_of_the_real_files_head(wikitext: Path, tmp_path: P
 
 @pytest.fixture(scope="module")
 def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write(tmp_path_factory.mktemp("sound") / "f", [5], separate=False).path
+    return write(tmp_path_factory.mktemp("sound") / "f", separate=False).path
 
 
 @pytest.mark.parametrize("name", ["tokens.bin", "lines.bin", "documents.bin", "manifest.json"])
@@ -184,12 +188,9 @@ def test_any_documents_come_back_apart(tmp_path_factory, lines: list[tuple[bool,
     folder = tmp_path_factory.mktemp("any")
     starts = [True, *(begins for begins, _ in lines[1:])]
     ids = [[1] * size for _, size in lines]
-    writer = TokenFileWriter(folder, 10, END, True)
-    for at in range(0, len(lines), batch):
-        part = slice(at, at + batch)
-        writer.add(["x\n"] * len(starts[part]), starts[part], [list(line) for line in ids[part]])
-    writer.close({}, {})
-    stream = open_token_file(folder).tokens.tolist()
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("alibi.data.prepare.LINES_PER_BATCH", batch)
+        stream = written(folder, [("x\n", begins) for begins in starts], ids, True).tokens.tolist()
     documents = np.split(stream, np.flatnonzero(np.array(stream) == END) + 1)
     assert documents[-1].size == 0
     bounds = [*(n for n, begins in enumerate(starts) if begins), len(lines)]

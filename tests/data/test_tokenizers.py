@@ -114,7 +114,7 @@ def test_unseen_words_are_unknown_and_a_line_ends_where_the_text_has_an_end() ->
     tokenizer = WordTokenizer.train(["a b\n"], None)
     assert tokenizer.encode([" a zebra b \n", " \n", "\n", "a"]) == [[4, 3, 5, 2], [2], [2], [4]]
     assert tokenizer.end_of_text == tokenizer.ids["</s>"] == 2
-    assert tokenizer.unknown == 3
+    assert tokenizer.ids["<unk>"] == 3
 
 
 @pytest.mark.parametrize("name", TOKENIZERS)
