@@ -66,7 +66,7 @@ class Wandb:
         earlier: Sequence[dict] = (),
         resend: bool = True,
     ) -> None:
-        self.run, self.id, self.mode, self.folder = None, run_id, config.wandb, folder / "wandb"
+        self.on, self.id, self.mode, self.folder = config.wandb != "disabled", run_id, config.wandb, folder / "wandb"
         self.sent_tokens, self.lowest, self.notes = 0, {}, Notes()
         more = {"project": config.project, "group": config.group or group, "config": run_config}
 
@@ -74,7 +74,9 @@ class Wandb:
             for line in earlier if run_id else ():
                 self.sent_tokens = max(self.sent_tokens, line.get("tokens", 0))
                 self._note_lowest(line)
-            self.run = open_run(config.wandb, folder, run_id or self._id_of_rows(), resend, self.notes, **more)
+            # A run that was trained without wandb goes on in the wandb run of its earlier evaluation.
+            own_id = run_id or next((row[0] for row in reversed(self._rows_sent())), None)
+            self.run = open_run(config.wandb, folder, own_id, resend, self.notes, **more)
             self.id = self.run.id
             for axis in (TOKENS, LENGTH):
                 self.run.define_metric(axis, hidden=True)  # else wandb draws the axis over itself
@@ -83,8 +85,7 @@ class Wandb:
                 summary = "none" if pattern == "val/*" else None
                 self.run.define_metric(pattern, step_metric=axis, summary=summary)
 
-        if config.wandb != "disabled":
-            self._try(begin)
+        self._send(begin)
 
     def log_step(self, line: dict) -> None:
         """Log a line of metrics.jsonl over train/tokens; the summary of val/* is the minimum of the whole run."""
@@ -141,10 +142,6 @@ class Wandb:
         path = self.folder / ROWS_SENT
         return json.loads(path.read_text()) if path.exists() else []
 
-    def _id_of_rows(self) -> str | None:
-        """The wandb run of an earlier evaluation, for a run that was trained without wandb."""
-        return next((row[0] for row in reversed(self._rows_sent())), None)
-
     def log_results(self, rows: list[dict], figures: Sequence[Path]) -> None:
         """Log rows with equal names as a table, and figures by their names."""
 
@@ -160,9 +157,9 @@ class Wandb:
     def close(self) -> None:
         """End the run; waits half a minute at most for a server that does not answer."""
         self._send(lambda: self.run.finish())
-        if self.run is not None and self.mode == "online":
+        if self.on and self.mode == "online":
             mark_sent(self.run)
-        self.run = None
+        self.on = False
 
     def _note_lowest(self, line: dict) -> dict[str, float]:
         """The minimum so far of each val/ metric in the line."""
@@ -171,14 +168,11 @@ class Wandb:
         return {name: self.lowest[name] for name in values}
 
     def _send(self, action: Callable[[], object]) -> None:
-        if self.run is not None:
-            self._try(action)
-
-    def _try(self, action: Callable[[], object]) -> None:
         try:
-            action()
+            if self.on:
+                action()
         except Exception as error:
-            self.run, self.mode = None, "offline"
+            self.on, self.mode = False, "offline"
             self._warn(f"failed and is left out from here on ({one_line(error)})")
         if self.notes.lost and self.mode == "online":
             self.mode = "offline"
@@ -188,5 +182,5 @@ class Wandb:
         parts = f"{self.folder}/*run-*"
         warnings.warn(
             f"wandb {what}; metrics.jsonl goes on. To send what wandb recorded: wandb sync --include-online {parts}",
-            stacklevel=5,
+            stacklevel=4,
         )

@@ -58,7 +58,6 @@ def export_run(checkpoint: Checkpoint, out: Path, max_length: int | None = None)
     beside = out.with_name(f".{out.name}.partial")
     shutil.rmtree(beside, ignore_errors=True)
     try:
-        quiet_transformers()
         model.save_pretrained(beside)
         exported.save_pretrained(beside)
         # transformers 5 names a class here that 4 does not have; the two are the same.
@@ -135,11 +134,10 @@ def to_mpt(model: LanguageModel, max_length: int) -> nn.Module:
         ValueError: a part of the model that MPT does not have, by name; max_length below 1.
         ImportError: transformers is not installed.
     """
-    try:
-        from transformers import MptConfig, MptForCausalLM
-        from transformers.models.mpt.modeling_mpt import build_mpt_alibi_tensor
-    except ImportError as error:
-        raise ImportError(f"to_mpt needs transformers ({error}); pip install transformers.") from error
+    quiet_transformers("to_mpt")
+    from transformers import MptConfig, MptForCausalLM
+    from transformers.models.mpt.modeling_mpt import build_mpt_alibi_tensor
+
     if max_length < 1:
         raise ValueError(f"max_length ({max_length}) must be at least 1.")
     ours = model.config
@@ -168,8 +166,8 @@ def _check(model: LanguageModel, slopes_H: Tensor) -> None:
     bias = position.distance_bias()
     own = any(getattr(type(position), hook) is not getattr(Position, hook) for hook in ("embed", "rotate", "bias"))
     if own or not isinstance(bias, LinearBias):
-        message = f"model.position.name ({position.name}) is not what MPT does: a linear bias and no more"
-        raise ValueError(f"{message}. No other architecture of transformers can be exported to.")
+        rule = "is not what MPT does, a linear bias. No other architecture is exported"
+        raise ValueError(f"model.position.name ({position.name}) {rule}; train with model=alibi.")
     if not torch.allclose(torch.tensor(bias.slopes), slopes_H.cpu(), rtol=1e-6, atol=0):
         raise ValueError(f"the slopes of {position.name} ({bias.slopes}) are not MPT's ({slopes_H.tolist()}).")
     wanted = {"activation": "gelu", "bias": False, "final_norm": True, "adaptive_cutoffs": None}

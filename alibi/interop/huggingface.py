@@ -16,9 +16,8 @@ import torch
 from torch import nn
 
 from alibi.faults import one_line
-from alibi.interop.guest_folder import model_folder, model_sha256, unread_files, weight_files
+from alibi.interop import guest_folder
 from alibi.interop.guest_scorer import GuestScorer, position_table, stated_length
-from alibi.interop.guest_settings import ignored_settings, ignored_weights
 from alibi.interop.guest_tokenizer import GuestTokenizer
 from alibi.runs import Guest, OpenModel
 
@@ -66,14 +65,15 @@ class HuggingFaceModel(Guest):
     def _load(self, device: torch.device) -> nn.Module:
         from transformers import AutoModelForCausalLM
 
-        safe = weight_files(self.folder)[0].suffix == ".safetensors"
+        safe = guest_folder.weight_files(self.folder)[0].suffix == ".safetensors"
         how = {"use_safetensors": safe, "weights_only": True, "output_loading_info": True, "dtype": torch.float32}
         model, report = _loaded(AutoModelForCausalLM, self.folder, "cannot load it", **how)
         name = type(model).__name__
         if lacking := sorted(report["missing_keys"]) or sorted(map(str, report["mismatched_keys"])):
             which = f"{lacking[0]} is missing or of another shape, and would be random numbers"
             raise ValueError(f"its weights are not those of a {name}: {which}.")
-        _check_all_used([*ignored_settings(self.folder, model), *ignored_weights(report["unexpected_keys"])], name)
+        ignored = guest_folder.ignored_settings(self.folder, model)
+        _check_all_used(ignored + guest_folder.ignored_weights(report["unexpected_keys"]), name)
         return model.to(device).eval().requires_grad_(False)
 
     def _about(self, model: nn.Module) -> dict:
@@ -100,20 +100,19 @@ def open_guest(name: str, outputs: Path) -> HuggingFaceModel:
         ValueError: transformers is not installed; the configuration is not a causal language model's; files with
             weights would be ignored; or the tokenizer cannot be used.
     """
-    try:
-        from transformers import AutoConfig, AutoTokenizer
-    except ImportError as error:
-        raise ValueError(f"runs={name} needs transformers ({error}); pip install transformers.") from error
+    quiet_transformers(f"runs={name}")
+    from transformers import AutoConfig, AutoTokenizer
+
     source = name.removeprefix(PREFIX)
-    folder = model_folder(source)
+    folder = guest_folder.model_folder(source)
     with _named(source):
-        _check_all_used(unread_files(folder), "transformers")
+        _check_all_used(guest_folder.unread_files(folder), "transformers")
         config = _loaded(AutoConfig, folder, "knows no such model")
         if config.is_encoder_decoder or getattr(config, "add_cross_attention", False):
             kind = f"{config.model_type} that reads an encoder's states, so its decoder alone is no language model"
             raise ValueError(f"it is a {kind}; give a decoder-only model.")
         tokenizer = GuestTokenizer(_loaded(AutoTokenizer, folder, "cannot load its tokenizer"))
-    sha256 = model_sha256(folder)
+    sha256 = guest_folder.model_sha256(folder)
     # The same weights give other numbers with another tokenizer, or with another token around documents.
     parts = (sha256, tokenizer.sha256, tokenizer.first_input, tokenizer.end_of_text)
     identity = hashlib.sha256("".join(f"{part}\n" for part in parts).encode()).hexdigest()
@@ -147,16 +146,21 @@ def _named(source: str) -> Iterator[None]:
 
 def _loaded(kind: type, folder: Path, failing: str, **how: object) -> Any:
     """transformers raises as many kinds of error as there are models; all become a ValueError."""
-    quiet_transformers()
     try:
         return kind.from_pretrained(folder, trust_remote_code=False, **how)
     except Exception as error:
         raise ValueError(f"transformers {failing} without code from its folder ({one_line(error)}).") from error
 
 
-def quiet_transformers() -> None:
-    """No progress bars and warnings of transformers; what is wrong is found by our own checks."""
-    from transformers.utils import logging
+def quiet_transformers(user: str) -> None:
+    """No progress bars and warnings of transformers; what is wrong is found by our own checks.
 
+    Raises:
+        ValueError: `user` needs transformers, which is not installed.
+    """
+    try:
+        from transformers import logging
+    except ImportError as error:
+        raise ValueError(f"{user} needs transformers ({error}); pip install transformers.") from error
     logging.set_verbosity_error()
     logging.disable_progress_bar()

@@ -235,5 +235,5 @@ def test_max_length_is_at_least_one():
 
 def test_without_transformers_it_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "transformers", None)
-    with pytest.raises(ImportError, match=r"to_mpt needs transformers .*pip install transformers"):
+    with pytest.raises(ValueError, match=r"to_mpt needs transformers .*pip install transformers"):
         to_mpt(small_model(), 16)

@@ -204,7 +204,7 @@ def test_text_that_is_not_covered_is_marked_and_not_compared(guest, score, small
     cells = [number(result.rows[16]["word_perplexity"]) for result in (whole, part)]
     assert f"{cells[1]}†" in table
     assert f"{cells[0]}†" not in table
-    assert "† hf-lower" in table
+    assert "† gpt2 L=64: text not covered" in table
     [found] = comparison.to_dict()["sets"]
     assert [pair["lengths"] for pair in found["pairs"]] == [[]]
     assert found["crossings"] == []

@@ -9,7 +9,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModelForCausalLM, BertConfig, GPTJConfig
 
 from alibi.interop import open_guest
-from alibi.interop.guest_settings import ignored_settings
+from alibi.interop.guest_folder import ignored_settings
 
 DECODER = {"hidden_size": 48, "num_hidden_layers": 1, "num_attention_heads": 4, "vocab_size": 300}
 CONFIGS = CONFIGS | {
