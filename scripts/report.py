@@ -10,7 +10,7 @@ says why they cannot be compared. If no two of several runs can be, nothing is w
 import argparse
 import json
 
-from alibi.commands import compare_runs
+from alibi.analysis import compare_files
 from alibi.paths import expanded, user_path
 from alibi.reporting import comparison_text, write_report
 from alibi.script import script, script_parser
@@ -28,7 +28,7 @@ def main(options: argparse.Namespace) -> None:
     Raises:
         ValueError, OSError: no results, or none that can be compared.
     """
-    comparison = compare_runs(options.results)
+    comparison = compare_files(options.results)
     print(comparison_text(comparison))
     if options.out:
         paths = write_report(comparison, options.out)

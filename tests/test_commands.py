@@ -13,7 +13,8 @@ from evaluations import evaluate_checkpoint
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from alibi.commands import EvaluateCommand, compare_runs, evaluate, evaluate_runs
+from alibi.analysis import compare_files
+from alibi.commands import EvaluateCommand, evaluate, evaluate_runs
 from alibi.evaluation import EvaluationSettings, open_evaluation_text
 from alibi.evaluation import checkpoint_results as evaluate_module
 from alibi.reporting import comparison_text
@@ -265,7 +266,7 @@ def test_any_value_anywhere_is_compared_or_refused(pair, data):
         del inner[at[-1]]
     path.write_text(json.dumps(content))
     try:
-        comparison = compare_runs([str(path), str(other)])
+        comparison = compare_files([str(path), str(other)])
     except ValueError as error:
         named = str(path) in str(error)
     else:

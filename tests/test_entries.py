@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from alibi.commands import EvaluateCommand, compare_runs, evaluate, evaluate_runs
+from alibi.analysis import compare_files
+from alibi.commands import EvaluateCommand, evaluate, evaluate_runs
 from alibi.data import DataConfig
 from alibi.evaluation import EvaluationSettings
 from alibi.reporting import write_report
@@ -216,6 +217,6 @@ def test_folders_and_files_whose_names_are_no_utf8(small_run, corpus, tmp_path, 
     config.data = DataConfig("text", str(text))
     train(config, outputs / "run")
     evaluate(EvaluateCommand(f"{outputs}/r*", tracking=config.tracking, paths=config.paths, device="cpu"))
-    comparison = compare_runs([f"{outputs}/r*"])
+    comparison = compare_files([f"{outputs}/r*"])
     assert list(comparison.results[0].rows) == [16, 32, 64]
     assert write_report(comparison, tmp_path / "report")

@@ -13,7 +13,7 @@ from itertools import combinations
 from alibi.analysis.labels import label, tokenizers_of, unique
 from alibi.analysis.result_set import ResultSet, Run
 from alibi.analysis.statistics import ABOUT_INTERVALS
-from alibi.results import Measured, Result
+from alibi.results import Measured, Result, find_results, load_results
 
 SCHEMA = 2  # of comparison.json
 
@@ -47,6 +47,14 @@ class Comparison:
         """Whether any number of any run has an interval over the text."""
         return any(run.result.has_intervals for part in self.sets for run in part.runs)
 
+    def refusals(self) -> str:
+        """Why which sets were not compared: a line each under each reason."""
+        lines = []
+        for refusal in self.refused:
+            lines.append(f"  {refusal.reason}")
+            lines += [f"    {self.sets[number].title}: {value}" for number, value in refusal.sets]
+        return "\n".join(lines)
+
     def to_dict(self) -> dict:
         """The content of comparison.json."""
         labels = {run.result.path: run.label for part in self.sets for run in part.runs}
@@ -64,6 +72,25 @@ class Comparison:
                 for r in self.refused
             ],
         }
+
+
+def compare_files(wanted: Sequence[str]) -> Comparison:
+    """
+    Args:
+        wanted: result files, run folders, or globs of these.
+
+    Raises:
+        FileNotFoundError: nothing there.
+        ValueError: a file that is no sound result; or several runs, of which no two may be compared.
+    """
+    comparison = compare(load_results(find_results(wanted)))
+    runs = {result.checkpoint.sha256 for result in comparison.results}
+    if len(runs) > 1 and not any(pair.lengths for part in comparison.sets for pair in part.pairs):
+        notes = [part.note for part in comparison.sets if len(part.runs) > 1]
+        files = ", ".join(str(result.path) for result in comparison.results)
+        reasons = [f"no two of these {len(runs)} runs may be compared ({files}):", *notes, comparison.refusals()]
+        raise ValueError("\n".join(reasons))
+    return comparison
 
 
 def compare(results: Sequence[Result]) -> Comparison:

@@ -54,8 +54,7 @@ def differences_in_setup(result: Result) -> list[str]:
         found.append(f"trained on other data ({settings.get('data.name')}, not wikitext103)")
     updates, batch = result.checkpoint.step, settings["train.batch_tokens"]
     if updates * batch != UPDATES * TOKENS_PER_UPDATE:
-        fewer = "fewer" if updates * batch < UPDATES * TOKENS_PER_UPDATE else "more"
-        found.append(f"{fewer} updates ({updates:,} of {batch:,} tokens, not {UPDATES:,} of {TOKENS_PER_UPDATE:,})")
+        found.append(f"other updates ({updates:,} of {batch:,} tokens, not {UPDATES:,} of {TOKENS_PER_UPDATE:,})")
     if other := [name for name, value in SHAPE.items() if settings.get(name) != value]:
         shape = ", ".join(f"{name.removeprefix('model.')} {settings.get(name)}" for name in other)
         found.append(f"another shape ({shape})")

@@ -1,10 +1,11 @@
 """Results that measured the same, and all that follows from comparing them."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 
@@ -67,15 +68,6 @@ class RunPair:
 
     def at(self, length: int, metric: str) -> Difference | None:
         return self.lengths.get(length, {}).get(metric)
-
-
-@dataclass(frozen=True)
-class LinePair:
-    """Where the curves of two lines cross, by their labels."""
-
-    a: str
-    b: str
-    at: list[Crossing]
 
 
 @dataclass(frozen=True)
@@ -145,10 +137,11 @@ class ResultSet:
         return {n: {metric: draws.difference(a.result, b.result, n, metric) for metric in metrics} for n in shared}
 
     @property
-    def crossings(self) -> list[LinePair]:
+    def crossings(self) -> list[tuple[Line, Line, list[Crossing]]]:
+        """Where the curves of two lines cross."""
         rounding = rounding_of(self.first.content.precision)
         return [
-            LinePair(a.label, b.label, crossings(a.nats(), b.nats(), rounding))
+            (a, b, crossings(a.nats(), b.nats(), rounding))
             for a, b in combinations(self.lines, 2)
             if self._comparable_of([*a.runs, *b.runs])
         ]
@@ -156,12 +149,11 @@ class ResultSet:
     @property
     def how_far(self) -> list[tuple[Run, HowFar]]:
         """From the rows as they are now: what the file states may be of rows that have lost their number since."""
-        found = []
-        for run in self.runs:
-            if stated := run.result.content.how_far:
-                rows = run.result.rows.values()
-                found.append((run, how_far(rows, run.result.checkpoint.seq_len, stated.within_percent)))
-        return found
+        return [
+            (run, how_far(run.result.rows.values(), run.result.checkpoint.seq_len, stated.within_percent))
+            for run in self.runs
+            if (stated := run.result.content.how_far)
+        ]
 
     @property
     def changes(self) -> list[tuple[Run, Change]]:
@@ -178,12 +170,10 @@ class ResultSet:
         """Why runs, or some of their numbers, are not compared."""
         scored = [run.result.scored for run in self.runs]
         uncovered = ", ".join(_uncovered(self.runs))
-        if not any(scored):
-            return "no row has a number: there is nothing to compare"
         if len(self.runs) == 1:
             return "one run only: there is nothing to compare it with"
         if not any(a.keys() & b.keys() for a, b in combinations(scored, 2)):
-            return "no two runs have a length in common: there is nothing to compare"
+            return "no two runs have numbers at the same length: there is nothing to compare"
         if uncovered:
             what = "numbers per word and per byte are not compared with others"
             return f"text not covered by the tokenizer of {uncovered}: {what}"
@@ -206,8 +196,13 @@ class ResultSet:
             "note": self.note,
             "runs": [_run_to_dict(run) for run in self.runs],
             "lines": [_line_to_dict(line) for line in self.lines],
-            "pairs": [{"a": p.a.key, "b": p.b.key, "lengths": _by_length(p.lengths)} for p in self.pairs],
-            "crossings": [asdict(pair) for pair in self.crossings],
+            "pairs": [
+                {"a": pair.a.key, "b": pair.b.key, "lengths": _by_length(pair.lengths, Difference.to_dict)}
+                for pair in self.pairs
+            ],
+            "crossings": [
+                {"a": a.label, "b": b.label, "at": [asdict(place) for place in at]} for a, b, at in self.crossings
+            ],
             "how_far": [
                 {"run": run.key, "evaluated_to": max(run.result.scored, default=None)}
                 | far.model_dump(exclude_unset=True)
@@ -229,11 +224,11 @@ def _run_to_dict(run: Run) -> dict:
 
 def _line_to_dict(line: Line) -> dict:
     about = {"label": line.label, "method": line.first.checkpoint.model, "seq_len": line.first.checkpoint.seq_len}
-    return about | {"runs": [run.key for run in line.runs], "lengths": _by_length(line.lengths)}
+    return about | {"runs": [run.key for run in line.runs], "lengths": _by_length(line.lengths, asdict)}
 
 
-def _by_length(numbers: Mapping[int, Mapping[str, SeedMean | Difference | None]]) -> list[dict]:
+def _by_length(numbers: Mapping[int, Mapping[str, object]], as_dict: Callable[[Any], dict]) -> list[dict]:
     return [
-        {"length": length} | {metric: one.to_dict() if one else {} for metric, one in own.items()}
+        {"length": length} | {metric: as_dict(one) if one else {} for metric, one in own.items()}
         for length, own in numbers.items()
     ]

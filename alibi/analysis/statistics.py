@@ -11,7 +11,7 @@ short where groups are few.
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import lru_cache
 from statistics import NormalDist
 
@@ -87,9 +87,6 @@ class SeedMean:
     mean: float
     interval: list[float] | None = None
 
-    def to_dict(self) -> dict:
-        return asdict(self)
-
 
 def over_seeds(values: list[float]) -> SeedMean:
     """Student's t, since seeds are independent draws."""
@@ -107,10 +104,6 @@ class Difference:
     value: float
     is_ratio: bool
     interval: list[float] | None = None
-
-    @property
-    def if_equal(self) -> float:
-        return 1.0 if self.is_ratio else 0.0
 
     def reversed(self) -> "Difference":
         """As seen from the second run."""

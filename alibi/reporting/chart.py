@@ -1,6 +1,6 @@
 """What a chart is: panels of series over two axes, and how lines look, on paper and on the page.
 
-matplotlib_figures and plotly_figures draw it; neither adds data.
+matplotlib_figures and page draw it; neither adds data.
 """
 
 from collections.abc import Sequence
@@ -21,6 +21,7 @@ COLOURS = {
     "none": ("#555555", "#B5B5B5"),
 }
 MORE_COLOURS = (("#E69F00", "#F2B84B"), ("#56B4E9", "#9AD4F5"), ("#000000", "#FFFFFF"))
+COLOUR_PAIRS = (*COLOURS.values(), *MORE_COLOURS)
 # Lines of one method differ by marker and dash: (matplotlib's name, plotly's name).
 MARKERS = (("o", "circle"), ("s", "square"), ("D", "diamond"), ("^", "triangle-up"), ("v", "triangle-down"))
 DASHES = (("-", "solid"), ("--", "dash"), (":", "dot"), ("-.", "dashdot"))
@@ -44,12 +45,11 @@ PARTS = {
 
 
 class Point(NamedTuple):
-    """One value, its interval where it has one, and more about it for a reader who points at it."""
+    """One value, and its interval where it has one."""
 
     x: float
     y: float
     interval: Sequence[float] | None = None
-    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -75,16 +75,12 @@ class Series:
 class Axis:
     """
     Attributes:
-        name: what a value is called where one point is described; empty if values are mere positions.
         ticks: (value, text), or None for the drawing library's own.
-        choosable: the reader may switch between log and linear.
     """
 
     label: str
-    name: str = ""
     log: bool = False
     ticks: list[tuple[float, str]] | None = None
-    choosable: bool = False
 
 
 @dataclass(frozen=True)
@@ -106,14 +102,12 @@ class Chart:
     """
     Attributes:
         stem: of its files.
-        note: what a reader must know about its data.
     """
 
     stem: str
     title: str
     panels: list[Panel]
     columns: int = 1
-    note: str = ""
 
 
 def looks_of(comparison: Comparison) -> dict[str, Look]:

@@ -11,7 +11,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import EngFormatter, LogFormatter, NullLocator
 
-from alibi.reporting.chart import BAR_WIDTH, Axis, Chart, Panel, Series
+from alibi.reporting.chart import BAR_WIDTH, Chart, Panel, Series
 
 # One and two columns of a usual two-column paper, in inches.
 COLUMN, PAGE = 3.4, 7.0
@@ -66,14 +66,18 @@ def _draw_panel(axes: Axes, panel: Panel) -> None:
         _draw_series(axes, series)
     for x, text in panel.marks:
         axes.axvline(x, color="0.6", lw=0.8, ls="--", zorder=0)
-        note = axes.annotate(
+        axes.annotate(
             text, (x, 0.98), (3, 0), ("data", "axes fraction"), "offset points", rotation=90, va="top",
-            fontsize=6, color="0.4",
+            fontsize=6, color="0.4", in_layout=False,
         )  # fmt: skip
-        note.set_in_layout(False)
     axes.set_xlabel(panel.x.label)
     axes.set_ylabel(panel.y.label)
-    _scale_lengths(axes, panel.x)
+    if panel.x.log:
+        axes.set_xscale("log", base=2)
+        axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter("{x:g}" if panel.x.log else EngFormatter(sep=""))
+    if ticks := panel.x.ticks:
+        axes.set_xticks(*zip(*ticks, strict=True), rotation=45 if len(ticks) > 7 else 0)
     if panel.y.log:
         axes.set_yscale("log")
         axes.yaxis.set_major_formatter(LogFormatter())
@@ -101,15 +105,6 @@ def _draw_series(axes: Axes, series: Series) -> None:
 def _curve_style(series: Series) -> dict:
     look = series.look
     return {"color": look.colour[0], "ls": look.dash[0], "marker": look.marker[0], **CURVES[series.kind]}
-
-
-def _scale_lengths(axes: Axes, x: Axis) -> None:
-    if x.log:
-        axes.set_xscale("log", base=2)
-        axes.xaxis.set_minor_locator(NullLocator())
-    axes.xaxis.set_major_formatter("{x:g}" if x.log else EngFormatter(sep=""))
-    if x.ticks:
-        axes.set_xticks(*zip(*x.ticks, strict=True), rotation=45 if len(x.ticks) > 7 else 0)
 
 
 def _add_legend(figure: Figure, every: list[Series]) -> None:

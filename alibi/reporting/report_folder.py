@@ -5,7 +5,7 @@ from pathlib import Path
 
 from alibi.analysis import Comparison, ResultSet
 from alibi.reporting import study_charts
-from alibi.reporting.chart import Chart, looks_of
+from alibi.reporting.chart import looks_of
 from alibi.reporting.matplotlib_figures import write_figure
 from alibi.reporting.page import render_page
 from alibi.reporting.report_tables import Table, all_tables
@@ -30,22 +30,17 @@ def write_report(comparison: Comparison, folder: Path) -> list[Path]:
     Raises:
         ValueError: the page is too large; figures and tables have been written by then.
     """
-    index = folder / "index.html"
+    index, looks = folder / "index.html", looks_of(comparison)
     tables = write_tables(comparison, folder / "tables")
-    figures = [path for chart in paper_charts(comparison) for path in write_figure(chart, folder / "figures")]
-    index.write_text(render_page(comparison), encoding="utf-8")
-    return [index, *tables, *figures]
-
-
-def paper_charts(comparison: Comparison) -> list[Chart]:
-    """The charts that a report writes as files: of every set, and the training curves."""
-    charts, looks = [], looks_of(comparison)
+    charts = [study_charts.training_chart(comparison)]
     for part in comparison.sets:
         # Per token, and per word or byte; a third unit would add nothing.
         charts += [study_charts.perplexity_chart(part, looks, metric) for metric in part.metrics[:2]]
         charts += [study_charts.context_chart(part, looks, n) for n in study_charts.context_lengths(part)[-1:]]
         charts += [study_charts.cost_chart(part, looks), study_charts.split_chart(part, looks)]
-    return [*charts, study_charts.training_chart(comparison)]
+    figures = [path for chart in charts for path in write_figure(chart, folder / "figures")]
+    index.write_text(render_page(comparison), encoding="utf-8")
+    return [index, *tables, *figures]
 
 
 def draw_perplexity(comparison: Comparison, part: ResultSet, folder: Path) -> list[Path]:

@@ -1,7 +1,6 @@
 """The tables of a report; `table_files` writes each as Markdown and LaTeX, the page as HTML."""
 
 import math
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise, zip_longest
@@ -10,6 +9,7 @@ from alibi.analysis import Comparison, ResultSet, Run
 from alibi.analysis.published import PAPER, UNIT, differences_in_setup, published_points
 from alibi.analysis.statistics import Difference
 from alibi.reporting import words
+from alibi.reporting.chart import PARTS
 from alibi.reporting.training_log import read_training
 from alibi.results import METRICS, TOLERANCE
 
@@ -123,17 +123,17 @@ def is_apart(part: ResultSet, better: str, worse: str, length: int, metric: str)
     for pair in part.pairs:
         difference = pair.at(length, metric)
         if {pair.a.line, pair.b.line} == {better, worse} and difference and difference.interval:
-            seen = difference if pair.a.line == better else difference.reversed()
-            verdicts.append(seen.interval[1] < seen.if_equal)
+            (low, high), equal = difference.interval, 1.0 if difference.is_ratio else 0.0
+            verdicts.append(high < equal if pair.a.line == better else low > equal)
     return all(verdicts) if verdicts else None
 
 
 def difference_rows(part: ResultSet, metric: str) -> Table:
     """Every pair of runs on equal text: the first against the second."""
-    rows = [
-        [(f"{pair.a.label} against {pair.b.label}", ""), *(difference_cell(pair.at(n, metric)) for n in part.lengths)]
-        for pair in part.pairs
-    ]
+    rows = []
+    for pair in part.pairs:
+        cells = [difference_cell(pair.at(length, metric)) for length in part.lengths]
+        rows.append([(f"{pair.a.label} against {pair.b.label}", ""), *cells])
     note = "Paired on the same text. Below zero: the first is better."
     return _by_length("differences", f"Differences in {METRICS[metric].label}", part, metric, ["runs"], rows, note)
 
@@ -176,7 +176,7 @@ def best_run(part: ResultSet, metric: str) -> Run:
 
 def published_table(part: ResultSet) -> Table:
     """Each run for which a number was published at one of its lengths, and the paper's row under it."""
-    rows, verdicts = [], defaultdict(list)
+    rows, notes = [], [f"{PAPER}. Perplexity per word."]
     # Files of other kinds are compared by the byte, since only WikiText counts words as the paper does.
     for run in part.runs if UNIT in part.metrics and part.shared_metric == UNIT else ():
         numbers, result = run.result.numbers, run.result
@@ -189,16 +189,12 @@ def published_table(part: ResultSet) -> Table:
         theirs = [published.get(n, (None, ""))[0] for n in part.lengths]
         for label, values in ((run.label, ours), (f"published, {tables}", theirs)):
             rows.append(plain_cells(label, *("" if value is None else words.number(value) for value in values)))
-        verdicts["; ".join(differences_in_setup(result))].append(run.label)
-    notes = [
-        f"{', '.join(labels)}: not comparable in level, only in shape: {differences}."
-        if differences
-        else f"{', '.join(labels)}: the same data, vocabulary, budget and shape: the levels may be compared."
-        for differences, labels in verdicts.items()
-    ]
+        if differences := "; ".join(differences_in_setup(result)):
+            notes.append(f"{run.label}: not comparable in level, only in shape: {differences}.")
+        else:
+            notes.append(f"{run.label}: the same data, vocabulary, budget and shape: the levels may be compared.")
     title, header = f"Next to published numbers, {part.title}", ["run", *map(str, part.lengths)]
-    note = " ".join([f"{PAPER}. Perplexity per word.", *notes])
-    return Table(f"published-{part.slug}", title, header, rows, note)
+    return Table(f"published-{part.slug}", title, header, rows, " ".join(notes))
 
 
 def far_rows(part: ResultSet) -> Table:
@@ -218,7 +214,7 @@ def change_rows(part: ResultSet) -> Table:
     rows = []
     for run, change in part.changes:
         for entry in change.lengths:
-            cells = [signed_cell(value, (entry.interval or {}).get(name)) for name, value in entry.parts.items()]
+            cells = [signed_cell(getattr(entry, name), (entry.interval or {}).get(name)) for name in PARTS]
             rows.append([*plain_cells(run.label, str(change.against), str(entry.length)), *cells])
     header = ["run", "from length", "to length", "longer context", "early tokens", "whole change"]
     title = f"Why it changed against nonoverlapping, nats per token, {part.title}"
@@ -233,17 +229,13 @@ def run_rows(comparison: Comparison) -> Table:
         inside, log = weights.parameters_in or {}, read_training(run.result.folder)
         counts = [weights.parameters, *(inside.get(part) for part in ("position", "embedding", "rest"))]
         counts += [weights.step, training and training.tokens]
-        flops = f"{training.flops:.2e}" if training and training.flops else words.UNKNOWN
         cost = [log and log.tokens_per_sec, log and log.memory_mib]
-        rows.append(plain_cells(run.label, *map(_count, counts), flops, *map(_count, cost)))
+        counts, cost = ([words.known(number, ",.0f") for number in numbers] for numbers in (counts, cost))
+        rows.append(plain_cells(run.label, *counts, words.known(training and training.flops, ".2e"), *cost))
     header = ["run", "parameters", "in position", "in embedding", "rest", "steps", "tokens", "training flops"]
     header += ["training tokens/s", "training MiB"]
     note = "Tokens/s in training is the median of the log, memory its peak, on whatever else the machine was doing."
     return Table("runs", "Parameters and compute", header, rows, note)
-
-
-def _count(number: float | None) -> str:
-    return words.UNKNOWN if number is None else f"{number:,.0f}"
 
 
 def all_tables(comparison: Comparison) -> list[Table]:

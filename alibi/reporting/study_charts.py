@@ -22,7 +22,7 @@ COSTS = {"tokens_per_sec": "tokens per second", "peak_memory_mib": "peak memory 
 
 
 def perplexity_chart(part: ResultSet, looks: Looks, metric: str, relative: bool = False) -> Chart:
-    """A metric against length. A run without any number of it is left out, and the chart's note names it.
+    """A metric against length. A run without any number of it is left out.
 
     Args:
         metric: perplexity, word_perplexity or bits_per_byte.
@@ -31,14 +31,11 @@ def perplexity_chart(part: ResultSet, looks: Looks, metric: str, relative: bool 
     series = _line_series(part, looks, metric)
     if relative:
         series = _relative(series, {line.label: line.first.checkpoint.seq_len for line in part.lines})
-    missing = [run.label for run in part.runs if run.label not in {one.name for one in series}]
-    why = "no value at the training length" if relative else "no number in this unit"
-    note = f"Not drawn ({why}): {'; '.join(missing)}." if missing else ""
     intervals = f", {words.LEVEL} intervals" if any(point.interval for one in series for point in one.points) else ""
-    values = _values(METRICS[metric].label + (", relative" if relative else ""), series, choosable=True)
+    values = _values(METRICS[metric].label + (", relative" if relative else ""), series)
     panel = Panel(_lengths(series), values, series, marks=_training_lengths(part.lines, series))
     stem = f"{metric.replace('_', '-')}-{part.slug}"
-    return Chart(stem, part.title + intervals, [panel] if series else [], note=note)
+    return Chart(stem, part.title + intervals, [panel] if series else [])
 
 
 def context_chart(part: ResultSet, looks: Looks, length: int) -> Chart:
@@ -48,7 +45,7 @@ def context_chart(part: ResultSet, looks: Looks, length: int) -> Chart:
         curve = context_curve(run.result.numbers.get(length, {}))
         if len(curve) > 1:
             series.append(Series(run.line, run.label, (run.label,), curve, looks[run.line], "plain"))
-    x, marks = Axis("context of the target (tokens)", "context", log=True), _training_lengths(part.lines, series)
+    x, marks = Axis("context of the target (tokens)", log=True), _training_lengths(part.lines, series)
     panels = [Panel(x, Axis(NATS), series, marks=marks)] if series else []
     return Chart(f"context-{part.slug}-{length}", f"{part.title}, length {length}", panels)
 
@@ -81,7 +78,7 @@ def cost_chart(part: ResultSet, looks: Looks) -> Chart:
     panels = []
     for name, title in COSTS.items():
         if series := _line_series(part, looks, name):
-            panels.append(Panel(_lengths(series), _values(title, series, choosable=True), series))
+            panels.append(Panel(_lengths(series), _values(title, series), series))
     return Chart(f"cost-{part.slug}", part.title, panels)
 
 
@@ -116,10 +113,9 @@ def _split_panel(title: str, changes: Sequence[tuple[Run, Change]], metric: str)
         for number, (run, change) in enumerate(changes):
             points, beside = [], (number - (len(changes) - 1) / 2) * BAR_STEP * 0.3
             for entry in change.lengths:
-                values[entry.length].append(_in_unit(entry.parts[part], run.result, metric))
+                values[entry.length].append(_in_unit(getattr(entry, part), run.result, metric))
                 interval = [_in_unit(v, run.result, metric) for v in (entry.interval or {}).get(part) or ()]
-                x, note = at[entry.length] + beside, f"{name}, length {entry.length}"
-                points.append(Point(x, values[entry.length][-1], interval or None, note))
+                points.append(Point(at[entry.length] + beside, values[entry.length][-1], interval or None))
             dots.append(Series(name, run.label, (run.label,), points, look, "dot"))
         means = [Point(at[length], sum(found) / len(found)) for length, found in values.items()]
         bars.append(Series(name, f"mean of {len(labels)} runs", labels, means, look, "bar"))
@@ -136,13 +132,12 @@ def _in_unit(nats: float, result: Result, metric: str) -> float:
 def training_chart(comparison: Comparison) -> Chart:
     """Training loss, smoothed and thin, and validation loss with markers; each run folder once."""
     series, looks = [], looks_of(comparison)
-    for folder in dict.fromkeys(run.result.folder for run in comparison.runs):
-        run = next(run for run in comparison.runs if run.result.folder == folder)
+    for folder, run in {run.result.folder: run for run in comparison.runs}.items():
         log = read_training(folder)
         for curve, kind in ((log.train, "member"), (log.val, "main")) if log else ():
             points = [Point(*pair) for pair in curve]
             series += [Series(run.line, run.label, (run.label,), points, looks[run.line], kind)] if points else []
-    panel = Panel(Axis("tokens seen in training", "tokens"), _values(NATS, series), series)
+    panel = Panel(Axis("tokens seen in training"), _values(NATS, series), series)
     title = "training loss (thin) and validation loss (with markers)"
     return Chart("training", title, [panel] if series else [])
 
@@ -186,13 +181,13 @@ def _relative(series: Sequence[Series], seq_len: Mapping[str, int | None]) -> li
 def _lengths(series: Iterable[Series]) -> Axis:
     """A log axis with a tick at each length evaluated."""
     lengths = sorted({point.x for one in series for point in one.points})
-    return Axis(LENGTH, "length", log=True, ticks=[(length, str(length)) for length in lengths])
+    return Axis(LENGTH, log=True, ticks=[(length, str(length)) for length in lengths])
 
 
-def _values(label: str, series: Iterable[Series], **options: bool) -> Axis:
+def _values(label: str, series: Iterable[Series]) -> Axis:
     values = [point.y for one in series for point in one.points]
     spans_much = min(values, default=0) > 0 and max(values) > LOG_AXIS_FROM * min(values)
-    return Axis(label, log=spans_much, **options)
+    return Axis(label, spans_much)
 
 
 def _training_lengths(lines: Iterable[Line], series: Sequence[Series]) -> tuple[tuple[float, str], ...]:

@@ -72,17 +72,8 @@ def findings_text(comparison: Comparison) -> str:
         if part.changes:
             parts.append(plain(tables.change_rows(part)))
     if comparison.refused:
-        parts.append(f"Not compared\n{refusals_text(comparison)}")
+        parts.append(f"Not compared\n{comparison.refusals()}")
     return "\n\n".join(parts)
-
-
-def refusals_text(comparison: Comparison) -> str:
-    """Why which sets were not compared: a line each under each reason."""
-    lines = []
-    for refusal in comparison.refused:
-        lines.append(f"  {refusal.reason}")
-        lines += [f"    {comparison.sets[number].title}: {value}" for number, value in refusal.sets]
-    return "\n".join(lines)
 
 
 def plain(table: Table) -> str:
@@ -94,9 +85,9 @@ def plain(table: Table) -> str:
 
 def _crossings_text(part: ResultSet) -> str:
     lines = [
-        f"  {pair.a} and {pair.b}: "
-        + ", ".join(f"about {c.about:.0f} (between {c.after} and {c.before})" for c in pair.at)
-        for pair in part.crossings
-        if pair.at
+        f"  {a.label} and {b.label}: "
+        + ", ".join(f"about {place.about:.0f} (between {place.after} and {place.before})" for place in at)
+        for a, b, at in part.crossings
+        if at
     ]
     return "\n".join(lines) if lines else "  no two of them within the lengths evaluated"

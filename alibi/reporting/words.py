@@ -15,9 +15,9 @@ MARK = "†"
 NOT_COVERED = "text not covered"
 
 
-def known(value: int | None) -> str:
+def known(value: float | None, style: str = "") -> str:
     """A number that some results lack."""
-    return UNKNOWN if value is None else str(value)
+    return UNKNOWN if value is None else format(value, style)
 
 
 def number(value: float) -> str:

@@ -1,6 +1,5 @@
 """One result file in memory, a checkpoint's rows on one text, and what was measured, after which it is named."""
 
-import re
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -144,10 +143,6 @@ class Result:
         lost = self.data.uncovered_bytes
         return said_of_uncovered(lost, self.data.bytes) if lost else None
 
-    def made_with(self, length: int) -> dict:
-        """Machine, versions and processes of a row; rows of earlier versions have those of the file."""
-        return self.rows[length].get("made_with") or self.content.made_with or {}
-
     @property
     def folder(self) -> Path:
         """The run folder, which holds evaluation/, which holds the file."""
@@ -160,7 +155,7 @@ class Result:
     @property
     def protocol(self) -> str:
         """What was measured, from the file's own name: wikitext103-validation-nonoverlapping."""
-        return re.sub(r"^step-\d+-", "", self.path.stem)
+        return self.path.stem.split("-", 2)[-1]
 
     @property
     def has_intervals(self) -> bool:

@@ -4,7 +4,6 @@ Before rows are added the file is read again under the folder's lock, so that no
 lock is held for the moment of the change, never while something is scored.
 """
 
-import glob
 import hashlib
 import json
 import re
@@ -35,11 +34,10 @@ def find_results(wanted: Iterable[str]) -> list[Path]:
     """
     found: dict[Path, Path] = {}
     for name in wanted:
-        exists = Path(name).exists()
-        files = [file for place in ([Path(name)] if exists else expand(name)) for file in _results_in(place)]
+        places = [Path(name)] if Path(name).exists() else expand(name)
+        files = [file for place in places for file in _results_in(place)]
         if not files:
-            what = "holds no result file" if exists or glob.has_magic(name) else "does not exist"
-            raise FileNotFoundError(f"{name} {what}; python evaluate.py runs=RUN makes one.")
+            raise FileNotFoundError(f"there is no result file at {name}; python evaluate.py runs=RUN makes one.")
         for file in files:
             found.setdefault(file.resolve(), file)
     return list(found.values())

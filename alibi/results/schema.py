@@ -143,10 +143,6 @@ class ChangeAt(Part):
     early_tokens: float
     interval: dict[str, Pair | None] | None = None
 
-    @property
-    def parts(self) -> dict[str, float]:
-        return {name: getattr(self, name) for name in ("longer_context", "early_tokens", "whole")}
-
 
 class Change(Part):
     against: Length

@@ -60,8 +60,8 @@ def test_a_run_of_the_papers_own_setup_stands_above_its_row(beside):
             "another vocabulary (word of 33,280",
         ),
         ({"settings": {"data.name": "wikitext2"}}, "trained on other data (wikitext2, not wikitext103)"),
-        ({"step": 10000}, "fewer updates (10,000 of 73,728 tokens, not 286,000 of 73,728)"),
-        ({"settings": {"train.batch_tokens": 9216}}, "fewer updates (286,000 of 9,216 tokens"),
+        ({"step": 10000}, "other updates (10,000 of 73,728 tokens, not 286,000 of 73,728)"),
+        ({"settings": {"train.batch_tokens": 9216}}, "other updates (286,000 of 9,216 tokens"),
         ({"settings": {"model.d_model": 256}}, "another shape (d_model 256)"),
     ],
 )

@@ -49,17 +49,17 @@ function drawFigure(box, figures, runs, scale, template) {
   const visible = panels.filter((panel) => panel.data.some((trace) => trace.visible));
   while (plots.children.length < visible.length) plots.insertAdjacentHTML("beforeend", "<div class='plot'><p></p><div role='img'></div></div>");
   [...plots.children].forEach((plot, number) => { plot.hidden = number >= visible.length; });
-  visible.forEach(({ title, choosable, data, layout }, number) => {
+  visible.forEach(({ title, data, layout }, number) => {
     const [heading, target] = plots.children[number].children;
     heading.textContent = title;
     target.setAttribute("aria-label", title || box.querySelector("figcaption").textContent);
     layout.width = printing.matches ? (visible.length > 1 ? PRINT_HALF : PRINT_WIDTH) : target.clientWidth;
-    if (choosable) layout.yaxis.type = scale;
+    if (["perplexity", "cost"].includes(box.dataset.chart)) layout.yaxis.type = scale;
     Plotly.react(target, data, { ...layout, template }, { displayModeBar: false, doubleClick: false, showTips: false });
   });
   const shown = new Set(visible.flatMap((panel) => panel.data).filter((trace) => trace.visible).map((trace) => trace.legendgroup));
   for (const entry of all("li", box)) entry.hidden = !shown.has(entry.textContent);
-  box.querySelector(".note").textContent = visible.length ? figures.map((figure) => figure.note).join(" ") : "Nothing to draw for these choices.";
+  box.querySelector(".note").textContent = visible.length ? "" : "Nothing to draw for these choices.";
 }
 
 // A line's box stands for all of its seeds.
