@@ -20,8 +20,7 @@ from alibi.interop.fairseq import FairseqCheckpoint, read_fairseq_checkpoint, re
 from alibi.model import LARGEST
 from alibi.paths import user_path
 from alibi.pointers import refuse_pointer
-from alibi.runs import CONFIG, RunFolder
-from alibi.runs.config_yaml import settings_text
+from alibi.runs import CONFIG, RunFolder, settings_text
 from alibi.script import script, script_parser
 from alibi.training import RunConfig
 from alibi.training.optimizer import OptimizerConfig

@@ -11,7 +11,7 @@ from alibi.config import CONFIGS, evaluation_from, register, run_from
 from alibi.evaluation import EvaluationSettings
 from alibi.model import ALiBiConfig, LanguageModel, ModelConfig
 from alibi.positions import Position
-from alibi.runs.config_yaml import read_settings, settings_text
+from alibi.runs import read_settings, settings_text
 from alibi.training import RunConfig
 from alibi.training.optimizer import OptimizerConfig
 from alibi.training.training_settings import TrainSettings

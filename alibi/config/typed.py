@@ -24,8 +24,7 @@ from alibi.environment import pick_device, resolve_precision
 from alibi.interop import HF_PREFIX
 from alibi.paths import expanded
 from alibi.positions import build_position
-from alibi.runs import run_name
-from alibi.runs.config_yaml import settings_text
+from alibi.runs import run_name, settings_text
 from alibi.training import RunConfig
 
 T = TypeVar("T")

@@ -21,11 +21,10 @@ from alibi.data import DataConfig, Tokenizer, tokenizer_from_json
 from alibi.files import file_sha256
 from alibi.model import LanguageModel, ModelConfig
 from alibi.pointers import CONFIG, MANIFEST
-from alibi.runs import layout
-from alibi.runs.config_yaml import read_settings
+from alibi.runs import checkpoint_files as files
+from alibi.runs.checkpoint_files import CHOOSE, ChangedModel, DamagedCheckpoint
 from alibi.runs.fingerprint import VERSION, difference, fixed_nats, source_sha256
-from alibi.runs.layout import CHOOSE, ChangedModel, DamagedCheckpoint
-from alibi.runs.weights import load_weights, misfit, open_tensors, read_shapes
+from alibi.runs.run_settings import read_settings
 
 
 @dataclass(frozen=True)
@@ -43,25 +42,24 @@ class Checkpoint:
             if not (self.path / name).is_file():
                 raise DamagedCheckpoint(f"{self.path} lacks {name}; {CHOOSE}.")
             if (actual := file_sha256(self.path / name)) != stated:
-                raise DamagedCheckpoint(
-                    f"{self.path / name} is cut short or altered: its sha256 is {actual[:12]}..., the manifest says "
-                    f"{stated[:12]}...; {CHOOSE}."
-                )
+                how = f"its sha256 is {actual[:12]}..., the manifest says {stated[:12]}..."
+                raise DamagedCheckpoint(f"{self.path / name} is cut short or altered: {how}; {CHOOSE}.")
 
     @cached_property
     def manifest(self) -> dict:
         try:
             manifest = json.loads((self.path / MANIFEST).read_text(encoding="utf-8"))
-            if manifest["format"] in layout.FILES and manifest["manifest_sha256"] != layout.manifest_sha256(manifest):
+            known = manifest["format"] in files.FILES
+            if known and manifest["manifest_sha256"] != files.manifest_sha256(manifest):
                 raise ValueError("its own checksum differs")
         except (OSError, ValueError, TypeError, KeyError) as error:
             raise DamagedCheckpoint(
-                f"{self.path} is no sound checkpoint: {MANIFEST} cannot be trusted ({error}); choose another."
+                f"{self.path} is no sound checkpoint: {MANIFEST} cannot be trusted ({error}); {CHOOSE}."
             ) from error
-        if manifest["format"] not in layout.FILES:
+        if not known:
             raise DamagedCheckpoint(
                 f"{self.path} has checkpoint format {manifest['format']}, and this version reads "
-                f"{', '.join(map(str, layout.FILES))}. If a newer version wrote it, update the code; else {CHOOSE}."
+                f"{', '.join(map(str, files.FILES))}. If a newer version wrote it, update the code; else {CHOOSE}."
             )
         return manifest
 
@@ -76,7 +74,7 @@ class Checkpoint:
     @property
     def sha256(self) -> str:
         """Of the weights."""
-        return self.manifest["sha256"][layout.MODEL]
+        return self.manifest["sha256"][files.MODEL]
 
     @property
     def texts(self) -> dict[str, str]:
@@ -106,7 +104,7 @@ class Checkpoint:
         try:
             return OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(schema), self.config[part]))
         except (OmegaConfBaseException, ValueError) as error:
-            raise self._unusable(CONFIG, f"{part}: {str(error).splitlines()[0]}") from error
+            raise self._of_another_version(CONFIG, f"{part}: {str(error).splitlines()[0]}") from error
 
     def load_tokenizer(self) -> Tokenizer:
         """
@@ -114,9 +112,12 @@ class Checkpoint:
             DamagedCheckpoint: another version wrote it, and this one cannot read it.
         """
         try:
-            return tokenizer_from_json((self.path / layout.TOKENIZER).read_text(encoding="utf-8"))
+            return tokenizer_from_json((self.path / files.TOKENIZER).read_text(encoding="utf-8"))
         except ValueError as error:
-            raise self._unusable(layout.TOKENIZER, error) from error
+            raise self._of_another_version(files.TOKENIZER, error) from error
+
+    def _of_another_version(self, name: str, error: object) -> DamagedCheckpoint:
+        return DamagedCheckpoint(f"{self.path / name}, of another version, cannot be used: {error}; {CHOOSE}.")
 
     def load_model(self, device: str | torch.device = "cpu") -> LanguageModel:
         """The model, in evaluation mode.
@@ -127,14 +128,20 @@ class Checkpoint:
         """
         model = LanguageModel(self.model_config, self.load_tokenizer().vocab_size, seed=0)
         stored = self.fingerprint
-        if stored and (how := misfit(read_shapes(self.path), model)):
+        if stored and (how := files.misfit(files.read_shapes(self.path), model)):
             raise self._changed(how)
-        load_weights(model, self.path)
+        files.load_weights(model, self.path)
         model = model.to(device).eval()
         if stored and (how := difference(stored, fixed_nats(model, self.config["train"]["seq_len"]))):
             edited = "was edited" if self.source_changed(model) else "is as it was, so other code or a library changed"
             raise self._changed(f"{how}. The source of the position method {edited}")
         return model
+
+    def _changed(self, how: str) -> ChangedModel:
+        return ChangedModel(
+            f"{self.path} was trained by code that computes something else than it does now: {how}. To train what it "
+            f"is now, repeat its command with {self.beside}; to use these weights, restore the code."
+        )
 
     def source_changed(self, model: LanguageModel) -> bool:
         """Whether the position method's source differs from what the run was trained with, as far as both are known."""
@@ -146,17 +153,10 @@ class Checkpoint:
         """The setting with which the same command trains a new run beside this one."""
         return f"run_dir={self.run}-2"
 
-    def _changed(self, how: str) -> ChangedModel:
-        return ChangedModel(
-            f"{self.path} was trained by code that computes something else than it does now: {how}. To train what it "
-            f"is now, give the command that trained this run with {self.beside}; to use these weights, put the code "
-            "back as it was."
-        )
-
     @cached_property
     def state(self) -> dict:
         """The training state without its tensors: step, cursor, wandb's run id and the like; not in format 1."""
-        return json.loads((self.path / layout.STATE).read_text(encoding="utf-8"))
+        return json.loads((self.path / files.STATE).read_text(encoding="utf-8"))
 
     @property
     def wandb_id(self) -> str | None:
@@ -169,14 +169,9 @@ class Checkpoint:
     @property
     def resumable(self) -> bool:
         """False in format 1, whose training state is a pickle, which this version does not read."""
-        return self.manifest["format"] == layout.FORMAT
+        return self.manifest["format"] == files.FORMAT
 
     def load_moments(self) -> Iterator[tuple[str, Tensor]]:
         """The optimizer's tensors, one at a time, each with its name `<parameter>.<moment>`."""
-        with open_tensors(self.path / layout.MOMENTS) as tensors:
+        with files.open_tensors(self.path / files.MOMENTS) as tensors:
             yield from ((name, tensors.get_tensor(name)) for name in tensors.keys())  # noqa: SIM118
-
-    def _unusable(self, name: str, error: object) -> DamagedCheckpoint:
-        return DamagedCheckpoint(
-            f"{self.path / name} cannot be used: {error}. Another version of the project wrote it; {CHOOSE}."
-        )

@@ -15,7 +15,7 @@ from alibi.faults import disk_error_of, naming
 from alibi.files import file_sha256, replace_folder, sync, write_atomically
 from alibi.model import LanguageModel
 from alibi.pointers import CONFIG, MANIFEST
-from alibi.runs.layout import FILES, FORMAT, MODEL, MOMENTS, STATE, TOKENIZER, manifest_sha256
+from alibi.runs.checkpoint_files import FILES, FORMAT, MODEL, MOMENTS, STATE, TOKENIZER, manifest_sha256
 
 
 def write_checkpoint(

@@ -29,6 +29,10 @@ class RunFolder:
     def checkpoints(self) -> Path:
         return self.path / "checkpoints"
 
+    def at(self, step: int) -> Path:
+        """The folder of a checkpoint."""
+        return self.checkpoints / step_name(step)
+
     def saved_steps(self) -> list[int]:
         """Steps that have a checkpoint, in order."""
         digits = (path.name.removeprefix("step-") for path in self.checkpoints.glob("step-*"))
@@ -39,14 +43,14 @@ class RunFolder:
         pointer = self.checkpoints / LAST
         if pointer.is_symlink() or follow(pointer) != pointer:
             return _step_folder(pointer)
-        steps = [self.checkpoints / step_name(step) for step in self.saved_steps()]
         # One with a manifest was complete once: if it is damaged now, that is an error and no reason to skip it.
-        complete = [step.resolve() for step in (*steps, pointer) if (step / MANIFEST).is_file()]
+        steps = (*map(self.at, self.saved_steps()), pointer)
+        complete = [step.resolve() for step in steps if (step / MANIFEST).is_file()]
         return complete[-1] if complete else None
 
     def save_checkpoint(self, step: int, *args, **kwargs) -> None:
         """Write checkpoints/step-<step>, with the arguments of `write_checkpoint`, and point `last` to it."""
-        write_checkpoint(self.checkpoints / step_name(step), step, *args, **kwargs)
+        write_checkpoint(self.at(step), step, *args, **kwargs)
         point(self.checkpoints / LAST, step_name(step))
 
     def point_best(self, step: int) -> None:
@@ -79,7 +83,7 @@ class RunFolder:
         pointed = {follow(self.checkpoints / name).name for name in (BEST, LAST)}
         for step in self.saved_steps()[:-last]:
             if step_name(step) not in pointed:
-                shutil.rmtree(self.checkpoints / step_name(step))
+                shutil.rmtree(self.at(step))
 
 
 def checkpoint_of(path: Path) -> Path:

@@ -20,7 +20,7 @@ from omegaconf import DictConfig
 
 from alibi.config import plain_errors, run_from
 from alibi.faults import hold
-from alibi.runs import all_settings, differences
+from alibi.runs import differences
 from alibi.signals import stop_signals
 from alibi.streams import keep_streams
 from alibi.sweeps.outcomes import BEGUN, FAILED, SKIPPED, STOPPED, Outcome, Sweep
@@ -113,7 +113,7 @@ def _train(composed: DictConfig, sweep: Sweep, outcome: Outcome) -> tuple[str, s
         with suppress(Timeout, OSError), hold(run / LOCK, LEFTOVER_SECONDS):
             pass  # a job of a killed sweep may still be writing its checkpoint
         return train(config, run), ""
-    if changed := differences(theirs, asdict(config), all_settings):
+    if changed := differences(theirs, asdict(config), weights_only=False):
         return FAILED, (
             f"job {first} trains in {run} too, with other settings: {'; '.join(changed)}. Give each job a run_dir of "
             "its own; left out, it differs with the settings that change the weights."

@@ -12,11 +12,11 @@ from tqdm import tqdm
 from alibi.environment import has_fast_bf16, peak_memory_mib, pick_device, reset_peak_memory
 from alibi.evaluation import perplexity
 from alibi.processes import processes
-from alibi.runs import Checkpoint, RunFolder, step_name, weight_settings
+from alibi.runs import Checkpoint, RunFolder, weight_settings
 from alibi.runs.fingerprint import fingerprint
 from alibi.signals import handling, stop_signals
 from alibi.training.optimizer import check_schedule
-from alibi.training.parallel import check_same_everywhere, full_state
+from alibi.training.parallel import full_state
 from alibi.training.record import Record, describe_run
 from alibi.training.resume import check_unchanged, find_checkpoint, only_process
 from alibi.training.run_parts import RunParts
@@ -52,16 +52,18 @@ def train(config: RunConfig, run_dir: Path) -> str:
             texts = prepare_texts(config, procs)
         # All processes continue from the same checkpoint, whatever their disks show them.
         checkpoint = procs.on_main(_open_folder, config, folder, texts, held)
-        check_same_everywhere([weight_settings(asdict(config)), texts.sha256, texts.tokenizer.sha256], procs)
+        what = [weight_settings(asdict(config)), texts.sha256, texts.tokenizer.sha256]
+        for rank, theirs in enumerate(procs.gather(what)):
+            if theirs != what:
+                raise ValueError(
+                    f"processes {procs.rank} and {rank} differ in settings or text: {what} and {theirs}; give every "
+                    "node the same command, the same files below data.path, and a precision other than auto."
+                )
         if checkpoint and checkpoint.step >= config.train.max_steps:
             procs.say(f"{run_dir} is finished: {checkpoint.step} steps. python evaluate.py runs={run_dir} measures it.")
             procs.on_main(folder.point_latest, Path(config.paths.outputs))
             return "skipped"
-        run = Run(config, folder, procs, texts, checkpoint)
-        number = run.train(begun)
-        procs.say(run.ending())
-        if number:
-            raise SystemExit(128 + number)
+        Run(config, folder, procs, texts, checkpoint).train(begun)
         return "ran"
 
 
@@ -77,66 +79,61 @@ def _open_folder(config: RunConfig, folder: RunFolder, texts: RunTexts, held: Ex
 class Run(RunParts):
     """A run in progress: its parts, and the updates that train them."""
 
-    saved_step, stopped_by = 0, ""
+    saved_step = 0
 
-    def _print_notes(self) -> None:
-        notes, tokens = [self.note] if self.note else [], len(self.texts.validation)
-        if self.config.precision == "bf16" and not has_fast_bf16(self.procs.device):
-            notes.append("this machine has no bf16 instructions; bf16 is many times slower than precision=fp32")
-        notes += [f"length {n} is above the {tokens} validation tokens: one window" for n in self.lengths if n > tokens]
-        for text in notes:
-            self.procs.say(f"note       {text}")
-
-    def train(self, begun: float) -> int:
+    def train(self, begun: float) -> None:
         """Train to the last step, or to the end of the step in which a stop is requested.
 
         Args:
             begun: the time.monotonic() from which train.max_hours counts.
 
-        Returns:
-            The number of the signal that stopped the run, or 0.
+        Raises:
+            SystemExit: stopped.
         """
-        train, procs, number = self.config.train, self.procs, 0
+        train, procs, state = self.config.train, self.procs, self.state
+        self.saved_step, number = state.step, 0
         self._print_notes()
-        self.saved_step = self.state.step
         updater, seconds = fitting_updater(self)
         updater.finite_nats()  # a method that cannot take far positions fails here, not at its first checkpoint
         procs.say(describe_run(self, seconds))
         self.record = procs.on_main(Record, self, share=False)
-        until = math.inf if train.max_hours is None else begun + 3600 * train.max_hours
-        stop = StopRequest(until)
+        stop = StopRequest(math.inf if train.max_hours is None else begun + 3600 * train.max_hours)
         try:
             with (
                 handling(stop_signals(), stop.note),
-                procs.progress_bar(train.max_steps, "step", self.state.step) as bar,
+                procs.progress_bar(train.max_steps, "step", state.step) as bar,
             ):
-                while self.state.step < train.max_steps and not number:
+                while state.step < train.max_steps and not number:
                     line = self._step(updater)
                     rate = f"{line['perf/tokens_per_sec']:,.0f} tok/s"
                     bar.set_postfix_str(f"loss {line.get('train/loss', math.nan):.3f}, {rate}", refresh=False)
                     bar.update()
                     # A signal may have reached only one of the processes.
                     number = procs.greatest(stop.wanted())
-                if number:
-                    self.stopped_by = "train.max_hours" if stop.time_is_over() else signal.Signals(number).name
-                if self.saved_step < self.state.step:
+                if self.saved_step < state.step:
                     self._save(updater)
         finally:
             if self.record:
                 self.record.close()
-        return number
-
-    def ending(self) -> str:
-        """The last line of the output: how the run ended, and how to continue it."""
-        state, max_steps = self.state, self.config.train.max_steps
-        if state.step == max_steps:
+        if state.step == train.max_steps:
             loss = state.last_val_loss
-            ppl = perplexity(loss, 1)
-            return f"finished   {state.step} steps; validation loss {loss:.4f} nats, perplexity {ppl:.3f}"
-        return (
-            f"stopped    by {self.stopped_by} after step {state.step} of {max_steps}; "
-            f"checkpoint {self.folder.checkpoints / step_name(state.step)}. The same command goes on from there."
-        )
+            result = f"validation loss {loss:.4f} nats, perplexity {perplexity(loss, 1):.3f}"
+            procs.say(f"finished   {state.step} steps; {result}")
+        else:
+            by = "train.max_hours" if stop.time_is_over() else signal.Signals(number).name
+            last = self.folder.at(state.step)
+            procs.say(f"stopped    by {by} after step {state.step} of {train.max_steps}; checkpoint {last}.")
+            procs.say("The same command goes on from there.")
+        if number:
+            raise SystemExit(128 + number)
+
+    def _print_notes(self) -> None:
+        notes, tokens = [self.note] if self.note else [], len(self.texts.validation)
+        notes += [f"length {n} is above the {tokens} validation tokens: one window" for n in self.lengths if n > tokens]
+        if self.config.precision == "bf16" and not has_fast_bf16(self.procs.device):
+            notes.append("this machine has no bf16 instructions; bf16 is many times slower than precision=fp32")
+        for text in notes:
+            self.procs.say(f"note       {text}")
 
     def _step(self, updater: Updater) -> dict:
         """One update, then the validation, logging and saving that are due; returns the line of metrics."""
@@ -171,26 +168,24 @@ class Run(RunParts):
         """Make or skip the next update; returns its metrics."""
         train, state = self.config.train, self.state
         blocks, cursor = self.order.blocks(state.cursor, train.batch_tokens // train.seq_len)
-        following, _ = self.order.blocks(cursor, len(blocks))
         try:
-            measured = updater.update(state.step + 1, blocks, following)
+            measured = updater.update(state.step + 1, blocks)
         except NotFinite as error:
             if state.skipped >= train.skip_nonfinite:
                 raise self._not_finite(str(error)) from error
             state.skipped += 1
             measured = {"train/skipped": state.skipped}
             if self.procs.is_main:
-                allowed = train.skip_nonfinite
-                tqdm.write(f"note       {error}; skipped ({state.skipped} of train.skip_nonfinite={allowed})")
+                tqdm.write(f"note       {error}; skipped ({state.skipped} of {train.skip_nonfinite})")
         state.step, state.cursor, state.tokens = state.step + 1, cursor, state.tokens + train.batch_tokens
         return measured
 
     def _not_finite(self, what: str) -> NotFinite:
-        kept = self.folder.saved_steps()
+        kept, skip = self.folder.saved_steps(), self.config.train.skip_nonfinite
         last = f"the last good checkpoint, step {kept[-1]}, is untouched" if kept else "there is no checkpoint yet"
         return NotFinite(
             f"{what}; stopped, {last}. Use a lower optimizer.lr or optimizer.clip, or skip such updates "
-            f"(train.skip_nonfinite, now {self.config.train.skip_nonfinite})."
+            f"(train.skip_nonfinite, now {skip})."
         )
 
     def _save(self, updater: Updater) -> None:

@@ -135,8 +135,3 @@ def build_optimizer(config: OptimizerConfig, model: LanguageModel) -> torch.opti
         # foreach=False: the fused kernel does not take shards, and foreach copies all gradients once more.
         return torch.optim.SGD(groups, lr=config.lr, momentum=config.momentum, nesterov=True, foreach=False)
     return torch.optim.AdamW(groups, lr=config.lr, betas=(config.beta1, config.beta2), eps=config.eps, fused=True)
-
-
-def set_learning_rate(optimizer: torch.optim.Optimizer, lr: float) -> None:
-    for group in optimizer.param_groups:
-        group["lr"] = lr

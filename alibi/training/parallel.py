@@ -14,22 +14,6 @@ from alibi.model import LanguageModel
 from alibi.processes import Processes
 
 
-def check_same_everywhere(what: list, procs: Processes) -> None:
-    """
-    Args:
-        what: settings and hashes of texts, which must be equal in all processes.
-
-    Raises:
-        ValueError: another node has other settings or another text.
-    """
-    for rank, theirs in enumerate(procs.gather(what)):
-        if theirs != what:
-            raise ValueError(
-                f"processes {procs.rank} and {rank} differ in settings or text: {what} and {theirs}; give every node "
-                "the same command, the same files below data.path, and a precision other than auto."
-            )
-
-
 def place(model: LanguageModel, parallel: str, procs: Processes) -> None:
     """Move a model to this process's device: the whole, or with fsdp its shard of every parameter.
 
@@ -71,11 +55,6 @@ def clip_gradients(parameters: Iterable[nn.Parameter], largest: float) -> float:
     """Clip the norm of the whole gradient; returns the norm before."""
     norm = nn.utils.clip_grad_norm_(parameters, largest)
     return (norm.full_tensor() if is_sharded(norm) else norm).item()
-
-
-def own_part(tensor: Tensor) -> Tensor:
-    """This process's shard of a tensor, or the tensor if it is not sharded."""
-    return tensor.to_local() if is_sharded(tensor) else tensor
 
 
 def full_state(

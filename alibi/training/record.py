@@ -7,8 +7,7 @@ from torch import Tensor
 
 from alibi.files import write_atomically
 from alibi.metrics_file import MetricsFile
-from alibi.runs import CONFIG, group_name
-from alibi.runs.config_yaml import settings_text
+from alibi.runs import CONFIG, group_name, settings_text
 from alibi.tracking import Wandb
 from alibi.training.run_parts import RunParts
 
@@ -48,13 +47,13 @@ class Record:
             fingerprint: of what the model computes.
         """
         self.metrics.sync()  # first, so that a power failure leaves no checkpoint without its lines
-        run, texts, state = self.run, self.run.texts, self.run.state
+        folder, texts, state = self.run.folder, self.run.texts, self.run.state
         about = asdict(state), self.yaml, texts.tokenizer, texts.every_sha256
         more = {"moments": moments, "weights": weights, "fingerprint": fingerprint}
-        run.folder.save_checkpoint(state.step, run.model, *about, **more)
+        folder.save_checkpoint(state.step, self.run.model, *about, **more)
         if state.best_step == state.step:
-            run.folder.point_best(state.step)
-        run.folder.keep(run.config.train.keep_last)
+            folder.point_best(state.step)
+        folder.keep(self.run.config.train.keep_last)
 
     def close(self) -> None:
         self.wandb.close()
@@ -62,14 +61,11 @@ class Record:
 
 
 def duration(seconds: float) -> str:
-    """45 s, 12 min, 3 h 20 min, 2 d 5 h."""
+    """45 s, 0 h 12 min, 53 h 20 min."""
     if seconds < 90:
         return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    if minutes < 60:
-        return f"{minutes} min"
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min" if hours < 48 else f"{hours // 24} d {hours % 24} h"
+    hours, minutes = divmod(round(seconds / 60), 60)
+    return f"{hours} h {minutes} min"
 
 
 def describe_run(run: RunParts, micro_batch_seconds: float) -> str:
@@ -78,14 +74,13 @@ def describe_run(run: RunParts, micro_batch_seconds: float) -> str:
     Args:
         micro_batch_seconds: measured time of one forward and backward pass.
     """
-    train, shape, texts, state = run.config.train, run.config.model, run.texts, run.state
-    count, number = run.model.count_parameters(), run.procs.number
-    micro_batches = train.batch_tokens // state.micro_batch_tokens
-    epochs = train.max_steps * train.batch_tokens / len(texts.train)
-    steps_left = train.max_steps - state.step
+    train, shape, texts = run.config.train, run.config.model, run.texts
+    count, number, micro_batch = run.model.count_parameters(), run.procs.number, run.state.micro_batch_tokens
+    tokens, micro_batches = train.max_steps * train.batch_tokens, train.batch_tokens // micro_batch
+    steps_left = train.max_steps - run.state.step
     seconds = steps_left * micro_batch_seconds * micro_batches / number
     how = f", {train.parallel}" if number > 1 else ""
-    begins = f"from step {state.step:,} to " if state.step else ""
+    begins = f"from step {run.state.step:,} to " if run.state.step else ""
     return "\n".join(
         (
             f"run        {run.folder.path}",
@@ -96,8 +91,8 @@ def describe_run(run: RunParts, micro_batch_seconds: float) -> str:
             f"tokens     {len(texts.train):,} train, {len(texts.validation):,} validation; "
             f"{texts.tokenizer.name}, {texts.tokenizer.vocab_size:,} ids",
             f"training   {begins}{train.max_steps:,} steps of {train.batch_tokens:,} tokens "
-            f"({micro_batches} x {state.micro_batch_tokens:,}) at length {train.seq_len:,}: "
-            f"{train.max_steps * train.batch_tokens:,} tokens, {epochs:.2f} epochs",
+            f"({micro_batches} x {micro_batch:,}) at length {train.seq_len:,}: "
+            f"{tokens:,} tokens, {tokens / len(texts.train):.2f} epochs",
             f"machine    {run.model.device}, {run.config.precision}, processes: {number}{how}",
             f"time       about {duration(seconds)} for {steps_left:,} steps, validation apart "
             f"(one micro-batch took {micro_batch_seconds:.3g} s)",

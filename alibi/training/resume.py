@@ -9,8 +9,7 @@ from filelock import Timeout
 
 from alibi.faults import hold
 from alibi.pointers import refuse_pointer
-from alibi.runs import CONFIG, Checkpoint, DamagedCheckpoint, RunFolder, checkpoint_of, differences, step_name
-from alibi.runs.config_yaml import read_settings
+from alibi.runs import CONFIG, Checkpoint, DamagedCheckpoint, RunFolder, checkpoint_of, differences, read_settings
 from alibi.training.run_texts import RunTexts
 from alibi.training.training_settings import RunConfig
 
@@ -26,22 +25,19 @@ def find_checkpoint(config: RunConfig, folder: RunFolder, say: Callable[[str], N
         FileNotFoundError, DamagedCheckpoint: train.resume is a path without a sound checkpoint.
     """
     refuse_pointer(folder.path)
-    resume = config.train.resume
-    if (folder.path / CONFIG).is_file():
+    path, resume = folder.path, config.train.resume
+    if (path / CONFIG).is_file():
         if resume == "false":
-            raise ValueError(
-                f"{folder.path} holds a run already, and train.resume is false; use train.resume=auto to go on with "
-                "it, or another run_dir."
-            )
-        _same_settings(read_settings(folder.path / CONFIG), config, folder.path)
-    elif folder.path.exists() and any(p.name != "wandb" and p.name[0] != "." for p in folder.path.iterdir()):
-        raise ValueError(f"run_dir {folder.path} is not empty and holds no run; choose an empty or a new folder.")
+            raise ValueError(f"{path} holds a run; go on with it by train.resume=auto, or choose another run_dir.")
+        _same_settings(read_settings(path / CONFIG), config, path)
+    elif path.exists() and any(p.name != "wandb" and p.name[0] != "." for p in path.iterdir()):
+        raise ValueError(f"run_dir {path} is not empty and holds no run; choose an empty or a new folder.")
     checkpoint = _newest_sound(folder, say) if resume in ("auto", "false") else _named(resume, config, folder)
     if checkpoint and checkpoint.step < config.train.max_steps and not checkpoint.resumable:
         raise ValueError(
-            f"{checkpoint.path} has a training state of checkpoint format 1, a pickle, which this version does not "
-            "read: it can be evaluated, but not trained further. Go on with the version that wrote it (git_commit in "
-            f"its manifest.json), or train anew with {checkpoint.beside}."
+            f"{checkpoint.path} has a training state of checkpoint format 1, a pickle: it can be evaluated, but not "
+            "trained further. Go on with the version that wrote it (git_commit in its manifest.json), or train anew "
+            f"with {checkpoint.beside}."
         )
     return checkpoint
 
@@ -54,8 +50,8 @@ def _named(resume: str, config: RunConfig, folder: RunFolder) -> Checkpoint:
     _same_settings(checkpoint.config, config, checkpoint.path)
     if later := [step for step in folder.saved_steps() if step > checkpoint.step]:
         raise ValueError(
-            f"{folder.path} holds checkpoints later than train.resume={resume}, up to step {later[-1]}, which "
-            "would be lost; choose another run_dir, or train.resume=auto."
+            f"{folder.path} holds checkpoints later than train.resume={resume}, up to step {later[-1]}; choose "
+            "another run_dir, or train.resume=auto."
         )
     if checkpoint.step >= config.train.max_steps and checkpoint.run.resolve() != folder.path.resolve():
         raise ValueError(
@@ -74,13 +70,12 @@ def _newest_sound(folder: RunFolder, say: Callable[[str], None]) -> Checkpoint |
     damaged = None
     for step in reversed(folder.saved_steps()):
         try:
-            sound = Checkpoint(folder.checkpoints / step_name(step))
+            sound = Checkpoint(folder.at(step))
+            if damaged:
+                say(f"{damaged} Going on from step {step}, the one before.")
+            return sound
         except DamagedCheckpoint as error:
             damaged = error
-            continue
-        if damaged:
-            say(f"{damaged} Going on from step {step}, the one before.")
-        return sound
     if damaged:
         raise DamagedCheckpoint(f"{damaged} No sound checkpoint is left in {folder.path}; choose another run_dir.")
     return None
@@ -97,9 +92,7 @@ def only_process(folder: RunFolder) -> Iterator[None]:
     try:
         lock = hold(folder.path / LOCK, timeout=0)
     except Timeout as error:
-        raise ValueError(
-            f"another process is training {folder.path}; wait for it to end, or choose another run_dir."
-        ) from error
+        raise ValueError(f"another process is training {folder.path}; wait, or choose another run_dir.") from error
     with lock:
         folder.clear_up()
         yield
@@ -107,10 +100,8 @@ def only_process(folder: RunFolder) -> Iterator[None]:
 
 def _same_settings(stored: dict, config: RunConfig, where: Path) -> None:
     if changed := differences(stored, asdict(config)):
-        raise ValueError(
-            f"{where} holds a run with other settings: {'; '.join(changed)}. "
-            "Choose another run_dir, or the same settings."
-        )
+        told = "; ".join(changed)
+        raise ValueError(f"{where} holds a run with other settings: {told}. Choose these, or another run_dir.")
 
 
 def check_unchanged(checkpoint: Checkpoint, texts: RunTexts) -> None:
@@ -119,14 +110,12 @@ def check_unchanged(checkpoint: Checkpoint, texts: RunTexts) -> None:
         ValueError: the text or the tokenizer is not what the checkpoint was trained with.
         ChangedModel: the code was edited since the checkpoint was written, and computes something else.
     """
-    now = {f"{split} text": sha256 for split, sha256 in texts.sha256.items()} | {"tokenizer": texts.tokenizer.sha256}
-    then = {f"{split} text": sha256 for split, sha256 in checkpoint.texts.items()}
-    then["tokenizer"] = checkpoint.load_tokenizer().sha256
-    for what, sha256 in now.items():
-        if then[what] != sha256:
+    stored = checkpoint.texts | {"tokenizer": checkpoint.load_tokenizer().sha256}
+    for what, now in {**texts.sha256, "tokenizer": texts.tokenizer.sha256}.items():
+        if (then := stored[what]) != now:
             raise ValueError(
-                f"the {what} has sha256 {sha256[:12]}... and {checkpoint.path} was trained with {then[what][:12]}...; "
-                "restore the text and the tokenizer's settings, or choose another run_dir."
+                f"sha256 of {what} is {now[:12]}... now and {then[:12]}... in {checkpoint.path}; restore the text and "
+                "the tokenizer's settings, or choose another run_dir."
             )
     if checkpoint.source_changed(checkpoint.load_model()):
         print(

@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 
 from alibi.files import file_sha256
-from alibi.runs.layout import manifest_sha256
+from alibi.runs.checkpoint_files import manifest_sha256
 
 FILES = (
     "model.safetensors",

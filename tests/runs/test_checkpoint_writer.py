@@ -11,7 +11,7 @@ import torch
 from alibi.model import LanguageModel, ModelConfig
 from alibi.pointers import MANIFEST
 from alibi.runs import Checkpoint, RunFolder, checkpoint_of, load_model, resolve_runs
-from alibi.runs.layout import FILES, FORMAT
+from alibi.runs.checkpoint_files import FILES, FORMAT
 
 
 @pytest.fixture

@@ -67,9 +67,7 @@ def test_an_edited_method_is_refused_and_trained_beside(how, run, monkeypatch):
     with monkeypatch.context() as patch:
         EDITS[how](patch)
         for use in (lambda: train(config, folder), lambda: load_model(folder)):
-            with pytest.raises(
-                ChangedModel, match=rf"with run_dir={folder}-2; to use these weights, put the code back"
-            ):
+            with pytest.raises(ChangedModel, match=rf"with run_dir={folder}-2; to use these weights, restore the code"):
                 use()
         assert run_content(folder) == before
         assert train(config, folder.with_name("run-2")) == "ran"

@@ -1,10 +1,14 @@
-"""A run's identity: the settings that change its weights, and the names made of them."""
+"""A run's settings: config.yaml read and written, which of them change the weights, and the names made of these."""
 
 import hashlib
 import json
 import re
-from collections.abc import Callable
+from pathlib import Path
 
+import yaml
+
+CHOOSE = "choose another run_dir, or another run by runs="
+PARTS = {"seed", "model", "data", "tokenizer", "train", "tracking"}
 # Settings of how a run is executed, tracked and stored. All others change the weights.
 EXECUTED = {"micro_batch_tokens", "resume", "max_hours", "skip_nonfinite", "compile", "parallel", "skip_far_keys"}
 RECORDED = {"eval_every", "eval_lengths", "checkpoint_every", "keep_last", "log_every"}
@@ -22,13 +26,37 @@ LATER = {
 }
 
 
-def all_settings(config: dict) -> dict[str, object]:
-    """Every setting but the run's folder, by its full name: {"model.num_layers": 6, ...}."""
-    return _flat(config, {"": {"run_dir"}})
+def read_settings(path: Path) -> dict:
+    """The settings in a config.yaml.
+
+    Raises:
+        ValueError: it is not YAML, or lacks a part that every run has; the message names file and part.
+        OSError: it cannot be read.
+    """
+    try:
+        settings = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise ValueError(f"{path} cannot be read: it is not YAML ({str(error).splitlines()[0]}); {CHOOSE}.") from error
+    if missing := PARTS - settings.keys() if isinstance(settings, dict) else PARTS:
+        raise ValueError(f"{path} cannot be read: it lacks {', '.join(sorted(missing))}; {CHOOSE}.")
+    return settings
+
+
+def settings_text(settings: dict) -> str:
+    """The content of a config.yaml with these settings.
+
+    Raises:
+        ValueError: a setting that OmegaConf would read back as an interpolation.
+    """
+    text = yaml.safe_dump(settings, sort_keys=False)
+    if found := re.search(r".*\$\{.*", text):
+        line = found[0].strip()[:80]
+        raise ValueError(f"a run cannot be stored with these settings: {line!r}: ${{ starts an interpolation.")
+    return text
 
 
 def weight_settings(config: dict) -> dict[str, object]:
-    """Settings that change the weights, by their full name."""
+    """Settings that change the weights, by their full name: {"model.num_layers": 6, ...}."""
     flat = _flat(config, NOT_WEIGHTS)
     if config["data"]["name"] == "text":
         flat["data.path"] = config["data"]["path"]  # the folder is the only name that such a text has
@@ -62,14 +90,12 @@ def _name(config: dict, seed: str, hashed: dict) -> str:
     return re.sub(r"[^A-Za-z0-9._-]", "_", name)
 
 
-def differences(
-    stored: dict, current: dict, settings_of: Callable[[dict], dict[str, object]] = weight_settings
-) -> list[str]:
-    """One sentence for each setting that differs, by default among those that change the weights."""
-    old, new = settings_of(stored), settings_of(current)
-    absent = "not set"
-    return [
-        f"{name} is {old.get(name, absent)} there and {new.get(name, absent)} now"
-        for name in sorted(old.keys() | new.keys())
-        if old.get(name, absent) != new.get(name, absent)
-    ]
+def differences(stored: dict, current: dict, weights_only: bool = True) -> list[str]:
+    """One sentence for each setting that differs.
+
+    Args:
+        weights_only: compare settings that change the weights; otherwise all but the run's folder.
+    """
+    old, new = (weight_settings(s) if weights_only else _flat(s, {"": {"run_dir"}}) for s in (stored, current))
+    pairs = {name: (old.get(name, "not set"), new.get(name, "not set")) for name in sorted(old.keys() | new.keys())}
+    return [f"{name} is {then} there and {now} now" for name, (then, now) in pairs.items() if then != now]

@@ -1,7 +1,7 @@
 import re
 from dataclasses import asdict
 
-from alibi.runs import all_settings, differences, group_name, run_name
+from alibi.runs import differences, group_name, run_name
 
 
 def test_the_name_follows_the_contract(small_run):
@@ -50,7 +50,7 @@ def test_differences_name_setting_and_both_values(small_run):
 def test_differences_of_all_settings_leave_out_the_folder_alone(small_run):
     one, other = small_run(eval_lengths=[8]), small_run(eval_lengths=[32])
     one.run_dir, other.run_dir, other.tracking.group = "a", "b", "mine"
-    told = differences(asdict(one), asdict(other), all_settings)
+    told = differences(asdict(one), asdict(other), weights_only=False)
     assert told == ["tracking.group is None there and mine now", "train.eval_lengths is [8] there and [32] now"]
 
 
