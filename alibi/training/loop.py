@@ -99,10 +99,7 @@ class Run(RunParts):
         self.record = procs.on_main(Record, self, share=False)
         stop = StopRequest(math.inf if train.max_hours is None else begun + 3600 * train.max_hours)
         try:
-            with (
-                handling(stop_signals(), stop.note),
-                procs.progress_bar(train.max_steps, "step", state.step) as bar,
-            ):
+            with handling(stop_signals(), stop.note), procs.progress_bar(train.max_steps, "step", state.step) as bar:
                 while state.step < train.max_steps and not number:
                     line = self._step(updater)
                     rate = f"{line['perf/tokens_per_sec']:,.0f} tok/s"
