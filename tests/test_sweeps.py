@@ -15,7 +15,7 @@ from omegaconf import OmegaConf
 from alibi.config import CONFIGS, register
 from alibi.config.typed import scratch_folder
 from alibi.sweeps import Summary
-from alibi.sweeps.outcomes import Outcome, Sweep, summary_text
+from alibi.sweeps.job import Outcome, Sweep, summary_text
 
 pytestmark = pytest.mark.slow
 

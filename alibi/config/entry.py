@@ -44,7 +44,10 @@ def entry(name: str) -> Callable[[Callable[[DictConfig], Any]], Callable[[], Non
             except CompactHydraException as error:
                 if _full_error() or os.getpid() != process:  # Hydra raises it again, from a launcher's process too
                     raise
-                _say(error)
+                told, now = str(error), HydraConfig.get()
+                if now.mode == RunMode.MULTIRUN:
+                    told = f"job {now.job.num} ({now.job.override_dirname}) failed: {told}"
+                print(told, file=sys.stderr, flush=True)  # at once: the other jobs of a sweep may go on for days
                 failed.append(error)
 
         def command() -> None:
@@ -89,15 +92,6 @@ def plain_errors(entry: str, overrides: Sequence[str]) -> Iterator[None]:
     except KeyboardInterrupt as stop:  # of Ctrl-C, or with the number of another signal
         print("interrupted; nothing that was done is lost, and the same command goes on", file=sys.stderr)
         raise SystemExit(128 + (stop.args[0] if stop.args else signal.SIGINT)) from None
-
-
-def _say(error: CompactHydraException) -> None:
-    """Print the message at once: the other jobs of a sweep may go on for days."""
-    where = ""
-    if HydraConfig.get().mode == RunMode.MULTIRUN:
-        job = HydraConfig.get().job
-        where = f"job {job.num} ({job.override_dirname}) failed: "
-    print(f"{where}{error}", file=sys.stderr, flush=True)
 
 
 def _full_error() -> bool:

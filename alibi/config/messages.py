@@ -8,17 +8,12 @@ from difflib import get_close_matches
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Quote, QuotedString
-from hydra.errors import HydraException
+from hydra.errors import HydraException, MissingConfigException
 from omegaconf.errors import OmegaConfBaseException
 
 from alibi.config.known import LISTS, choices, groups, setting_names
 
-MISSING = re.compile(
-    r"(In '.*?': )?Could not find '(?P<group>.+)/(?P<choice>[^/]*)'\s+Available options in '.*':\n"
-    r"(?P<known>(\t.*\n?)*)"
-)
 KINDS = {"to Integer": "a whole number", "to Float": "a number", "to Boolean": "true or false", "bool": "true or false"}
-OTHER = {"train": "evaluate", "evaluate": "train"}
 
 
 def escaped(path: str | os.PathLike) -> str:
@@ -46,14 +41,13 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 
 
 def unknown_setting(name: str, entry: str) -> str:
-    here, other = setting_names(entry), OTHER[entry]
+    here, other = setting_names(entry), "evaluate" if entry == "train" else "train"
     if of := here.get(name):
         return f"{name} is a setting of {' and '.join(of)} alone."
     if name in groups(other) or name in setting_names(other):
         of_the_run = "; evaluate.py takes it from the run that runs= names."
-        return f"{name} is a setting of {other}.py, not of {entry}.py" + (
-            of_the_run if entry == "evaluate" else did_you_mean(name, here)
-        )
+        meant = of_the_run if entry == "evaluate" else did_you_mean(name, here)
+        return f"{name} is a setting of {other}.py, not of {entry}.py{meant}"
     meant = did_you_mean(name, [*here, *groups(entry)])
     return f"{name} is not a setting of {entry}.py{meant} python {entry}.py --help lists them."
 
@@ -70,8 +64,9 @@ def refused(error: Exception, entry: str, overrides: Sequence[str]) -> str:
         entry: train or evaluate.
         overrides: as given on the command line.
     """
-    if missing := MISSING.match(str(error)):
-        return unknown_choice(missing["group"], missing["choice"], missing["known"].split())
+    if isinstance(error, MissingConfigException) and error.options:
+        group, _, choice = error.missing_cfg_file.rpartition("/")
+        return unknown_choice(group, choice, error.options)
     cause = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else error
     key = getattr(cause, "full_key", None) or ""
     for text in overrides:

@@ -17,8 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from alibi.commands import EvaluateCommand
-from alibi.config.help import help_text
-from alibi.config.known import CONFIGS
+from alibi.config.known import CONFIGS, help_text
 from alibi.config.messages import escaped, refused
 from alibi.environment import pick_device, resolve_precision
 from alibi.interop import HF_PREFIX

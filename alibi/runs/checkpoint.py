@@ -8,7 +8,6 @@ Nothing is read before its checksum was compared with the manifest's.
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
@@ -27,65 +26,51 @@ from alibi.runs.fingerprint import VERSION, difference, fixed_nats, source_sha25
 from alibi.runs.run_settings import read_settings
 
 
-@dataclass(frozen=True)
 class Checkpoint:
     """One checkpoint whose files all have the checksums that its manifest states.
+
+    Attributes:
+        path, run: its folder, and that of its run.
+        sha256: of the weights.
+        texts: sha256 of the text of each split that the run was trained and validated on.
+        fingerprint: of what the model computed; None where it is unknown, or of a version that cannot be compared.
+        resumable: False in format 1, whose training state is a pickle, which this version does not read.
+        beside: the setting with which the same command trains a new run beside this one.
 
     Raises:
         DamagedCheckpoint: a file is missing, truncated or altered, or a newer version wrote it.
     """
 
-    path: Path
-
-    def __post_init__(self) -> None:
-        for name, stated in self.manifest["sha256"].items():
-            if not (self.path / name).is_file():
-                raise DamagedCheckpoint(f"{self.path} lacks {name}; {CHOOSE}.")
-            if (actual := file_sha256(self.path / name)) != stated:
+    def __init__(self, path: Path) -> None:
+        self.path, self.run = path, path.parent.parent
+        self.manifest = manifest = self._read_manifest()
+        for name, stated in manifest["sha256"].items():
+            if not (path / name).is_file():
+                raise DamagedCheckpoint(f"{path} lacks {name}; {CHOOSE}.")
+            if (actual := file_sha256(path / name)) != stated:
                 how = f"its sha256 is {actual[:12]}..., the manifest says {stated[:12]}..."
-                raise DamagedCheckpoint(f"{self.path / name} is cut short or altered: {how}; {CHOOSE}.")
+                raise DamagedCheckpoint(f"{path / name} is cut short or altered: {how}; {CHOOSE}.")
+        self.step, self.texts, self.sha256 = manifest["step"], manifest["texts"], manifest["sha256"][files.MODEL]
+        stored = manifest.get("fingerprint")
+        self.fingerprint = stored if stored and stored["version"] == VERSION else None
+        self.resumable = manifest["format"] == files.FORMAT
+        self.beside = f"run_dir={self.run}-2"
 
-    @cached_property
-    def manifest(self) -> dict:
+    def _read_manifest(self) -> dict:
         try:
             manifest = json.loads((self.path / MANIFEST).read_text(encoding="utf-8"))
             known = manifest["format"] in files.FILES
             if known and manifest["manifest_sha256"] != files.manifest_sha256(manifest):
                 raise ValueError("its own checksum differs")
         except (OSError, ValueError, TypeError, KeyError) as error:
-            raise DamagedCheckpoint(
-                f"{self.path} is no sound checkpoint: {MANIFEST} cannot be trusted ({error}); {CHOOSE}."
-            ) from error
+            why = f"{MANIFEST} cannot be trusted ({error})"
+            raise DamagedCheckpoint(f"{self.path} is no sound checkpoint: {why}; {CHOOSE}.") from error
         if not known:
             raise DamagedCheckpoint(
                 f"{self.path} has checkpoint format {manifest['format']}, and this version reads "
                 f"{', '.join(map(str, files.FILES))}. If a newer version wrote it, update the code; else {CHOOSE}."
             )
         return manifest
-
-    @property
-    def run(self) -> Path:
-        return self.path.parent.parent
-
-    @property
-    def step(self) -> int:
-        return self.manifest["step"]
-
-    @property
-    def sha256(self) -> str:
-        """Of the weights."""
-        return self.manifest["sha256"][files.MODEL]
-
-    @property
-    def texts(self) -> dict[str, str]:
-        """sha256 of the text of each split that the run was trained and validated on."""
-        return self.manifest["texts"]
-
-    @property
-    def fingerprint(self) -> dict | None:
-        """Of what the model computed; None where it is unknown, or of a version that cannot be compared."""
-        stored = self.manifest.get("fingerprint")
-        return stored if stored and stored["version"] == VERSION else None
 
     @cached_property
     def config(self) -> dict:
@@ -128,7 +113,7 @@ class Checkpoint:
         """
         model = LanguageModel(self.model_config, self.load_tokenizer().vocab_size, seed=0)
         stored = self.fingerprint
-        if stored and (how := files.misfit(files.read_shapes(self.path), model)):
+        if stored and (how := files.misfit(self.path, model)):
             raise self._changed(how)
         files.load_weights(model, self.path)
         model = model.to(device).eval()
@@ -148,11 +133,6 @@ class Checkpoint:
         then, now = (self.fingerprint or {}).get("source_sha256"), source_sha256(model)
         return None not in (then, now) and then != now
 
-    @property
-    def beside(self) -> str:
-        """The setting with which the same command trains a new run beside this one."""
-        return f"run_dir={self.run}-2"
-
     @cached_property
     def state(self) -> dict:
         """The training state without its tensors: step, cursor, wandb's run id and the like; not in format 1."""
@@ -160,16 +140,8 @@ class Checkpoint:
 
     @property
     def wandb_id(self) -> str | None:
-        """Of the run's wandb run; in format 1, by the folders that wandb made for it."""
-        if self.resumable:
-            return self.state.get("wandb_id")
-        parts = sorted((self.run / "wandb").glob("*run-*/run-*.wandb"))
-        return parts[-1].stem.removeprefix("run-") if parts else None
-
-    @property
-    def resumable(self) -> bool:
-        """False in format 1, whose training state is a pickle, which this version does not read."""
-        return self.manifest["format"] == files.FORMAT
+        """Of the run's wandb run; unknown in format 1."""
+        return self.state.get("wandb_id") if self.resumable else None
 
     def load_moments(self) -> Iterator[tuple[str, Tensor]]:
         """The optimizer's tensors, one at a time, each with its name `<parameter>.<moment>`."""

@@ -46,13 +46,15 @@ def write_checkpoint(
         ValueError: a number in `state` that JSON cannot hold (NaN, infinity).
     """
     contents = {CONFIG: config, TOKENIZER: tokenizer.to_json(), STATE: json.dumps(state, indent=1, allow_nan=False)}
+    # Tied parameters are stored once, under their first name.
+    weights = weights or {name: p.detach().cpu().contiguous() for name, p in model.named_parameters()}
     temporary = target.with_name(f".{target.name}.{os.getpid()}")
     temporary.mkdir(parents=True)
     try:
         for name, text in contents.items():
             with naming(target / name):
                 (temporary / name).write_text(text, encoding="utf-8")
-        for name, tensors in {MODEL: weights or _own_tensors(model), MOMENTS: moments or {}}.items():
+        for name, tensors in {MODEL: weights, MOMENTS: moments or {}}.items():
             try:
                 save_file(tensors, temporary / name)
             except SafetensorError as error:
@@ -60,29 +62,21 @@ def write_checkpoint(
             shutil.copymode(temporary / CONFIG, temporary / name)  # safetensors makes its files private
         for name in FILES[FORMAT]:
             sync(temporary / name)
-        more = {"fingerprint": fingerprint} if fingerprint else {}
-        _write_manifest(temporary, step, texts, model, more)  # last: marks it as complete
+        manifest = {
+            "format": FORMAT,
+            "step": step,
+            "sha256": {name: file_sha256(temporary / name) for name in FILES[FORMAT]},
+            "texts": texts,
+            "parameters": model.count_parameters().total,
+            "made_with": environment(model.device),
+        }
+        if fingerprint:
+            manifest["fingerprint"] = fingerprint
+        manifest["manifest_sha256"] = manifest_sha256(manifest)
+        # Written last: it marks the checkpoint as complete.
+        write_atomically(temporary / MANIFEST, json.dumps(manifest, indent=2) + "\n")
         sync(temporary)
         replace_folder(temporary, target)
         sync(target.parent)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-
-
-def _write_manifest(folder: Path, step: int, texts: dict[str, str], model: LanguageModel, more: dict) -> None:
-    manifest = {
-        "format": FORMAT,
-        "step": step,
-        "sha256": {name: file_sha256(folder / name) for name in FILES[FORMAT]},
-        "texts": texts,
-        "parameters": model.count_parameters().total,
-        "made_with": environment(model.device),
-        **more,
-    }
-    manifest["manifest_sha256"] = manifest_sha256(manifest)
-    write_atomically(folder / MANIFEST, json.dumps(manifest, indent=2) + "\n")
-
-
-def _own_tensors(model: LanguageModel) -> dict[str, Tensor]:
-    """Each parameter once, under its first name: tied ones are stored once."""
-    return {name: p.detach().cpu().contiguous() for name, p in model.named_parameters()}

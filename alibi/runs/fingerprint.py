@@ -79,5 +79,5 @@ def difference(stored: dict, nats: Sequence[float]) -> str | None:
     changed = [value for value in apart if not value <= TOLERANCE * mean]
     if not changed:
         return None
-    most = max(changed)
-    return f"{len(changed)} of {len(nats)} fixed tokens have other nats, by up to {most:.3g} (their mean is {mean:.3g})"
+    most, of = max(changed), len(nats)
+    return f"{len(changed)} of {of} fixed tokens have other nats, by up to {most:.3g} (their mean is {mean:.3g})"

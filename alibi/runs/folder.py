@@ -125,10 +125,10 @@ def latest_run(outputs: Path) -> Path:
         return run
     if RunFolder(run).last():
         return run
-    runs = [path.parent for path in outputs.glob(f"*/{CONFIG}") if RunFolder(path.parent).last()]
-    if not runs:
+    configs = [path for path in outputs.glob(f"*/{CONFIG}") if RunFolder(path.parent).last()]
+    if not configs:
         raise FileNotFoundError(f"there is no run yet ({pointer} does not exist); python train.py makes one.")
-    newest = max(runs, key=lambda run: (run / CONFIG).stat().st_mtime)  # written whenever training starts or resumes
+    newest = max(configs, key=lambda path: path.stat().st_mtime).parent  # written whenever training starts or resumes
     print(f"note       {pointer} is no pointer to a run; {newest} is the newest")
     return newest
 
@@ -156,11 +156,11 @@ def resolve_runs(runs: str | Iterable[str], outputs: Path) -> list[Path]:
     folders = [p for p in expand(runs) if (p / MANIFEST).is_file() or (p / CONFIG).is_file()]
     if not folders:
         raise FileNotFoundError(f"runs={runs} matches no run and no checkpoint; python train.py makes one.")
-    ready = [p for p in folders if (p / MANIFEST).is_file() or RunFolder(p).last()]
+    ready = [p for p in folders if (p / MANIFEST).is_file() or RunFolder(p).last()] or folders
     for path in folders:
-        if ready and path not in ready:  # a job of a sweep that failed early
+        if path not in ready:  # a job of a sweep that failed early
             print(f"note       {path} has no checkpoint yet, and is passed over")
-    return list(dict.fromkeys(checkpoint_of(p) for p in ready or folders))
+    return list(dict.fromkeys(map(checkpoint_of, ready)))
 
 
 def load_model(path: str | Path, device: str | torch.device = "cpu") -> LanguageModel:

@@ -1,5 +1,10 @@
-"""A job of a sweep, in a process of its own. Knows Hydra."""
+"""Jobs of a sweep: each is trained in a process of its own; what became of it is a file in the sweep's folder.
 
+Knows Hydra.
+"""
+
+import hashlib
+import json
 import multiprocessing
 import os
 import signal
@@ -8,7 +13,7 @@ import tempfile
 import threading
 import traceback
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from multiprocessing.connection import wait
 from pathlib import Path
 
@@ -20,16 +25,84 @@ from omegaconf import DictConfig
 
 from alibi.config import plain_errors, run_from
 from alibi.faults import hold
+from alibi.files import write_atomically
 from alibi.runs import differences
 from alibi.signals import stop_signals
 from alibi.streams import keep_streams
-from alibi.sweeps.outcomes import BEGUN, FAILED, SKIPPED, STOPPED, Outcome, Sweep
 from alibi.training import train
 from alibi.training.resume import LOCK
 
+BEGUN, RAN, SKIPPED, FAILED, STOPPED = "begun", "ran", "skipped", "failed", "stopped"
 LONGEST_TMPDIR = 64  # bytes: the fork server's socket lies below TMPDIR, and its whole path may have 107
 POLL_SECONDS = 0.5  # how often a job checks whether the sweep is to stop
 LEFTOVER_SECONDS = 60.0  # how long a job waits for a process that still trains the same run to end
+
+
+@dataclass
+class Outcome:
+    """What became of a job: one of the words above, the reason, and its run folder if known."""
+
+    number: int
+    overrides: list[str]
+    what: str = BEGUN
+    reason: str = ""
+    run: str = ""
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """What the processes of a sweep tell each other, as files in a folder of this sweep alone."""
+
+    folder: Path
+
+    def record(self, outcome: Outcome) -> None:
+        write_atomically(self.folder / f"job-{outcome.number}.json", json.dumps(asdict(outcome)))
+
+    def outcomes(self) -> list[Outcome]:
+        found = [Outcome(**json.loads(path.read_text())) for path in self.folder.glob("job-*.json")]
+        return sorted(found, key=lambda outcome: outcome.number)
+
+    def claim(self, run: Path, number: int, settings: dict) -> tuple[int, dict]:
+        """Claim a run folder for a job; returns number and settings of the job that has it, which may be another."""
+        claim = self.folder / f"claim-{hashlib.sha256(os.fsencode(os.path.realpath(run))).hexdigest()}.json"
+        with hold(self.folder / "claims.lock"):
+            if not claim.exists():
+                write_atomically(claim, json.dumps([number, settings]))
+        return tuple(json.loads(claim.read_text()))
+
+    def stop(self, number: int) -> None:
+        write_atomically(self.folder / "stop", str(number))
+
+    def stopped_by(self) -> int:
+        """Number of the signal that stops the sweep, SIGTERM's if its leading process is gone; 0 to continue."""
+        with suppress(FileNotFoundError):
+            return int((self.folder / "stop").read_text())
+        try:
+            os.kill(int((self.folder / "leader").read_text()), 0)
+        except ProcessLookupError:
+            return signal.SIGTERM
+        except OSError:  # no leader; or its number belongs to another user's process now
+            pass
+        return 0
+
+    def lead(self) -> None:
+        """Make this process the leader of the sweep: its jobs, on the same machine, stop when it is gone."""
+        (self.folder / "leader").write_text(str(os.getpid()))
+
+
+def summary_text(outcomes: list[Outcome]) -> str:
+    """How many jobs ran, were skipped, failed or were stopped, and a line for each."""
+    count = {what: sum(o.what == what for o in outcomes) for what in (RAN, SKIPPED, FAILED, STOPPED, BEGUN)}
+    head = ", ".join(f"{number} {what}" for what, number in count.items() if number)
+    common = set.intersection(*(set(o.overrides) for o in outcomes)) if len(outcomes) > 1 else set()
+    lines = [f"\nsweep      {len(outcomes)} jobs: {head or 'none begun'}"]
+    for o in outcomes:
+        own = " ".join(value for value in o.overrides if value not in common)
+        reason = o.reason or ("lost: its launcher's process ended before it" if o.what == BEGUN else "")
+        lines.append("  ".join(part for part in (f"  {o.what:7}  {o.number:3}", own, o.run, reason) if part))
+    if count[FAILED] + count[STOPPED] + count[BEGUN]:
+        lines.append("The same command skips what is finished and goes on with the rest.")
+    return "\n".join(lines)
 
 
 def is_sweep() -> bool:
@@ -66,9 +139,7 @@ def run_job(composed: DictConfig) -> str:
     code = process.exitcode
     how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
     memory = " (out of memory?)" if code == -signal.SIGKILL else ""
-    return _end(
-        sweep, outcome, FAILED, f"its process {how}{memory}; the same command goes on from its last checkpoint."
-    )
+    return _end(sweep, outcome, FAILED, f"its process {how}{memory}; the same command goes on from its checkpoint.")
 
 
 def _end(sweep: Sweep, outcome: Outcome, what: str, reason: str) -> str:
@@ -114,10 +185,8 @@ def _train(composed: DictConfig, sweep: Sweep, outcome: Outcome) -> tuple[str, s
             pass  # a job of a killed sweep may still be writing its checkpoint
         return train(config, run), ""
     if changed := differences(theirs, asdict(config), weights_only=False):
-        return FAILED, (
-            f"job {first} trains in {run} too, with other settings: {'; '.join(changed)}. Give each job a run_dir of "
-            "its own; left out, it differs with the settings that change the weights."
-        )
+        told = f"job {first} trains in {run} too, with other settings: {'; '.join(changed)}"
+        return FAILED, f"{told}. Give each job a run_dir of its own."
     return SKIPPED, f"job {first} has the same settings"
 
 

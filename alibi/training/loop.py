@@ -12,15 +12,14 @@ from tqdm import tqdm
 from alibi.environment import has_fast_bf16, peak_memory_mib, pick_device, reset_peak_memory
 from alibi.evaluation import perplexity
 from alibi.processes import processes
-from alibi.runs import Checkpoint, RunFolder, weight_settings
+from alibi.runs import RunFolder, weight_settings
 from alibi.runs.fingerprint import fingerprint
 from alibi.signals import handling, stop_signals
 from alibi.training.optimizer import check_schedule
 from alibi.training.parallel import full_state
 from alibi.training.record import Record, describe_run
-from alibi.training.resume import check_unchanged, find_checkpoint, only_process
-from alibi.training.run_parts import RunParts
-from alibi.training.run_texts import RunTexts, prepare_texts
+from alibi.training.resume import find_checkpoint, open_folder
+from alibi.training.run_parts import RunParts, prepare_texts
 from alibi.training.stopping import StopRequest
 from alibi.training.training_settings import RunConfig
 from alibi.training.update import NotFinite, Updater, fitting_updater
@@ -51,7 +50,7 @@ def train(config: RunConfig, run_dir: Path) -> str:
         with procs.together():
             texts = prepare_texts(config, procs)
         # All processes continue from the same checkpoint, whatever their disks show them.
-        checkpoint = procs.on_main(_open_folder, config, folder, texts, held)
+        checkpoint = procs.on_main(open_folder, config, folder, texts, held)
         what = [weight_settings(asdict(config)), texts.sha256, texts.tokenizer.sha256]
         for rank, theirs in enumerate(procs.gather(what)):
             if theirs != what:
@@ -65,15 +64,6 @@ def train(config: RunConfig, run_dir: Path) -> str:
             return "skipped"
         Run(config, folder, procs, texts, checkpoint).train(begun)
         return "ran"
-
-
-def _open_folder(config: RunConfig, folder: RunFolder, texts: RunTexts, held: ExitStack) -> Checkpoint | None:
-    """Lock the run folder until `held` is closed; returns the checkpoint to continue from, if there is one."""
-    held.enter_context(only_process(folder))
-    checkpoint = find_checkpoint(config, folder, print)
-    if checkpoint:
-        check_unchanged(checkpoint, texts)
-    return checkpoint
 
 
 class Run(RunParts):
@@ -173,7 +163,7 @@ class Run(RunParts):
             state.skipped += 1
             measured = {"train/skipped": state.skipped}
             if self.procs.is_main:
-                tqdm.write(f"note       {error}; skipped ({state.skipped} of {train.skip_nonfinite})")
+                tqdm.write(f"note       {error}; skipped ({state.skipped} of the {train.skip_nonfinite} allowed)")
         state.step, state.cursor, state.tokens = state.step + 1, cursor, state.tokens + train.batch_tokens
         return measured
 

@@ -49,25 +49,17 @@ class OptimizerConfig:
     def __post_init__(self) -> None:
         check_kinds(self, "optimizer.")
         self._fill_in_own()
-        self._check("lr", lambda lr: lr > 0, "above 0")
-        self._check("min_lr", lambda lr: 0 <= lr <= self.lr, f"in [0, optimizer.lr ({self.lr})]")
-        self._check("warmup_steps", lambda steps: steps >= 0, "at least 0")
-        self._check("warmup_init_lr", lambda lr: 0 <= lr <= self.lr, f"in [0, optimizer.lr ({self.lr})]")
-        self._check("cosine_steps", lambda steps: steps >= 1, "at least 1")
-        for name in ("beta1", "beta2"):
-            self._check(name, lambda beta: 0 <= beta < 1, "at least 0 and below 1")
-        self._check("momentum", lambda momentum: 0 < momentum < 1, "above 0 for nag, and below 1; the paper uses 0.99")
-        self._check("eps", lambda eps: eps > 0, "above 0")
-        self._check("weight_decay", lambda decay: decay >= 0, "at least 0")
-        self._check("clip", lambda norm: norm > 0, "above 0")
+        self._check(lambda value: value > 0, "above 0", "lr", "eps", "clip")
+        self._check(lambda value: value >= 0, "at least 0", "warmup_steps", "weight_decay")
+        self._check(lambda value: value >= 1, "at least 1", "cosine_steps")
+        self._check(lambda value: 0 <= value < 1, "at least 0 and below 1", "beta1", "beta2")
+        self._check(lambda value: 0 < value < 1, "above 0 for nag, and below 1; the paper uses 0.99", "momentum")
+        self._check(lambda lr: 0 <= lr <= self.lr, f"in [0, optimizer.lr ({self.lr})]", "min_lr", "warmup_init_lr")
         if self.name == "nag":
             # torch decays the gradient, fairseq the weights: their runs would not be comparable.
-            self._check("weight_decay", lambda decay: decay == 0, "0 for nag, which has none here; remove it")
-        if self.warmup_init_lr is not None and self.warmup_steps == 0:
-            raise ValueError(
-                f"optimizer.warmup_init_lr ({self.warmup_init_lr}) would be ignored with optimizer.warmup_steps=0; "
-                "remove it."
-            )
+            self._check(lambda decay: decay == 0, "0 for nag, which has none here; remove it", "weight_decay")
+        if (first := self.warmup_init_lr) is not None and self.warmup_steps == 0:
+            raise ValueError(f"optimizer.warmup_init_lr ({first}) would be ignored with warmup_steps=0; remove it.")
 
     def _fill_in_own(self) -> None:
         """Fill in the settings of this optimizer, and refuse those of the other one."""
@@ -80,10 +72,11 @@ class OptimizerConfig:
             elif name not in own:
                 raise ValueError(f"optimizer.{name} ({value}) would be ignored by {self.name}; remove it.")
 
-    def _check(self, name: str, holds: Callable[[float], bool], rule: str) -> None:
-        value = getattr(self, name)
-        if value is not None and not holds(value):
-            raise ValueError(f"optimizer.{name} ({value}) must be {rule}.")
+    def _check(self, holds: Callable[[float], bool], rule: str, *names: str) -> None:
+        for name in names:
+            value = getattr(self, name)
+            if value is not None and not holds(value):
+                raise ValueError(f"optimizer.{name} ({value}) must be {rule}.")
 
 
 def check_schedule(config: OptimizerConfig, max_steps: int) -> None:
@@ -91,16 +84,14 @@ def check_schedule(config: OptimizerConfig, max_steps: int) -> None:
     Raises:
         ValueError: the warm-up is longer than the run, or the cosine ends before the run does.
     """
-    if config.warmup_steps is not None and config.warmup_steps >= max_steps:
-        raise ValueError(
-            f"optimizer.warmup_steps ({config.warmup_steps}) must be below train.max_steps ({max_steps}); "
-            f"use {max_steps // 20}, or null."
-        )
-    left = max_steps - _warmup_steps(config, max_steps)
+    warmup, use = _warmup_steps(config, max_steps), max_steps // 20
+    if warmup >= max_steps:
+        raise ValueError(f"optimizer.warmup_steps ({warmup}) must be below train.max_steps ({max_steps}); use {use}.")
+    left = max_steps - warmup
     if config.cosine_steps is not None and config.cosine_steps < left:
         raise ValueError(
-            f"optimizer.cosine_steps ({config.cosine_steps}) must be at least the {left} updates of train.max_steps "
-            f"({max_steps}) that follow the warm-up; use {left}, or null."
+            f"optimizer.cosine_steps ({config.cosine_steps}) must be at least the {left} updates after the warm-up; "
+            f"use {left}, or null."
         )
 
 

@@ -48,7 +48,7 @@ class Record:
         """
         self.metrics.sync()  # first, so that a power failure leaves no checkpoint without its lines
         folder, texts, state = self.run.folder, self.run.texts, self.run.state
-        about = asdict(state), self.yaml, texts.tokenizer, texts.every_sha256
+        about = asdict(state), self.yaml, texts.tokenizer, texts.sha256
         more = {"moments": moments, "weights": weights, "fingerprint": fingerprint}
         folder.save_checkpoint(state.step, self.run.model, *about, **more)
         if state.best_step == state.step:
@@ -79,7 +79,6 @@ def describe_run(run: RunParts, micro_batch_seconds: float) -> str:
     tokens, micro_batches = train.max_steps * train.batch_tokens, train.batch_tokens // micro_batch
     steps_left = train.max_steps - run.state.step
     seconds = steps_left * micro_batch_seconds * micro_batches / number
-    how = f", {train.parallel}" if number > 1 else ""
     begins = f"from step {run.state.step:,} to " if run.state.step else ""
     return "\n".join(
         (
@@ -93,7 +92,7 @@ def describe_run(run: RunParts, micro_batch_seconds: float) -> str:
             f"training   {begins}{train.max_steps:,} steps of {train.batch_tokens:,} tokens "
             f"({micro_batches} x {micro_batch:,}) at length {train.seq_len:,}: "
             f"{tokens:,} tokens, {tokens / len(texts.train):.2f} epochs",
-            f"machine    {run.model.device}, {run.config.precision}, processes: {number}{how}",
+            f"machine    {run.model.device}, {run.config.precision}, processes: {number}",
             f"time       about {duration(seconds)} for {steps_left:,} steps, validation apart "
             f"(one micro-batch took {micro_batch_seconds:.3g} s)",
         )

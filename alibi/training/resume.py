@@ -1,7 +1,7 @@
 """Opening a run folder: a new run, a run to resume, or a refusal."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from filelock import Timeout
 from alibi.faults import hold
 from alibi.pointers import refuse_pointer
 from alibi.runs import CONFIG, Checkpoint, DamagedCheckpoint, RunFolder, checkpoint_of, differences, read_settings
-from alibi.training.run_texts import RunTexts
+from alibi.training.run_parts import RunTexts
 from alibi.training.training_settings import RunConfig
 
 LOCK = ".lock"
@@ -35,9 +35,8 @@ def find_checkpoint(config: RunConfig, folder: RunFolder, say: Callable[[str], N
     checkpoint = _newest_sound(folder, say) if resume in ("auto", "false") else _named(resume, config, folder)
     if checkpoint and checkpoint.step < config.train.max_steps and not checkpoint.resumable:
         raise ValueError(
-            f"{checkpoint.path} has a training state of checkpoint format 1, a pickle: it can be evaluated, but not "
-            "trained further. Go on with the version that wrote it (git_commit in its manifest.json), or train anew "
-            f"with {checkpoint.beside}."
+            f"{checkpoint.path} has a training state of checkpoint format 1: it can be evaluated, but not trained "
+            f"further. Use the version that wrote it (see manifest.json), or train anew with {checkpoint.beside}."
         )
     return checkpoint
 
@@ -104,15 +103,23 @@ def _same_settings(stored: dict, config: RunConfig, where: Path) -> None:
         raise ValueError(f"{where} holds a run with other settings: {told}. Choose these, or another run_dir.")
 
 
-def check_unchanged(checkpoint: Checkpoint, texts: RunTexts) -> None:
-    """
+def open_folder(config: RunConfig, folder: RunFolder, texts: RunTexts, held: ExitStack) -> Checkpoint | None:
+    """Lock the run folder until `held` is closed; returns the checkpoint to resume from, None for a new run.
+
     Raises:
-        ValueError: the text or the tokenizer is not what the checkpoint was trained with.
+        ValueError: as `find_checkpoint` and `only_process`; or the text or the tokenizer is not what the checkpoint
+            was trained with.
         ChangedModel: the code was edited since the checkpoint was written, and computes something else.
     """
+    held.enter_context(only_process(folder))
+    checkpoint = find_checkpoint(config, folder, print)
+    if not checkpoint:
+        return None
     stored = checkpoint.texts | {"tokenizer": checkpoint.load_tokenizer().sha256}
-    for what, now in {**texts.sha256, "tokenizer": texts.tokenizer.sha256}.items():
-        if (then := stored[what]) != now:
+    found = texts.sha256 | {"tokenizer": texts.tokenizer.sha256}
+    for what in ("train", "validation", "tokenizer"):
+        then, now = stored[what], found[what]
+        if then != now:
             raise ValueError(
                 f"sha256 of {what} is {now[:12]}... now and {then[:12]}... in {checkpoint.path}; restore the text and "
                 "the tokenizer's settings, or choose another run_dir."
@@ -122,3 +129,4 @@ def check_unchanged(checkpoint: Checkpoint, texts: RunTexts) -> None:
             f"note       the position method was edited since {checkpoint.path} was written, and computes the same. "
             f"If you changed its initial values, train it beside this run, with {checkpoint.beside}"
         )
+    return checkpoint

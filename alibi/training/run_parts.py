@@ -1,18 +1,68 @@
-"""The parts of a run: made from its settings, its text, and the checkpoint that it continues."""
+"""The parts of a run: its text, its state and its model, from its settings and the checkpoint that it continues."""
 
+from contextlib import suppress
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 
-from alibi.data import Cursor, TrainingOrder
-from alibi.evaluation import in_order
+from alibi.data import Cursor, TokenFile, Tokenizer, TrainingOrder, open_text, prepare_tokenizer, prepare_tokens
+from alibi.evaluation import count_uncovered, in_order, is_covered, said_of_uncovered
 from alibi.model import LanguageModel
 from alibi.processes import Processes
 from alibi.runs import Checkpoint, RunFolder, load_weights
 from alibi.runs.fingerprint import source_sha256
 from alibi.training.optimizer import build_optimizer
 from alibi.training.parallel import load_moments, place
-from alibi.training.run_texts import RunTexts
 from alibi.training.training_settings import RunConfig
+
+
+@dataclass(frozen=True)
+class RunTexts:
+    """
+    Attributes:
+        covered: the tokens cover enough of the validation text for metrics per word and per byte.
+        sha256: of the text, by split; of test, which training does not read, only where it is known.
+    """
+
+    tokenizer: Tokenizer
+    train: TokenFile
+    validation: TokenFile
+    covered: bool
+    sha256: dict[str, str]
+
+
+def prepare_texts(config: RunConfig, procs: Processes) -> RunTexts:
+    """Prepare the tokenizer and token files, or take them from the cache.
+
+    Raises:
+        ValueError, FileNotFoundError, ConnectionError: as open_text and prepare_tokens.
+    """
+    cache, words = Path(config.paths.cache), config.tokenizer.name == "word"
+    train = open_text(config.data, "train", words)
+    procs.say(f"data       {train.name}, in the form {train.form}")
+    if train.left_out:
+        procs.say(f"           {train.left_out}")
+    quiet = not procs.is_main
+    tokenizer = prepare_tokenizer(config.tokenizer, train, cache, quiet)
+    texts = train, open_text(config.data, "validation", words)
+    tokens = [prepare_tokens(text, tokenizer, cache, quiet) for text in texts]
+    for text, encoded in zip(texts, tokens, strict=True):
+        if share := text.share(encoded):
+            procs.say(f"           {share}")
+    uncovered = count_uncovered(texts[1], tokens[1], tokenizer)
+    covered = is_covered(uncovered, tokens[1])
+    if uncovered:
+        then = "" if covered else "; val/word_ppl and val/bpb, which would be of another text, are left out"
+        procs.say(f"           validation: {said_of_uncovered(uncovered, tokens[1].num_bytes)}{then}")
+    sha256 = {text.split: text.sha256 for text in texts} | procs.on_main(_test_sha256, config, words)
+    return RunTexts(tokenizer, *tokens, covered, sha256)
+
+
+def _test_sha256(config: RunConfig, words: bool) -> dict[str, str]:
+    """Empty where it is unknown: training does not need it, so nothing is fetched from the hub for it."""
+    with suppress(OSError, ValueError):
+        if config.data.path is not None or config.data.name == "stdlib":
+            return {"test": open_text(config.data, "test", words).sha256}
+    return {}
 
 
 @dataclass

@@ -64,10 +64,8 @@ class TrainSettings:
         if (micro := self.micro_batch_tokens) is not None:
             fits = micro >= 1 and not micro % self.seq_len and not self.batch_tokens % micro
             use = self.seq_len * nearest_divisor(blocks, round(micro / self.seq_len))
-            self._check(
-                "micro_batch_tokens", fits, f"a multiple of train.seq_len ({self.seq_len}) that divides "
-                f"train.batch_tokens ({self.batch_tokens}); use {use}, or null"
-            )  # fmt: skip
+            rule = f"a multiple of train.seq_len and a divisor of train.batch_tokens; use {use}, or null"
+            self._check("micro_batch_tokens", fits, rule)
         if isinstance(self.resume, bool):
             self.resume = "auto" if self.resume else "false"
         self._check("resume", isinstance(self.resume, str), "auto, false or the path of a checkpoint")
