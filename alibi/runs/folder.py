@@ -14,7 +14,7 @@ from alibi.files import put_back
 from alibi.model import LanguageModel
 from alibi.pointers import BEST, CONFIG, LAST, LATEST, MANIFEST, expand, follow, point
 from alibi.runs.checkpoint import Checkpoint
-from alibi.runs.checkpoint_writer import write_checkpoint
+from alibi.runs.checkpoint_files import write_checkpoint
 
 
 def step_name(step: int) -> str:

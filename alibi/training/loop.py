@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from alibi.environment import has_fast_bf16, peak_memory_mib, pick_device, reset_peak_memory
+from alibi.environment import peak_memory_mib, pick_device, reset_peak_memory
 from alibi.evaluation import perplexity
 from alibi.processes import processes
 from alibi.runs import RunFolder, weight_settings
@@ -42,9 +42,8 @@ def train(config: RunConfig, run_dir: Path) -> str:
         SystemExit: stopped by a signal or by train.max_hours, with 128 + the signal's number.
     """
     begun = time.monotonic()
-    device = pick_device(config.device)
     check_schedule(config.optimizer, config.train.max_steps)
-    with processes(device) as procs, ExitStack() as held:
+    with processes(pick_device(config.device)) as procs, ExitStack() as held:
         folder = RunFolder(run_dir)
         procs.on_main(find_checkpoint, config, folder, lambda _: None)  # refuse before any text is prepared
         with procs.together():
@@ -69,8 +68,6 @@ def train(config: RunConfig, run_dir: Path) -> str:
 class Run(RunParts):
     """A run in progress: its parts, and the updates that train them."""
 
-    saved_step = 0
-
     def train(self, begun: float) -> None:
         """Train to the last step, or to the end of the step in which a stop is requested.
 
@@ -82,7 +79,8 @@ class Run(RunParts):
         """
         train, procs, state = self.config.train, self.procs, self.state
         self.saved_step, number = state.step, 0
-        self._print_notes()
+        for note in self.notes:
+            procs.say(f"note       {note}")
         updater, seconds = fitting_updater(self)
         updater.finite_nats()  # a method that cannot take far positions fails here, not at its first checkpoint
         procs.say(describe_run(self, seconds))
@@ -114,18 +112,9 @@ class Run(RunParts):
         if number:
             raise SystemExit(128 + number)
 
-    def _print_notes(self) -> None:
-        notes, tokens = [self.note] if self.note else [], len(self.texts.validation)
-        notes += [f"length {n} is above the {tokens} validation tokens: one window" for n in self.lengths if n > tokens]
-        if self.config.precision == "bf16" and not has_fast_bf16(self.procs.device):
-            notes.append("this machine has no bf16 instructions; bf16 is many times slower than precision=fp32")
-        for text in notes:
-            self.procs.say(f"note       {text}")
-
     def _step(self, updater: Updater) -> dict:
         """One update, then the validation, logging and saving that are due; returns the line of metrics."""
-        train, state = self.config.train, self.state
-        device = self.model.device
+        train, state, device = self.config.train, self.state, self.model.device
         reset_peak_memory(device)
         begun = time.perf_counter()
         measured = self._update(updater)

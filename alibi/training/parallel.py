@@ -13,6 +13,8 @@ from torch.nn.parallel import DistributedDataParallel
 from alibi.model import LanguageModel
 from alibi.processes import Processes
 
+Tensors = dict[str, Tensor]  # by name
+
 
 def place(model: LanguageModel, parallel: str, procs: Processes) -> None:
     """Move a model to this process's device: the whole, or with fsdp its shard of every parameter.
@@ -57,9 +59,7 @@ def clip_gradients(parameters: Iterable[nn.Parameter], largest: float) -> float:
     return (norm.full_tensor() if is_sharded(norm) else norm).item()
 
 
-def full_state(
-    model: LanguageModel, optimizer: torch.optim.Optimizer, procs: Processes
-) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+def full_state(model: LanguageModel, optimizer: torch.optim.Optimizer, procs: Processes) -> tuple[Tensors, Tensors]:
     """All parameters, and the optimizer's tensors by `<parameter>.<moment>`: whole and on the CPU.
 
     All processes take part, and only the main one gets them.
@@ -75,7 +75,7 @@ def full_state(
     return _whole(weights, procs), _whole(moments, procs)
 
 
-def _whole(tensors: dict[str, Tensor], procs: Processes) -> dict[str, Tensor]:
+def _whole(tensors: Tensors, procs: Processes) -> Tensors:
     whole = {}
     for name, tensor in tensors.items():
         full = tensor.detach().full_tensor() if is_sharded(tensor) else tensor.detach()

@@ -80,23 +80,20 @@ def describe_run(run: RunParts, micro_batch_seconds: float) -> str:
     steps_left = train.max_steps - run.state.step
     seconds = steps_left * micro_batch_seconds * micro_batches / number
     begins = f"from step {run.state.step:,} to " if run.state.step else ""
-    return "\n".join(
-        (
-            f"run        {run.folder.path}",
-            f"model      {shape.position['name']}: {shape.num_layers} layers, d_model {shape.d_model}, "
-            f"{shape.num_heads} heads, d_ff {shape.d_ff}",
-            f"parameters {count.total:,}: position {count.position:,}, embedding {count.embedding:,}, "
-            f"rest {count.rest:,}",
-            f"tokens     {len(texts.train):,} train, {len(texts.validation):,} validation; "
-            f"{texts.tokenizer.name}, {texts.tokenizer.vocab_size:,} ids",
-            f"training   {begins}{train.max_steps:,} steps of {train.batch_tokens:,} tokens "
-            f"({micro_batches} x {micro_batch:,}) at length {train.seq_len:,}: "
-            f"{tokens:,} tokens, {tokens / len(texts.train):.2f} epochs",
-            f"machine    {run.model.device}, {run.config.precision}, processes: {number}",
-            f"time       about {duration(seconds)} for {steps_left:,} steps, validation apart "
-            f"(one micro-batch took {micro_batch_seconds:.3g} s)",
-        )
+    lines = (
+        f"run        {run.folder.path}",
+        f"model      {shape.position['name']}: {shape.num_layers} layers, d_model {shape.d_model}, "
+        f"{shape.num_heads} heads, d_ff {shape.d_ff}",
+        f"parameters {count.total:,}: position {count.position:,}, embedding {count.embedding:,}, rest {count.rest:,}",
+        f"tokens     {len(texts.train):,} train, {len(texts.validation):,} validation; "
+        f"{texts.tokenizer.name}, {texts.tokenizer.vocab_size:,} ids",
+        f"training   {begins}{train.max_steps:,} steps of {train.batch_tokens:,} tokens "
+        f"({micro_batches} x {micro_batch:,}) at length {train.seq_len:,}: "
+        f"{tokens:,} tokens, {tokens / len(texts.train):.2f} epochs",
+        f"machine    {run.model.device}, {run.config.precision}, processes: {number}",
+        f"time       about {duration(seconds)} for {steps_left:,} steps, validation apart",
     )
+    return "\n".join(lines)
 
 
 def run_facts(run: RunParts) -> dict:

@@ -1,7 +1,7 @@
 """Opening a run folder: a new run, a run to resume, or a refusal."""
 
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 
@@ -80,23 +80,6 @@ def _newest_sound(folder: RunFolder, say: Callable[[str], None]) -> Checkpoint |
     return None
 
 
-@contextmanager
-def only_process(folder: RunFolder) -> Iterator[None]:
-    """Lock the run folder while a run trains in it.
-
-    Raises:
-        ValueError: another process trains this run.
-    """
-    folder.path.mkdir(parents=True, exist_ok=True)
-    try:
-        lock = hold(folder.path / LOCK, timeout=0)
-    except Timeout as error:
-        raise ValueError(f"another process is training {folder.path}; wait, or choose another run_dir.") from error
-    with lock:
-        folder.clear_up()
-        yield
-
-
 def _same_settings(stored: dict, config: RunConfig, where: Path) -> None:
     if changed := differences(stored, asdict(config)):
         told = "; ".join(changed)
@@ -107,11 +90,16 @@ def open_folder(config: RunConfig, folder: RunFolder, texts: RunTexts, held: Exi
     """Lock the run folder until `held` is closed; returns the checkpoint to resume from, None for a new run.
 
     Raises:
-        ValueError: as `find_checkpoint` and `only_process`; or the text or the tokenizer is not what the checkpoint
-            was trained with.
+        ValueError: another process trains this run; as `find_checkpoint`; or the text or the tokenizer is not what
+            the checkpoint was trained with.
         ChangedModel: the code was edited since the checkpoint was written, and computes something else.
     """
-    held.enter_context(only_process(folder))
+    folder.path.mkdir(parents=True, exist_ok=True)
+    try:
+        held.enter_context(hold(folder.path / LOCK, timeout=0))
+    except Timeout as error:
+        raise ValueError(f"another process is training {folder.path}; wait, or choose another run_dir.") from error
+    folder.clear_up()
     checkpoint = find_checkpoint(config, folder, print)
     if not checkpoint:
         return None

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 from alibi.data import Cursor, TokenFile, Tokenizer, TrainingOrder, open_text, prepare_tokenizer, prepare_tokens
+from alibi.environment import has_fast_bf16
 from alibi.evaluation import count_uncovered, in_order, is_covered, said_of_uncovered
 from alibi.model import LanguageModel
 from alibi.processes import Processes
@@ -127,6 +128,7 @@ class RunParts:
         source: the run folder that the state comes from, another one if the run branches off.
         method_source: hash of the position method's code, taken now: the file may be edited during training.
         lengths: further lengths of each validation.
+        notes: what a user may not expect of these settings, one sentence each.
     """
 
     def __init__(
@@ -150,4 +152,9 @@ class RunParts:
             if self.source.path.resolve() != folder.path.resolve():
                 # A branch has a wandb run and a best checkpoint of its own.
                 self.state.wandb_id, self.state.best_val_loss, self.state.best_step = None, None, 0
-        self.lengths, self.note = in_order(config.train.eval_lengths)
+        self.lengths, note = in_order(config.train.eval_lengths)
+        tokens, self.notes = len(texts.validation), [note] if note else []
+        long = (length for length in self.lengths if length > tokens)
+        self.notes += [f"length {length} is above the {tokens} validation tokens: one window" for length in long]
+        if config.precision == "bf16" and not has_fast_bf16(procs.device):
+            self.notes.append("this machine has no bf16 instructions; bf16 is many times slower than precision=fp32")

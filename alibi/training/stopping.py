@@ -36,7 +36,8 @@ class StopRequest:
 
     def note(self, number: int, frame: object) -> None:
         """Signal handler."""
-        if number == signal.SIGINT and self.signal == signal.SIGINT and not self._is_forwarded():
+        forwarded = "TORCHELASTIC_RUN_ID" in os.environ and time.monotonic() - self._noted < SAME_SECONDS
+        if number == signal.SIGINT and self.signal == signal.SIGINT and not forwarded:
             signal.signal(signal.SIGINT, signal.SIG_DFL)
             signal.raise_signal(signal.SIGINT)
         if not self.signal:
@@ -44,6 +45,3 @@ class StopRequest:
             if os.environ.get("RANK", "0") == "0":
                 again = "; Ctrl-C again stops at once" if number == signal.SIGINT else ""
                 tell_now(f"\n{signal.Signals(number).name}: stopping after this step{again}\n")
-
-    def _is_forwarded(self) -> bool:
-        return "TORCHELASTIC_RUN_ID" in os.environ and time.monotonic() - self._noted < SAME_SECONDS

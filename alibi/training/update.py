@@ -168,8 +168,8 @@ def micro_batch_sizes(config: RunConfig, model: LanguageModel, procs: Processes)
     share, left = divmod(train.batch_tokens // unit, procs.number)
     if left:
         raise ValueError(
-            f"train.batch_tokens ({train.batch_tokens}) is {train.batch_tokens // unit} parts of {unit} tokens, which "
-            f"{procs.number} processes cannot share equally; use a multiple of {procs.number * unit}."
+            f"{procs.number} processes cannot share train.batch_tokens ({train.batch_tokens}) equally, {unit} tokens "
+            f"at a time; use a multiple of {procs.number * unit}."
         )
     if train.micro_batch_tokens:
         return [unit]

@@ -17,8 +17,7 @@ from alibi.data.tokenizers import ByteTokenizer
 from alibi.files import file_sha256
 from alibi.model import LanguageModel, ModelConfig
 from alibi.runs import Checkpoint, RunFolder, load_model
-from alibi.runs.checkpoint_files import FORMAT
-from alibi.runs.checkpoint_writer import write_checkpoint
+from alibi.runs.checkpoint_files import FORMAT, write_checkpoint
 
 
 @pytest.mark.parametrize("method", ["alibi", "sinusoidal", "rotary", "t5", "none"])

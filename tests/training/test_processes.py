@@ -11,13 +11,14 @@ import pytest
 from safetensors.torch import load_file
 
 from alibi.data import DataConfig, TokenizerConfig
+from alibi.faults import hold
 from alibi.metrics_file import read_metrics
 from alibi.model import ModelConfig
-from alibi.runs import Checkpoint, RunFolder
+from alibi.runs import Checkpoint
 from alibi.tracking import TrackingConfig
 from alibi.training import RunConfig, train
 from alibi.training.optimizer import OptimizerConfig
-from alibi.training.resume import only_process
+from alibi.training.resume import LOCK
 from alibi.training.training_settings import PathsConfig, TrainSettings
 
 pytestmark = pytest.mark.slow
@@ -153,7 +154,8 @@ def test_what_process_0_alone_finds_wrong_ends_all_with_one_message(corpus, cach
         "data=wikitext2", f"data.path={corpus}", "tokenizer=byte", "size=tiny", "device=cpu", "train.seq_len=32",
         "train.batch_tokens=64", "train.max_steps=2", "tracking.wandb=disabled", "run_dir=run",
     ]  # fmt: skip
-    with only_process(RunFolder(tmp_path / "run")):
+    (tmp_path / "run").mkdir()
+    with hold(tmp_path / "run" / LOCK):
         begun = time.monotonic()
         start = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
         done = subprocess.run(

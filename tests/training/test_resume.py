@@ -6,11 +6,12 @@ from pathlib import Path
 import pytest
 import torch
 
+from alibi.faults import hold
 from alibi.files import file_sha256
 from alibi.runs import Checkpoint, DamagedCheckpoint, RunFolder, load_model
 from alibi.runs.checkpoint_files import FILES, manifest_sha256
 from alibi.training import train
-from alibi.training.resume import only_process
+from alibi.training.resume import LOCK
 
 
 def test_another_configuration_in_the_folder_is_refused_by_name(small_run, tmp_path):
@@ -108,8 +109,9 @@ def test_nothing_begins_anew_over_damaged_checkpoints(small_run, tmp_path):
 
 
 def test_a_second_process_on_the_same_run_is_refused(small_run, tmp_path):
+    (tmp_path / "run").mkdir()
     with (
-        only_process(RunFolder(tmp_path / "run")),
+        hold(tmp_path / "run" / LOCK),
         pytest.raises(ValueError, match=r"another process is training .*run; wait"),
     ):
         train(small_run(), tmp_path / "run")
