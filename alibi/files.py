@@ -1,18 +1,40 @@
-"""Files and folders that are complete or absent: written beside their place, synced to disk, then renamed.
+"""Files that are complete or absent, file locks, and disk errors as messages with a remedy.
 
-A leaf beside `faults`.
+A file or folder is written beside its place, synced to disk, then renamed. A leaf: imports nothing of this project.
 """
 
 import errno
 import hashlib
 import os
+import re
 import shutil
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 
-from alibi.faults import naming
+from filelock import FileLock
 
 OCCUPIED = (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR)
+PLACES = "run_dir or paths.outputs, eval.figure_dir, paths.cache (ALIBI_CACHE), HF_HOME for the hub's files"
+FULL = f"Free space there, or choose another place ({PLACES})"
+CLOSED = f"Give yourself the permission, or choose another place ({PLACES})"
+LOCKS = f"Turn them on where it is mounted, or choose another place ({PLACES})"
+PATH = "Check how the path is written"
+REMEDIES = {
+    errno.ENOENT: ("there is no such file or folder", PATH),
+    errno.EISDIR: ("this is a folder, and a file is needed", PATH),
+    errno.ENOTDIR: ("a part of this path is a file, not a folder", PATH),
+    errno.ENOSPC: ("the disk is full", FULL),
+    errno.EDQUOT: ("your quota on this disk is used up", FULL),
+    errno.EFBIG: ("the file would be larger than the system allows (ulimit -f, or the disk's own limit)", FULL),
+    errno.EROFS: ("this disk can only be read", CLOSED),
+    errno.EACCES: ("you may not read or write there", CLOSED),
+    errno.EPERM: ("the system does not permit it", CLOSED),
+    errno.ENOLCK: ("this disk has no file locks", LOCKS),
+    errno.EOPNOTSUPP: ("this disk lacks something that is needed here, file locks most likely", LOCKS),
+}
+DISK_NUMBERS = {*REMEDIES, errno.EIO}
+UNCLEAR = {errno.EACCES, errno.EPERM}  # without a file's name it may be a firewall's
 
 
 def write_atomically(path: Path, text: str) -> None:
@@ -75,3 +97,76 @@ def sync(path: Path) -> None:
             os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def explained(error: OSError) -> str:
+    """The error in one line: file, rule and, where there is one, the remedy."""
+    if error.errno not in REMEDIES:
+        return f"{type(error).__name__}: {error}"
+    rule, remedy = REMEDIES[error.errno]
+    # A rename names two files; the second is the one that could not be made.
+    name = error.filename2 or error.filename
+    where = f"{name}: " if name else ""
+    return f"{where}{rule}. {remedy}, and give the same command again; what was there before is whole."
+
+
+def check_writable(folder: Path) -> None:
+    """Check, before the work is done, that files can be written to a folder, which need not exist yet.
+
+    Raises:
+        PermissionError: they cannot.
+    """
+    there = next(place for place in (folder.absolute(), *folder.absolute().parents) if place.exists())
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(folder))
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Give `path` as the file name to an OSError that has none, as those of `write`."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is not None or error.errno is None:
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from error
+
+
+def hold(path: Path, timeout: float = -1) -> AbstractContextManager:
+    """Acquire the lock file at `path`, waiting for other processes; released at the end of the `with`.
+
+    Args:
+        timeout: seconds to wait; -1 waits forever.
+
+    Raises:
+        filelock.Timeout: another process still holds it.
+        OSError: its folder is missing or not writable, or the disk has no locks; it names the file.
+    """
+    if not path.parent.is_dir():  # filelock would create it, and so make a removed run again
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path.parent))
+    with naming(path):
+        return FileLock(path).acquire(timeout=timeout)
+
+
+def disk_error_of(error: BaseException, path: Path) -> OSError | None:
+    """The disk's OSError behind a library's error (the hub's, safetensors'); None if it was a network's.
+
+    Args:
+        path: named where the error names no file.
+    """
+    cause: BaseException | None = error
+    while cause is not None:
+        known = isinstance(cause, OSError) and cause.errno in DISK_NUMBERS
+        if known and (cause.filename or cause.errno not in UNCLEAR):
+            return OSError(cause.errno, cause.strerror, cause.filename or str(path))
+        cause = cause.__cause__ or cause.__context__
+    # Libraries written in Rust give the number in the text only.
+    if (found := re.search(r"\(os error (\d+)\)", str(error))) and int(found[1]) in DISK_NUMBERS - UNCLEAR:
+        return OSError(int(found[1]), errno.errorcode[int(found[1])], str(path))
+    return None
+
+
+def one_line(error: BaseException) -> str:
+    """Kind and first line of another library's error."""
+    lines = str(error).splitlines()
+    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__

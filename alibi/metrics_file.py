@@ -5,8 +5,7 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
-from alibi.faults import naming
-from alibi.files import write_atomically
+from alibi.files import naming, write_atomically
 
 
 class MetricsFile:

@@ -1,4 +1,4 @@
-"""A script's parser, and its ending: user errors are one message. A leaf beside streams and faults."""
+"""A script's parser, and its ending: user errors are one message. A leaf beside streams and files."""
 
 import signal
 import sys
@@ -6,7 +6,7 @@ from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from alibi.faults import explained
+from alibi.files import explained
 from alibi.streams import keep_streams
 
 

@@ -6,8 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from alibi.faults import hold, one_line
-from alibi.files import write_atomically
+from alibi.files import hold, one_line, write_atomically
 from alibi.wandb_run import Notes, mark_sent, open_run
 
 MODES = ("offline", "online", "disabled")

@@ -3,7 +3,7 @@
 Each process records its part of a run on disk, online as well. wandb marks a part that the server has with a file
 beside it; `wandb sync` can send a part without that mark. The server appends, so parts must arrive in order.
 
-A leaf beside `faults`.
+A leaf beside `files`.
 """
 
 import os
@@ -14,7 +14,7 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
-from alibi.faults import one_line
+from alibi.files import one_line
 
 START_SECONDS = 30  # for the server to accept a run
 SYNC_SECONDS = 60  # to send what earlier processes recorded

@@ -32,7 +32,7 @@ import yaml
 ROOT = Path(__file__).parents[1]
 # By path: `import alibi` would import torch, which takes seconds.
 keep_streams = runpy.run_path(str(ROOT / "alibi" / "streams.py"))["keep_streams"]
-explained = runpy.run_path(str(ROOT / "alibi" / "faults.py"))["explained"]
+explained = runpy.run_path(str(ROOT / "alibi" / "files.py"))["explained"]
 PASS_ON_SECONDS = 1.0
 
 

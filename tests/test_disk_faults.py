@@ -12,7 +12,7 @@ from evaluations import evaluate_checkpoint
 
 from alibi.evaluation import open_evaluation_text
 from alibi.evaluation.evaluation_settings import EvaluationSettings
-from alibi.faults import explained
+from alibi.files import explained
 from alibi.metrics_file import MetricsFile, read_metrics
 from alibi.runs import Checkpoint, RunFolder, checkpoint_of
 from alibi.training import train

@@ -17,14 +17,14 @@ ENTRIES = [
 # Which rooms of alibi a room may import; its own files always. `alibi` is the package's __init__.
 MODEL_SIDE = {"positions", "model"}
 BELOW = MODEL_SIDE | {"runs"}
-LEAVES = {"environment", "faults", "files", "metrics_file", "paths", "pointers", "processes"}
+LEAVES = {"environment", "files", "metrics_file", "paths", "pointers", "processes"}
 LEAVES |= {"signals", "streams", "tracking", "wandb_run"}
 ALLOWED = {
     "positions": set(),
     "model": {"positions"},
     "data": LEAVES,
     "runs": MODEL_SIDE | {"data"} | LEAVES,
-    "results": {"faults", "files", "pointers"},
+    "results": {"files", "pointers"},
     "analysis": {"results"},
     "evaluation": BELOW | {"data", "results", "analysis"} | LEAVES,
     "training": BELOW | {"data", "evaluation"} | LEAVES,
@@ -38,17 +38,16 @@ ALLOWED = {
     "config": BELOW | {"data", "evaluation", "training", "generation", "interop", "commands"} | LEAVES,
     "sweeps": {"config", "training", "runs"} | LEAVES,
     "environment": set(),
-    "faults": set(),
-    "files": {"faults"},
-    "metrics_file": {"faults", "files"},
+    "files": set(),
+    "metrics_file": {"files"},
     "paths": set(),
     "pointers": {"files"},
     "processes": set(),
-    "script": {"faults", "streams"},
+    "script": {"files", "streams"},
     "signals": set(),
     "streams": set(),
-    "tracking": {"faults", "files", "wandb_run"},
-    "wandb_run": {"faults"},
+    "tracking": {"files", "wandb_run"},
+    "wandb_run": {"files"},
     "alibi": BELOW | {"environment"},
 }
 POSITION_FILE = {"torch", "math", "dataclasses", "alibi.positions.base"}

@@ -30,7 +30,7 @@ def house(tmp_path):
         (tmp_path / folder).mkdir()
     for name in ("train.py", "evaluate.py", "scripts/report.py"):
         (tmp_path / name).write_text(ENTRY)
-    for name in ("scripts/study.py", "alibi/streams.py", "alibi/faults.py"):
+    for name in ("scripts/study.py", "alibi/streams.py", "alibi/files.py"):
         (tmp_path / name).write_text((ROOT / name).read_text())
 
     def start(content, *more):

@@ -10,7 +10,7 @@ from alibi.commands.evaluate_command import EvaluateCommand, wanted_models, want
 from alibi.environment import pick_device
 from alibi.evaluation import evaluate_checkpoint, open_evaluation_text
 from alibi.evaluation.evaluation_text import EvaluationText
-from alibi.faults import check_writable, explained
+from alibi.files import check_writable, explained
 from alibi.processes import FailedElsewhere, Processes, processes
 from alibi.reporting import draw_perplexity, findings_text, results_table
 from alibi.results import METRICS, OpenResult, Result, load_results

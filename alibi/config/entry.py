@@ -20,7 +20,7 @@ from omegaconf.errors import OmegaConfBaseException
 from alibi.config.known import CONFIGS, groups, setting_names
 from alibi.config.messages import did_you_mean, refused
 from alibi.config.typed import register
-from alibi.faults import explained
+from alibi.files import explained
 from alibi.processes import one_message
 
 

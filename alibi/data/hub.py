@@ -9,8 +9,7 @@ from collections.abc import Iterable, Sequence
 from logging import WARNING, getLogger
 from pathlib import Path
 
-from alibi.faults import disk_error_of, one_line
-from alibi.files import file_sha256
+from alibi.files import disk_error_of, file_sha256, one_line
 
 # Seconds until a connection must be open, and until a server must send something.
 CONNECT_SECONDS, SILENT_SECONDS = 4, 5

@@ -20,8 +20,7 @@ from tqdm import tqdm
 from alibi.data.text import Line, Text, in_batches
 from alibi.data.token_file import FILES, FORMAT, LINE_FIELDS, TokenFile, open_token_file
 from alibi.data.tokenizers import Tokenizer, TokenizerConfig, tokenizer_from_json
-from alibi.faults import hold, naming
-from alibi.files import file_sha256
+from alibi.files import file_sha256, hold, naming
 
 # Lines encoded at once: enough to keep the tokenizer's threads busy, few enough to stay small.
 LINES_PER_BATCH = 16384

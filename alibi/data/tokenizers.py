@@ -18,7 +18,7 @@ from itertools import count, islice
 import tokenizers as hf
 from tokenizers import decoders, models, pre_tokenizers, trainers
 
-from alibi.faults import one_line
+from alibi.files import one_line
 
 BYTES = 256
 MAX_IDS = 2**24  # the BPE trainer allocates room for all of them before it begins

@@ -13,7 +13,7 @@ from pathlib import Path
 from alibi.data.hub import check_sound, fetch, remedy
 from alibi.data.text import Line, Text, read_lines
 from alibi.data.token_file import TokenFile
-from alibi.faults import one_line
+from alibi.files import one_line
 
 Paths = tuple[Path, ...]
 HUB = "Salesforce/wikitext"

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from alibi.data.text import read_lines
-from alibi.faults import one_line
+from alibi.files import one_line
 from alibi.model import LanguageModel, ModelConfig
 
 ARCHITECTURE = "transformer_lm"

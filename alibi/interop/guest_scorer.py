@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
 from alibi.environment import autocast
-from alibi.faults import one_line
+from alibi.files import one_line
 from alibi.model.output import nats_in_chunks, tokens_per_chunk
 
 # Names of the tables that models look positions up in, and of settings that state the length a model is meant for.

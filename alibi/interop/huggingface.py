@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from alibi.faults import one_line
+from alibi.files import one_line
 from alibi.interop import guest_folder
 from alibi.interop.guest_scorer import GuestScorer, position_table, stated_length
 from alibi.interop.guest_tokenizer import GuestTokenizer

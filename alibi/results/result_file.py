@@ -16,8 +16,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from alibi.faults import hold
-from alibi.files import write_atomically
+from alibi.files import hold, write_atomically
 from alibi.pointers import expand
 from alibi.results.result import Result
 from alibi.results.schema import SCHEMA, Content, HowFar, Row

@@ -15,8 +15,7 @@ from torch import Tensor
 
 from alibi.data import Tokenizer
 from alibi.environment import environment
-from alibi.faults import disk_error_of, naming
-from alibi.files import file_sha256, replace_folder, sync, write_atomically
+from alibi.files import disk_error_of, file_sha256, naming, replace_folder, sync, write_atomically
 from alibi.model import LanguageModel
 from alibi.pointers import CONFIG, MANIFEST
 

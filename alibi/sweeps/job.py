@@ -24,8 +24,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from alibi.config import plain_errors, run_from
-from alibi.faults import hold
-from alibi.files import write_atomically
+from alibi.files import hold, write_atomically
 from alibi.runs import differences
 from alibi.signals import stop_signals
 from alibi.streams import keep_streams

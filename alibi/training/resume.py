@@ -7,7 +7,7 @@ from pathlib import Path
 
 from filelock import Timeout
 
-from alibi.faults import hold
+from alibi.files import hold
 from alibi.pointers import refuse_pointer
 from alibi.runs import CONFIG, Checkpoint, DamagedCheckpoint, RunFolder, checkpoint_of, differences, read_settings
 from alibi.training.run_parts import RunTexts

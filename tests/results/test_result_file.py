@@ -13,7 +13,7 @@ import pytest
 
 from alibi.analysis.change import add_changes
 from alibi.analysis.curves import how_far
-from alibi.faults import explained
+from alibi.files import explained
 from alibi.results import Measured, OpenResult, load_result
 
 NAME = "step-00000003-stdlib-test-nonoverlapping.json"

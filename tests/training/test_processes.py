@@ -11,7 +11,7 @@ import pytest
 from safetensors.torch import load_file
 
 from alibi.data import DataConfig, TokenizerConfig
-from alibi.faults import hold
+from alibi.files import hold
 from alibi.metrics_file import read_metrics
 from alibi.model import ModelConfig
 from alibi.runs import Checkpoint

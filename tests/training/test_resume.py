@@ -6,8 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from alibi.faults import hold
-from alibi.files import file_sha256
+from alibi.files import file_sha256, hold
 from alibi.runs import Checkpoint, DamagedCheckpoint, RunFolder, load_model
 from alibi.runs.checkpoint_files import FILES, manifest_sha256
 from alibi.training import train
