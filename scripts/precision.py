@@ -13,7 +13,7 @@ from pathlib import Path
 from measuring.precisions import compare_precisions, precision_table, precisions_of, sample_of
 
 from alibi.environment import environment, pick_device
-from alibi.evaluation import open_evaluation_text
+from alibi.evaluation import EvaluationSettings, open_evaluation_text
 from alibi.files import write_atomically
 from alibi.paths import expanded, user_path
 from alibi.runs import Checkpoint, resolve_runs
@@ -46,7 +46,8 @@ def compare(options: argparse.Namespace) -> dict:
     if len(paths) > 1:
         raise ValueError(f"{options.run} means {len(paths)} checkpoints; name one of them.")
     checkpoint = Checkpoint(paths[0])
-    text = open_evaluation_text(checkpoint, checkpoint.data_config, options.split, None, Path(PathsConfig().cache))
+    asked, cache = EvaluationSettings(split=options.split), Path(PathsConfig().cache)
+    text = open_evaluation_text(checkpoint, checkpoint.data_config, asked, cache)
     sample = sample_of(text.tokens, options.tokens, options.lengths)
     model = checkpoint.load_model(device)
     rows = compare_precisions(

@@ -38,7 +38,7 @@ def pair(small_run, tmp_path, cache):
         folder = tmp_path / method
         train(small_run(method, max_steps=1), folder)
         checkpoint = Checkpoint(checkpoint_of(folder))
-        text = open_evaluation_text(checkpoint, checkpoint.data_config, "validation", None, cache)
+        text = open_evaluation_text(checkpoint, checkpoint.data_config, EvaluationSettings(), cache)
         asked = EvaluationSettings(lengths=[16, 64], stride=[None, 2])
         files.append(evaluate_checkpoint(checkpoint, text, asked, "fp32")[1])
     content = json.loads(files[0].read_text())
@@ -218,11 +218,11 @@ def test_an_interrupted_evaluation_is_gone_on_with_by_the_same_command(command, 
     """Interrupted at the second length of the second run, it keeps the three rows that are there."""
     score, scored = evaluate_module.score_length, []
 
-    def interrupted(text, groups, length, *rest):
+    def interrupted(text, length, *rest):
         if (length, len(scored)) == (64, 3):
             os.kill(os.getpid(), number)
         scored.append(length)
-        return score(text, groups, length, *rest)
+        return score(text, length, *rest)
 
     monkeypatch.setattr(evaluate_module, "score_length", interrupted)
     before = signal.getsignal(number)

@@ -170,7 +170,7 @@ def test_a_log_that_does_not_fit_has_no_half_line(tmp_path):
 def test_a_result_that_does_not_fit_leaves_the_one_before(small_run, tmp_path, cache):
     train(small_run(max_steps=1), tmp_path / "run")
     checkpoint = Checkpoint(checkpoint_of(tmp_path / "run"))
-    text = open_evaluation_text(checkpoint, checkpoint.data_config, "validation", None, cache)
+    text = open_evaluation_text(checkpoint, checkpoint.data_config, EvaluationSettings(), cache)
 
     def evaluate(*lengths):
         settings = EvaluationSettings(lengths=list(lengths))

@@ -26,7 +26,7 @@ def study(small_run, tmp_path, cache):
         folder = tmp_path / "study" / f"{method}-{seed}"
         train(small_run(method, seed, max_steps=2), folder)
         checkpoint = Checkpoint(checkpoint_of(folder))
-        text = open_evaluation_text(checkpoint, checkpoint.data_config, "validation", None, cache)
+        text = open_evaluation_text(checkpoint, checkpoint.data_config, EvaluationSettings(), cache)
         settings = EvaluationSettings(lengths=[16, 64], stride=[None, 2])
         evaluate_checkpoint(checkpoint, text, settings, "fp32")
     return tmp_path / "study"

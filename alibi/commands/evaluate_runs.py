@@ -63,17 +63,17 @@ def evaluate(command: EvaluateCommand) -> None:
 def _opened(command: EvaluateCommand, models: list[Checkpoint | Guest], quiet: bool) -> list[Evaluated]:
     ids, runs = [model.wandb_id for model in models], []
     for model, data, wandb_id in zip(models, wanted_texts(command, models), ids, strict=True):
-        part = command.eval.split, command.eval.max_tokens
-        text = open_evaluation_text(model, data, *part, Path(command.paths.cache), quiet)
+        text = open_evaluation_text(model, data, command.eval, Path(command.paths.cache), quiet)
         runs.append(Evaluated(model, text, wandb_id))
     return runs
 
 
 def _evaluate_one(command: EvaluateCommand, run: Evaluated, procs: Processes, alone: bool) -> None:
     """Score a run; if it is one of several, an error is printed and kept as its failure."""
-    tokens, text = run.text.tokens, run.text
-    for line in (f"{run.model.path}: {len(tokens):,} tokens of {tokens.text['name']} {text.split}", *text.notes):
-        procs.say(line)
+    text, about = run.text, run.text.tokens.text
+    procs.say(f"{run.model.path}: {len(text.tokens):,} tokens of {about['name']} {about['split']}")
+    for note in text.notes:
+        procs.say(note)
     try:
         run.files = evaluate_checkpoint(run.model, text, command.eval, command.precision, procs)
     except (ValueError, OSError, FailedElsewhere) as error:

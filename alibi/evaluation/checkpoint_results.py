@@ -13,9 +13,7 @@ from alibi.analysis.curves import how_far
 from alibi.environment import environment
 from alibi.evaluation.evaluation_settings import EvaluationSettings, in_order
 from alibi.evaluation.evaluation_text import EvaluationText
-from alibi.evaluation.row import score_length, warm_up
-from alibi.evaluation.score import cached_scorer, fast_batch_tokens, model_scorer
-from alibi.evaluation.sums import Groups, text_groups
+from alibi.evaluation.score import cached_scorer, fast_batch_tokens, model_scorer, score_length, warm_up
 from alibi.model import LanguageModel
 from alibi.processes import ALONE, Processes
 from alibi.results import SCHEMA, Measured, OpenResult, protocol_name
@@ -41,7 +39,7 @@ def evaluate_checkpoint(
     for length in lengths:
         if length > len(tokens):
             procs.say(f"length {length} is above the {len(tokens)} tokens of the split: evaluated as one window")
-    groups, files = text_groups(tokens), []
+    files: list[OpenResult] = []
     with procs.together():
         model = open_model(checkpoint, settings, device, precision)
 
@@ -50,26 +48,25 @@ def evaluate_checkpoint(
         made_with = environment(device) | {"processes": procs.number}
         reach = partial(how_far, seq_len=model.about["seq_len"], within_percent=settings.within_percent)
         for stride in settings.strides:
-            scorer = "cached" if settings.cached else "full"
-            measured = Measured(text.split, text.sha256, protocol_name(stride), precision, scorer, tokens.text["name"])
+            how = protocol_name(stride), precision, "cached" if settings.cached else "full"
+            measured = Measured(tokens.text["split"], text.sha256, *how, tokens.text["name"])
             path = checkpoint.run / "evaluation" / measured.file_name(checkpoint.path.name, text.own_sha256)
-            head = result_head(model, text, groups, measured, made_with)
+            head = result_head(model, text, measured, made_with)
             files.append(OpenResult(path, head, lengths, reach, procs.say))
             files[-1].open(settings.reuse)
         return [[n for n in lengths if n not in file.done] for file in files]
 
+    all_missing = procs.on_main(open_files)
     batch_tokens = settings.batch_tokens or fast_batch_tokens(device, settings.cached)
-    warm = False
-    for number, missing in enumerate(procs.on_main(open_files)):
+    if not model.why_not(min(lengths[0], len(tokens))):
+        warm_up(tokens, lengths[0], model.nats, device, batch_tokens)
+    for number, missing in enumerate(all_missing):
         for length in missing:
             stride = settings.strides[number] or length
             if reason := model.why_not(min(length, len(tokens))):
                 row = {"length": length, "stride": stride, "error": reason}
             else:
-                if not warm:
-                    warm_up(tokens, length, model.nats, device, batch_tokens)
-                    warm = True
-                row = score_length(text, groups, length, stride, model.nats, batch_tokens, procs)
+                row = score_length(text, length, stride, model.nats, batch_tokens, procs)
             if error := row.get("error"):
                 procs.say(f"length {length}: {error}")
             elif isinstance(checkpoint, Checkpoint):
@@ -121,11 +118,9 @@ def _shown(value: object) -> object:
     return value.encode("utf-8", "backslashreplace").decode() if isinstance(value, str) else value
 
 
-def result_head(model: OpenModel, text: EvaluationText, groups: Groups, measured: Measured, made_with: dict) -> dict:
+def result_head(model: OpenModel, text: EvaluationText, measured: Measured, made_with: dict) -> dict:
     """What a result file says about weights, text and protocol."""
-    tokens = text.tokens
-    if model.packages:
-        made_with = made_with | {"packages": made_with["packages"] | model.packages}
+    tokens, groups = text.tokens, text.groups
     return {
         "schema": SCHEMA,
         "checkpoint": model.about,
@@ -144,7 +139,7 @@ def result_head(model: OpenModel, text: EvaluationText, groups: Groups, measured
         "protocol": {"name": measured.protocol, "first_input": model.first_input},
         "scorer": measured.scorer,
         "precision": measured.precision,
-        "made_with": made_with,
+        "made_with": made_with | {"packages": made_with["packages"] | model.packages},
         "groups": {"kind": groups.kind} | dict(zip(("tokens", "words", "bytes"), groups.sizes.T.tolist(), strict=True)),
         "intervals": ABOUT_INTERVALS | {"units": len(groups.sizes)},
     }

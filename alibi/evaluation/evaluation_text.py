@@ -6,6 +6,8 @@ from pathlib import Path
 
 from alibi.data import DataConfig, TokenFile, Tokenizer, TooFewDocuments, open_text, prepare_tokens
 from alibi.data.text import Text, in_batches
+from alibi.evaluation.evaluation_settings import EvaluationSettings
+from alibi.evaluation.sums import Groups, text_groups
 from alibi.results import said_of_uncovered
 from alibi.runs import Checkpoint, Guest
 
@@ -18,6 +20,7 @@ class EvaluationText:
     """A tokenized text, or the part of it that is scored.
 
     Attributes:
+        groups: what the bootstrap resamples.
         sha256: of the part that is scored.
         own_sha256: of the run's own text of this split; None where this is another text.
         uncovered_bytes: of that part, those that no token stands for.
@@ -27,6 +30,7 @@ class EvaluationText:
     """
 
     tokens: TokenFile
+    groups: Groups
     sha256: str
     own_sha256: str | None
     uncovered_bytes: int
@@ -34,21 +38,11 @@ class EvaluationText:
     documents_in_text: int | None
     notes: tuple[str, ...]
 
-    @property
-    def split(self) -> str:
-        """`all` if a text has too few documents for a validation split."""
-        return self.tokens.text["split"]
-
 
 def open_evaluation_text(
-    checkpoint: Checkpoint | Guest,
-    data: DataConfig,
-    split: str,
-    max_tokens: int | None,
-    cache: Path,
-    quiet: bool = False,
+    checkpoint: Checkpoint | Guest, data: DataConfig, settings: EvaluationSettings, cache: Path, quiet: bool = False
 ) -> EvaluationText:
-    """The split, encoded by the checkpoint's own tokenizer and cut at `max_tokens`.
+    """`settings.split`, encoded by the checkpoint's own tokenizer and cut at `settings.max_tokens`.
 
     A text of one or two documents has no validation split; all of it is used instead.
 
@@ -58,13 +52,13 @@ def open_evaluation_text(
     tokenizer = checkpoint.load_tokenizer()
     words = tokenizer.name == "word"
     try:
-        text = open_text(data, split, words)
+        text = open_text(data, settings.split, words)
     except TooFewDocuments:
-        if split != "validation":
+        if settings.split != "validation":
             raise
         text = open_text(data, "all", words)
     whole = replace(prepare_tokens(text, tokenizer, cache, quiet), end_of_text=tokenizer.first_input)
-    tokens = whole.cut(max_tokens or len(whole))
+    tokens = whole.cut(settings.max_tokens or len(whole))
     sha256 = text.sha256 if len(tokens) == len(whole) else text.sha256_of(tokens.num_lines)
     uncovered = count_uncovered(text, tokens, tokenizer)
     covered, own_sha256 = is_covered(uncovered, tokens), _own_sha256(checkpoint, data, text, words)
@@ -72,8 +66,8 @@ def open_evaluation_text(
     share, notes = text.share(tokens), []
     if text.split != "all" and text.documents_in_text and not own_sha256:
         share = f"{share}; eval.split=all scores every document"
-    if text.split != split:
-        notes.append(f"fewer than three documents have no {split} split: all of the text is scored")
+    if text.split != settings.split:
+        notes.append(f"fewer than three documents have no {settings.split} split: all of the text is scored")
     elif text.split == "all" and own_sha256:
         notes.append("these are also the documents that the run was trained on: no measure of unseen text")
     if own_sha256 is None and isinstance(checkpoint, Checkpoint):
@@ -84,7 +78,8 @@ def open_evaluation_text(
         then = "numbers per word and per byte are left out of comparisons" if covered else none
         notes.append(f"{said_of_uncovered(uncovered, tokens.num_bytes)}; {then}")
     notes = tuple(filter(None, [share, *notes, text.left_out]))
-    return EvaluationText(tokens, sha256, own_sha256, uncovered, covered, text.documents_in_text, notes)
+    about = sha256, own_sha256, uncovered, covered, text.documents_in_text, notes
+    return EvaluationText(tokens, text_groups(tokens), *about)
 
 
 def count_uncovered(text: Text, tokens: TokenFile, tokenizer: Tokenizer) -> int:

@@ -12,7 +12,7 @@ from torch import nn
 from torch.nn.functional import scaled_dot_product_attention
 
 from alibi.environment import autocast
-from alibi.evaluation import open_evaluation_text
+from alibi.evaluation import EvaluationSettings, open_evaluation_text
 from alibi.model import LanguageModel, ModelConfig
 from alibi.model.attention import attend
 from alibi.model.score_bias import ScoreBias
@@ -109,7 +109,7 @@ def evaluation_pass(name: str, shape: Shape, run: str | None = None) -> Work:
 def text_of(run: str, shape: Shape) -> tuple[torch.Tensor, torch.Tensor]:
     """The first windows of the validation split of a run."""
     checkpoint = Checkpoint(resolve_runs(run, Path("outputs"))[0])
-    text = open_evaluation_text(checkpoint, checkpoint.data_config, "validation", None, Path(PathsConfig().cache))
+    text = open_evaluation_text(checkpoint, checkpoint.data_config, EvaluationSettings(), Path(PathsConfig().cache))
     if shape.step_tokens > len(text.tokens):
         raise ValueError(f"--lengths has {shape.length}, above the {len(text.tokens)} validation tokens of {run}.")
     parts = text.tokens.inputs(0, shape.step_tokens), text.tokens.targets(0, shape.step_tokens)

@@ -28,11 +28,11 @@ def checkpoint(run):
 def evaluated(checkpoint, cache, capsys):
     """Evaluates the run's checkpoint; returns (path, content) of each result file, and the lines that were printed."""
 
-    def call(data=None, split="validation", max_tokens=None, **settings):
-        text = open_evaluation_text(checkpoint, data or checkpoint.data_config, split, max_tokens, cache)
-        values = {"lengths": [16, 64], "split": split, "max_tokens": max_tokens} | settings
+    def call(data=None, **settings):
+        asked = EvaluationSettings(**{"lengths": [16, 64]} | settings)
+        text = open_evaluation_text(checkpoint, data or checkpoint.data_config, asked, cache)
         capsys.readouterr()
-        paths = evaluate_checkpoint(checkpoint, text, EvaluationSettings(**values), "fp32")
+        paths = evaluate_checkpoint(checkpoint, text, asked, "fp32")
         told = [*text.notes, *capsys.readouterr().out.splitlines()]
         return [(path, json.loads(path.read_text())) for path in paths], told
 
@@ -291,7 +291,7 @@ def test_bad_settings_are_named(values, message):
 
 def test_what_is_kept_keeps_what_it_was_made_with_and_other_files_their_margin(evaluated, monkeypatch):
     [(_, plain), (path, sliding)], _ = evaluated(stride=[None, 2])
-    monkeypatch.setattr(evaluate_module, "environment", lambda device: {"threads": 99})
+    monkeypatch.setattr(evaluate_module, "environment", lambda device: {"threads": 99, "packages": {}})
     [(_, again)], _ = evaluated(reuse=True, within_percent=7)
     assert again["made_with"] == plain["made_with"] != {"threads": 99}
     assert again["how_far"]["within_percent"] == 7

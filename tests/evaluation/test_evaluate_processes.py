@@ -12,9 +12,8 @@ import torch
 from evaluations import evaluate_checkpoint
 
 from alibi.evaluation import EvaluationSettings, open_evaluation_text
-from alibi.evaluation.row import score_length
-from alibi.evaluation.score import score
-from alibi.evaluation.sums import ContextSums, GroupSums, NatsSum, text_groups
+from alibi.evaluation.score import score, score_length
+from alibi.evaluation.sums import ContextSums, GroupSums, NatsSum
 from alibi.processes import Processes
 from alibi.runs import Checkpoint
 from alibi.training import train
@@ -40,7 +39,7 @@ def test_two_processes_give_the_nats_of_one(checkpoint, cache, tmp_path):
     assert done.stdout.count("How far each run holds") == 2  # one for each protocol, by process 0 alone
     found = sorted((checkpoint.run / "evaluation").glob("*.json"))
     two = {path.name: json.loads(path.read_text()) for path in found}
-    text = open_evaluation_text(checkpoint, checkpoint.data_config, "validation", None, cache)
+    text = open_evaluation_text(checkpoint, checkpoint.data_config, EvaluationSettings(), cache)
     settings = EvaluationSettings(lengths=[16, 100], stride=[None, 7])
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # as the two had: another number rounds single nats another way
@@ -73,20 +72,18 @@ def ones(inputs, targets, first):
 
 
 def test_one_share_alone_is_not_the_whole_and_both_are(checkpoint, cache):
-    text = open_evaluation_text(checkpoint, checkpoint.data_config, "validation", None, cache)
-    groups = text_groups(text.tokens)
-    whole = score_length(text, groups, 16, 16, ones, 16)
-    sums = [NatsSum(), GroupSums(groups), ContextSums(16)]
+    text = open_evaluation_text(checkpoint, checkpoint.data_config, EvaluationSettings(), cache)
+    whole = score_length(text, 16, 16, ones, 16)
+    sums = [NatsSum(), GroupSums(text.groups), ContextSums(16)]
     assert sum(score(text.tokens, 16, 16, ones, sums, CPU, 16, (1, 2))) == sums[0].tokens < whole["scored_tokens"]
-    both = score_length(text, groups, 16, 16, ones, 16, First(0, 2, other=(None, 1e9, *sums)))
+    both = score_length(text, 16, 16, ones, 16, First(0, 2, other=(None, 1e9, *sums)))
     for name in ("scored_tokens", "nll_nats", "group_nats", "context", "interval"):
         assert both[name] == whole[name]
     assert both["peak_memory_mib"] == 1e9
 
 
 def test_what_another_process_had_no_memory_for_is_a_row_with_its_reason(checkpoint, cache):
-    text = open_evaluation_text(checkpoint, checkpoint.data_config, "validation", None, cache)
-    groups = text_groups(text.tokens)
-    other = ("out of memory: over there", 1.0, NatsSum(), GroupSums(groups), ContextSums(16))
-    row = score_length(text, groups, 16, 16, ones, 16, First(0, 2, other=other))
+    text = open_evaluation_text(checkpoint, checkpoint.data_config, EvaluationSettings(), cache)
+    other = ("out of memory: over there", 1.0, NatsSum(), GroupSums(text.groups), ContextSums(16))
+    row = score_length(text, 16, 16, ones, 16, First(0, 2, other=other))
     assert row == {"length": 16, "stride": 16, "error": "out of memory: over there"}

@@ -52,8 +52,8 @@ def scored(checkpoint, own, cache):
     """Scores a folder or file; returns what is told of the part that is scored, the result file and its content."""
 
     def call(path=own, split="validation", lengths=(16,), max_tokens=None):
-        text = open_evaluation_text(checkpoint, DataConfig("text", str(path)), split, max_tokens, cache, quiet=True)
-        asked = EvaluationSettings(lengths=list(lengths), split=split)
+        asked = EvaluationSettings(lengths=list(lengths), split=split, max_tokens=max_tokens)
+        text = open_evaluation_text(checkpoint, DataConfig("text", str(path)), asked, cache, quiet=True)
         [file] = evaluate_checkpoint(checkpoint, text, asked, "fp32")
         notes = tuple(note for note in text.notes if "not the text that run was trained beside" not in note)
         return notes, file, json.loads(file.read_text())
@@ -67,7 +67,7 @@ def test_the_share_is_told_before_the_table_and_above_it(checkpoint, other, tmp_
     evaluate(replace(command, tracking=TrackingConfig("disabled")))
     before, table = capsys.readouterr().out.split("\n\n", 1)
     assert "\nvalidation: 1 of 20 documents, 5 % of the bytes; eval.split=all scores every document\n" in before
-    assert table.startswith("text validation (1 of 20 documents), nonoverlapping, fp32: ")
+    assert table.startswith("text validation (1 of 20 documents), nonoverlapping: ")
     assert "How far each run holds, text validation (1 of 20 documents), nonoverlapping" in table
 
 

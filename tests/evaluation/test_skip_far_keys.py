@@ -18,7 +18,7 @@ CPU = torch.device("cpu")
 def test_results_are_the_same_with_far_keys_and_without(small_run, tmp_path, cache, monkeypatch, stride):
     train(small_run(max_steps=2), tmp_path / "run")
     checkpoint = Checkpoint(checkpoint_of(tmp_path / "run"))
-    text = open_evaluation_text(checkpoint, checkpoint.data_config, "validation", None, cache)
+    text = open_evaluation_text(checkpoint, checkpoint.data_config, EvaluationSettings(), cache)
     visited, spans = [], far_keys.FarKeys.spans
 
     def watch(self, q, lse, start, stop, near):

@@ -95,7 +95,7 @@ def evaluated(runs, outputs, cache, text=None, precision="fp32", **settings) -> 
     command = EvaluateCommand(runs, asked, text or OtherText(), TrackingConfig("disabled"), paths, "cpu", precision)
     models, files = wanted_models(command), []
     for model, data in zip(models, wanted_texts(command, models), strict=True):
-        text = open_evaluation_text(model, data, asked.split, asked.max_tokens, Path(cache))
+        text = open_evaluation_text(model, data, asked, Path(cache))
         print(*text.notes, sep="\n")
         files += evaluate_checkpoint(model, text, asked, precision)
     return load_results(files)

@@ -53,7 +53,7 @@ def fixture_text(fixture_run, tmp_path, cache):
     (tmp_path / "wiki.valid.tokens").write_bytes((FIXTURE / "text.tokens").read_bytes())
     checkpoint = Checkpoint(checkpoint_of(fixture_run))
     return checkpoint, open_evaluation_text(
-        checkpoint, DataConfig("wikitext103", str(tmp_path)), "validation", None, cache
+        checkpoint, DataConfig("wikitext103", str(tmp_path)), EvaluationSettings(), cache
     )
 
 
