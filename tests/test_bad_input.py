@@ -37,7 +37,7 @@ BASE = ["tracking.wandb=disabled", "device=cpu", "size=tiny", "train.max_steps=1
         (["seed=true"], ["seed (true) must be a whole number"]),
         (["optimizer.clip=nan"], ["optimizer.clip (nan) must be a finite number"]),
         (["tokenizer.vocab_size=1180591620717411303424"], ["tokenizer.vocab_size", "to 16777216"]),
-        (["run_dir='~nobody-of-this-name/x'"], ["~nobody-of-this-name has none on this machine"]),
+        (["run_dir='~nobody-of-this-name/x'"], ["~nobody-of-this-name/x starts with ~"]),
         (["train.seq_len=abc"], ["abc"]),
         (["train.seq_len=48", "train.batch_tokens=100"], ["train.batch_tokens (100)", "use 96"]),
         (["train.micro_batch_tokens=1000"], ["train.micro_batch_tokens (1000)"]),
