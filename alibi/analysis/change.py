@@ -80,8 +80,8 @@ def split_change(nonoverlapping: Result, sliding: Result) -> tuple[Change | None
     seq_len, stride = sliding.checkpoint.seq_len, sliding.content.rows[0].stride
     if seq_len is None:
         return None, "the training length is unknown"
-    results = nonoverlapping, sliding
-    n, s = ({length: row for length, row in r.rows.items() if "group_nats" in row} for r in results)
+    every = nonoverlapping.rows, sliding.rows
+    n, s = ({length: row for length, row in rows.items() if "group_nats" in row} for rows in every)
     if stride * LARGEST_STRIDE > seq_len:
         remedy = f"use eval.stride=[null,{max(1, seq_len // LARGEST_STRIDE)}]"
         return None, f"stride {stride} is above an eighth of the training length {seq_len}; {remedy}"
@@ -94,9 +94,8 @@ def split_change(nonoverlapping: Result, sliding: Result) -> tuple[Change | None
         columns = np.column_stack([*nats, tokens])
         exact, drawn = _split(columns.sum(0)), _split(resampled_sums(columns))
         parts = {name: float(value) for name, value in exact.items()}
-        return ChangeAt(
-            length=length, **parts, interval={name: interval(value, len(tokens)) for name, value in drawn.items()}
-        )
+        intervals = {name: interval(value, len(tokens)) for name, value in drawn.items()}
+        return ChangeAt(length=length, **parts, interval=intervals)
 
     lengths = [at(length) for length in sorted(n.keys() & s.keys())]
     return Change(against=seq_len, stride=stride, definition=DEFINITION, lengths=lengths), None

@@ -34,7 +34,13 @@ def how_far(rows: Iterable[Mapping], seq_len: int | None, within_percent: float)
     """
     perplexities = _perplexities(rows)
     reached = {"within_percent": within_percent, "training_length": seq_len, "length": None, "breaks_at": None}
-    if reason := _no_reference(perplexities, seq_len):
+    if seq_len is None:
+        return HowFar(**reached, reason="nothing says at which length the model was trained")
+    if seq_len not in perplexities:
+        reason = f"length {seq_len}, the training length, was not evaluated, or it failed"
+        return HowFar(**reached, reason=reason)
+    if not math.isfinite(perplexities[seq_len]):
+        reason = f"perplexity at length {seq_len}, the training length, is not a number or above the largest float"
         return HowFar(**reached, reason=reason)
     limit = perplexities[seq_len] * (1 + within_percent / 100)
     for length in sorted(n for n in perplexities if n >= seq_len):
@@ -55,17 +61,6 @@ def _perplexities(rows: Iterable[Mapping]) -> dict[int, float]:
         if value is not None:
             found[row["length"]] = value
     return found
-
-
-def _no_reference(perplexities: Mapping[int, float], seq_len: int | None) -> str | None:
-    """Why there is no perplexity at the training length."""
-    if seq_len is None:
-        return "nothing says at which length the model was trained"
-    if seq_len not in perplexities:
-        return f"length {seq_len}, the training length, was not evaluated, or it failed"
-    if not math.isfinite(perplexities[seq_len]):
-        return f"perplexity at length {seq_len}, the training length, is not a number or above the largest float"
-    return None
 
 
 @dataclass(frozen=True)

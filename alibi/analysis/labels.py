@@ -5,7 +5,6 @@ from collections import Counter, defaultdict
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from itertools import count
 from pathlib import PurePath
-from typing import NamedTuple
 
 from alibi.results import Result
 
@@ -13,28 +12,15 @@ LONGEST_VALUE = 24  # of a setting in a label, in characters
 LAST_RESORTS = ("text", "tokenizer", "folder")  # what tells lines apart where no setting does
 
 
-class Labels(NamedTuple):
-    """Of one result.
+def label(results: Sequence[Result]) -> list[tuple[str, str, str]]:
+    """Labels of each result, given over all results at once, so that a run has one label in every set.
 
-    Attributes:
-        run: that of its line, with the seed in it.
-        short: for a table that has training length, seed and step in columns: the rest of the label.
-        line: one for all runs that differ in their seed alone.
+    Returns:
+        (label of its line with the seed in it; what of it a table needs that has training length, seed and step in
+        columns; label of its line: of all runs that differ in their seed alone).
     """
-
-    run: str
-    short: str
-    line: str
-
-
-def label(results: Sequence[Result]) -> list[Labels]:
-    """Labels of each result, given over all results at once, so that a run has one label in every set."""
     run_of = _runs_of(results)
-    runs: dict[tuple, Result] = {}
-    for run, result in zip(run_of, results, strict=True):
-        # Of a run's files, older ones may state less than newer ones.
-        if run not in runs or _trained_on(result):
-            runs[run] = result
+    runs = dict(zip(run_of, results, strict=True))
     line_of = _lines_of(runs)
     apart = _told_apart({line: runs[line] for line in line_of.values()})
     lines = unique({line: " ".join([_method(runs[line]), *words]) for line, words in apart.items()})
@@ -43,7 +29,7 @@ def label(results: Sequence[Result]) -> list[Labels]:
     for run in run_of:
         line, checkpoint = line_of[run], runs[run].checkpoint
         words = [word for word in apart[line] if word != f"step {checkpoint.step}"]
-        found.append(Labels(labels[run], " ".join([checkpoint.model, *words]), lines[line]))
+        found.append((labels[run], " ".join([checkpoint.model, *words]), lines[line]))
     return found
 
 
@@ -125,7 +111,7 @@ def _facts(result: Result) -> dict[str, str]:
             words[name] = phrase
     if text := _trained_on(result):
         words["text"] = f"text {text[:8]}"
-    return words | {"tokenizer": f"tokenizer {_tokenizer(result)[:8]}", "folder": f"({result.run})"}
+    return words | {"tokenizer": f"tokenizer {_tokenizer(result)[:8]}", "folder": f"({result.folder.name})"}
 
 
 def _trained_on(result: Result) -> str | None:

@@ -169,7 +169,7 @@ def track(
 
 def _tracked_row(result: Result, row: dict) -> dict:
     low, high = row.get("interval", {}).get("perplexity") or (None, None)
-    about = {"run": result.run, "method": result.checkpoint.model, "training length": result.checkpoint.seq_len}
+    about = {"run": result.folder.name, "method": result.checkpoint.model, "training length": result.checkpoint.seq_len}
     measured = {"protocol": result.measured.protocol, "split": result.measured.split}
     numbers = {name: row.get(name) for name in ("length", *METRICS)}
     return about | measured | numbers | {"perplexity low": low, "perplexity high": high}

@@ -16,7 +16,7 @@ from jinja2 import Environment, FileSystemLoader
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
-from alibi.analysis import ABOUT_INTERVALS, Comparison
+from alibi.analysis import Comparison
 from alibi.reporting import report_tables, study_charts, words
 from alibi.reporting.chart import BAR_WIDTH, COLOUR_PAIRS, PARTS, Axis, Chart, Look, Panel, Series, looks_of
 from alibi.reporting.report_tables import Table, plain_cells
@@ -57,19 +57,13 @@ def render_page(comparison: Comparison) -> str:
     environment = Environment(loader=FileSystemLoader(FILES), autoescape=True, trim_blocks=True, lstrip_blocks=True)
     environment.policies["json.dumps_kwargs"] = {"separators": (",", ":"), "allow_nan": False}
     numbers, looks = {run.label: number for number, run in enumerate(comparison.runs)}, looks_of(comparison)
-    figures = _figures(comparison, numbers, looks)
-    perplexity_panels = [panel for figure in figures if figure["chart"] == "perplexity" for panel in figure["panels"]]
     page = environment.get_template("page.html").render(
         comparison=comparison,
         looks=looks,
-        texts=list(dict.fromkeys(part.first.text for part in comparison.sets)),
         numbers=numbers,
-        log=any(panel["layout"]["yaxis"]["type"] == "log" for panel in perplexity_panels),
-        intervals=comparison.has_intervals and ABOUT_INTERVALS,
-        charts={figure["chart"] for figure in figures},
         parts=PARTS.values(),
         plotly=Markup(get_plotlyjs()),
-        data={"figures": figures, "template": TEMPLATE.to_plotly_json(), "dark": DARK},
+        data={"figures": _figures(comparison, numbers, looks), "template": TEMPLATE.to_plotly_json(), "dark": DARK},
         metrics=METRICS,
         words=words,
         tables=report_tables,
@@ -77,11 +71,8 @@ def render_page(comparison: Comparison) -> str:
         settings=setting_rows(comparison),
         made_with=made_with(comparison),
     )
-    if len(page.encode()) > LARGEST_BYTES:
-        raise ValueError(
-            f"a page of {len(comparison.runs)} runs is {len(page.encode()):,} bytes, and may be {LARGEST_BYTES:,}; "
-            "name fewer runs or evaluate at fewer lengths."
-        )
+    if (size := len(page.encode())) > LARGEST_BYTES:
+        raise ValueError(f"the page is {size:,} bytes, and may be {LARGEST_BYTES:,}; name fewer runs or lengths.")
     return page
 
 

@@ -7,7 +7,7 @@ from itertools import pairwise, zip_longest
 
 from alibi.analysis import Comparison, ResultSet, Run
 from alibi.analysis.published import PAPER, UNIT, differences_in_setup, published_points
-from alibi.analysis.statistics import Difference
+from alibi.analysis.statistics import MIN_GROUPS, Difference
 from alibi.reporting import words
 from alibi.reporting.chart import PARTS
 from alibi.reporting.training_log import read_training
@@ -84,25 +84,24 @@ def result_rows(part: ResultSet, metric: str) -> Table:
 
 def remarks(runs: Sequence[Run], lengths: Sequence[int], metric: str) -> list[str]:
     """What a reader must know of the numbers of runs: text not covered, rows that failed, why no intervals."""
-    found = []
+    found, reasons = [], []
     for run in runs:
-        result = run.result
+        result, groups = run.result, run.result.content.groups
         if result.is_marked(metric):
             found.append(f"{words.MARK} {run.label}: {result.not_covered}.")
         failed = [n for n in lengths if "error" in result.rows.get(n, {})]
         found += [f"{run.label} at length {n}: {result.rows[n]['error']}." for n in failed]
-    reasons = dict.fromkeys(run.result.why_no_intervals for run in runs)
-    return found + [f"No intervals: {reason}." for reason in reasons if reason]
+        number = len(groups.tokens) if groups else 0
+        if number < MIN_GROUPS and not result.has_intervals:
+            reasons.append(f"No intervals: {number} group{'' if number == 1 else 's'}, {MIN_GROUPS} needed.")
+    return [*found, *dict.fromkeys(reasons)]
 
 
 def order_rows(part: ResultSet, metric: str) -> Table:
     """The lines at each length from best to worst, and whether the text tells each from the next."""
     columns = [_order(part, length, metric) for length in part.lengths]
     rows = [[(str(place), ""), *cells] for place, cells in enumerate(zip_longest(*columns, fillvalue=EMPTY), 1)]
-    note = (
-        "By the mean over seeds. ≈ stands where the paired interval of some pair of runs does not tell a line from the "
-        "next one below it, or only rounding does; ? where there is no interval."
-    )
+    note = "By the mean over seeds. ≈: paired intervals do not tell it from the next below it; ?: there is no interval."
     return _by_length("order", f"Order by {METRICS[metric].label}", part, metric, ["place"], rows, note)
 
 
@@ -168,10 +167,7 @@ def best_run(part: ResultSet, metric: str) -> Run:
     shared = set.intersection(*(set(run.result.numbers) for run in part.runs))
     at = max(shared or part.lengths)
     values = [run.result.numbers.get(at, {}).get(metric, math.inf) for run in part.runs]
-    best = min(values)
-    return next(
-        run for run, value in zip(part.runs, values, strict=True) if math.isclose(value, best, rel_tol=TOLERANCE)
-    )
+    return part.runs[next(n for n, value in enumerate(values) if math.isclose(value, min(values), rel_tol=TOLERANCE))]
 
 
 def published_table(part: ResultSet) -> Table:

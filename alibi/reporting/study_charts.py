@@ -107,8 +107,8 @@ def _split_panel(title: str, changes: Sequence[tuple[Run, Change]], metric: str)
     lengths = sorted({entry.length for _, change in changes for entry in change.lengths})
     labels = tuple(run.label for run, _ in changes)
     bars, dots = [], []
-    for place, (part, (name, look)) in enumerate(PARTS.items()):
-        at = {length: group + (place - 1) * BAR_STEP for group, length in enumerate(lengths)}
+    for place, (part, (name, look)) in enumerate(PARTS.items(), -1):
+        at = {length: group + place * BAR_STEP for group, length in enumerate(lengths)}
         values: dict[int, list[float]] = {length: [] for length in lengths}
         for number, (run, change) in enumerate(changes):
             points, beside = [], (number - (len(changes) - 1) / 2) * BAR_STEP * 0.3

@@ -68,7 +68,13 @@ def findings_text(comparison: Comparison) -> str:
         if part.how_far:
             parts.append(plain(tables.far_rows(part)))
         if part.crossings:
-            parts.append(f"Where methods cross, {part.title}\n{_crossings_text(part)}")
+            lines = [
+                f"  {a.label} and {b.label}: about {place.about:.0f} (between {place.after} and {place.before})"
+                for a, b, places in part.crossings
+                for place in places
+            ]
+            lines = lines or ["  no two of them within the lengths evaluated"]
+            parts.append("\n".join([f"Where methods cross, {part.title}", *lines]))
         if part.changes:
             parts.append(plain(tables.change_rows(part)))
     if comparison.refused:
@@ -81,13 +87,3 @@ def plain(table: Table) -> str:
     sides = ["left", *["right"] * (len(table.header) - 1)]
     text = tabulate(rows, table.header, "simple", disable_numparse=True, colalign=sides)
     return "\n".join([table.title, text, *([table.note] if table.note else [])])
-
-
-def _crossings_text(part: ResultSet) -> str:
-    lines = [
-        f"  {a.label} and {b.label}: "
-        + ", ".join(f"about {place.about:.0f} (between {place.after} and {place.before})" for place in at)
-        for a, b, at in part.crossings
-        if at
-    ]
-    return "\n".join(lines) if lines else "  no two of them within the lengths evaluated"

@@ -149,10 +149,6 @@ class Result:
         return self.path.absolute().parents[1]
 
     @property
-    def run(self) -> str:
-        return self.folder.name
-
-    @property
     def protocol(self) -> str:
         """What was measured, from the file's own name: wikitext103-validation-nonoverlapping."""
         return self.path.stem.split("-", 2)[-1]
@@ -160,12 +156,3 @@ class Result:
     @property
     def has_intervals(self) -> bool:
         return any(pair for row in self.numbers.values() for pair in row.get("interval", {}).values())
-
-    @property
-    def why_no_intervals(self) -> str | None:
-        """`3 groups, 10 needed`; None where there are intervals, or enough groups for them."""
-        if self.has_intervals:
-            return None
-        groups, about = self.content.groups, self.content.intervals
-        number, needed = len(groups.tokens) if groups else 0, (about and about.least_units) or 10
-        return f"{number} group{'' if number == 1 else 's'}, {needed} needed" if number < needed else None

@@ -187,7 +187,7 @@ class OpenResult:
         with lock(self.path):
             if self.path.exists():  # nobody has removed it meanwhile
                 content = load_result(self.path).content
-                rows = {row.length: _fields(row) for row in content.rows}
+                rows = {row.length: row.model_dump(exclude_unset=True) for row in content.rows}
                 self._write(content, rows, set(content.unfinished or []) - set(self.lengths))
 
     def _write(self, content: Content, rows: dict[int, dict], unfinished: set[int]) -> None:
@@ -213,12 +213,8 @@ class OpenResult:
         if there.data.words != self.empty.data.words:
             stale |= {"word_perplexity", "interval"}
         made_with = there.content.made_with or {}
-        rows = [
-            {"made_with": made_with} | {name: value for name, value in _fields(row).items() if name not in stale}
+        rows = {
+            row.length: {"made_with": made_with} | row.model_dump(exclude_unset=True, exclude=stale)
             for row in there.content.rows
-        ]
-        return {row["length"]: row for row in rows}, set(there.content.unfinished or [])
-
-
-def _fields(row: Row) -> dict:
-    return row.model_dump(exclude_unset=True)
+        }
+        return rows, set(there.content.unfinished or [])

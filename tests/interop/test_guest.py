@@ -181,7 +181,7 @@ def test_beside_runs_it_takes_their_text_and_is_compared_per_word_and_byte(small
     assert part.comparable == ["word_perplexity", "bits_per_byte"]
     assert {line.label for line in part.lines} == {"alibi L=16", "gpt2 L=64"}
     assert "gpt2 L=64" in comparison_text(comparison)
-    assert results[1].run.startswith("hf-guest-")
+    assert results[1].folder.name.startswith("hf-guest-")
     assert results[1].folder.parent == results[0].folder.parent
 
 

@@ -338,7 +338,7 @@ def test_sets_chosen_faster_than_charts_are_drawn(page):
 
 def test_a_hostile_name_is_text_everywhere(browser, tmp_path):
     study = make_study(tmp_path, (HOSTILE, "t5"), lengths=(128, 256))
-    study.refused.append(Refusal(HOSTILE, [(study.sets[0], HOSTILE)]))
+    study.refused.append(Refusal(HOSTILE, [(0, HOSTILE)]))
     emulate(browser)
     complaints(browser), requests(browser)
     address = write_page(study, Path(tmp_path) / "hostile.html")

@@ -18,7 +18,7 @@ def test_a_result_file_is_read(make_result):
     weights = result.checkpoint
     assert (weights.model, weights.seq_len, weights.seed, weights.step) == ("t5", 64, 2, 100)
     assert result.rows[64]["perplexity"] == 3.5
-    assert result.run == "t5-L64-seed2"
+    assert result.folder.name == "t5-L64-seed2"
     assert result.protocol == "toy-validation-nonoverlapping"
     assert result.content.sha256 is None, "an older file, without a checksum"
 
