@@ -1,14 +1,16 @@
-"""One process or several: rank, collective operations, and how all of them end together.
+"""One process or several: rank, collective operations, signals that ask for a stop, and how all end together.
 
 A leaf: imports nothing of this project.
 """
 
 import os
+import signal
 import socket
 import sys
+import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TypeVar
@@ -150,10 +152,8 @@ def processes(device: torch.device) -> Iterator[Processes]:
     except RuntimeError as error:
         if not isinstance(error, dist.DistError) and "gloo" not in str(error).lower():
             raise
-        raise ConnectionError(
-            f"process {rank} of {number} cannot go on: another one has ended, and the log of its node says why. "
-            "Run the same command again, or use torchrun --max-restarts=N."
-        ) from error
+        why = f"process {rank} of {number} cannot go on: another one has ended, and the log of its node says why"
+        raise ConnectionError(f"{why}. Run the same command again, or use torchrun --max-restarts=N.") from error
     except SystemExit:  # all processes stop at the same step
         dist.destroy_process_group()
         raise
@@ -203,3 +203,37 @@ def _is_first_to_fail() -> bool:
         return store.add(f"failed/{attempt}", 1) == 1
     except dist.DistError:  # torchrun itself is gone
         return True
+
+
+def stop_signals() -> list[int]:
+    """The signals that ask for a stop; without SIGHUP if it is ignored already, as under nohup."""
+    stays = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    return [signal.SIGTERM, signal.SIGINT, *([] if stays else [signal.SIGHUP])]
+
+
+@contextmanager
+def handling(numbers: Sequence[int], handler: Callable[[int, object], None]) -> Iterator[None]:
+    """Handle these signals within the block; outside the main thread, which alone receives signals, do nothing."""
+    if threading.current_thread() is not threading.main_thread():
+        numbers = ()
+    before = {number: signal.signal(number, handler) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, earlier in before.items():
+            signal.signal(number, earlier)
+
+
+def tell_now(text: str) -> None:
+    """Write to stderr from a signal handler, which may interrupt a print."""
+    with suppress(OSError):
+        os.write(2, text.encode())
+
+
+def interruptible() -> AbstractContextManager[None]:
+    """Let SIGTERM interrupt the block as Ctrl-C does: by a KeyboardInterrupt, which holds the signal's number."""
+
+    def interrupt(number: int, frame: object) -> None:
+        raise KeyboardInterrupt(number)
+
+    return handling([signal.SIGTERM], interrupt)

@@ -1,12 +1,14 @@
-"""Metrics, results and figures sent to wandb, whose failures never stop a run; metrics.jsonl is the record."""
+"""metrics.jsonl, the log of a run; and metrics, results and figures sent to wandb, whose failures never stop a run."""
 
 import json
+import os
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from alibi.files import hold, one_line, write_atomically
+from alibi.files import hold, naming, one_line, write_atomically
 from alibi.wandb_run import Notes, mark_sent, open_run
 
 MODES = ("offline", "online", "disabled")
@@ -33,6 +35,65 @@ class TrackingConfig:
     def __post_init__(self) -> None:
         if self.wandb not in MODES:
             raise ValueError(f"tracking.wandb ({self.wandb}) must be one of: {', '.join(MODES)}.")
+
+
+class MetricsFile:
+    """metrics.jsonl, one JSON object per line.
+
+    Args:
+        path: of the file.
+        last_step: the run continues from this step; later lines, and a line cut short, are dropped.
+        source: the file to take earlier lines from, if it is another one.
+
+    Attributes:
+        earlier: all lines that were there, the dropped ones too.
+    """
+
+    def __init__(self, path: Path, last_step: int, source: Path | None = None) -> None:
+        self.earlier = read_metrics(source or path)
+        kept = [json.dumps(line) + "\n" for line in self.earlier if line["step"] <= last_step]
+        write_atomically(path, "".join(kept))
+        self.path, self.file = path, open(path, "ab", buffering=0)  # noqa: SIM115, closed by close()
+
+    def log(self, line: dict) -> None:
+        """Append a line; if the disk is full, no part of it stays.
+
+        Raises:
+            OSError: naming the file.
+        """
+        data, size = (json.dumps(line, allow_nan=False) + "\n").encode(), os.fstat(self.file.fileno()).st_size
+        try:
+            with naming(self.path):
+                while data:
+                    data = data[self.file.write(data) :]
+        except OSError:
+            with suppress(OSError):
+                os.ftruncate(self.file.fileno(), size)
+            raise
+
+    def sync(self) -> None:
+        """Flush all lines to the disk."""
+        os.fsync(self.file.fileno())
+
+    def close(self) -> None:
+        self.file.close()
+
+
+def read_metrics(path: Path) -> list[dict]:
+    """The lines of a metrics.jsonl, without a last one that was cut short; none if there is no file.
+
+    Raises:
+        ValueError: a line is not valid.
+    """
+    metrics = []
+    for number, line in enumerate(path.read_bytes().split(b"\n")[:-1] if path.exists() else (), start=1):
+        try:
+            metrics.append(json.loads(line))
+            if "step" not in metrics[-1]:
+                raise ValueError("it has no step")
+        except (ValueError, TypeError) as error:
+            raise ValueError(f"{path}, line {number}, is not a line of metrics; move the file away.") from error
+    return metrics
 
 
 class Wandb:
@@ -111,30 +172,27 @@ class Wandb:
             results: rows with `length` and numbers, by what was measured (wikitext2-test-stride-256).
         """
 
-        def log() -> None:
-            with hold(self.folder / f".{ROWS_SENT}.lock"):  # two evaluations of a run may end at the same time
-                self._log_new_rows(results)
-
-        self._send(log)
+        self._send(lambda: self._log_new_rows(results))
 
     def _log_new_rows(self, results: Mapping[str, Sequence[dict]]) -> None:
-        sent, points, summary = self._rows_sent(), {}, {}
-        for measured, rows in results.items():
-            for row in rows:
-                key = [self.id, measured, row["length"], row.get("nll_nats")]
-                if "error" in row or key in sent:
-                    continue
-                sent.append(key)
-                curves = {name: n for name, n in row.items() if type(n) in (int, float) and name not in NO_CURVE}
-                points.setdefault(row["length"], {}).update({f"eval/{measured}/{k}": n for k, n in curves.items()})
-                if "perplexity" in row:
-                    summary[f"eval/{measured}/perplexity_{row['length']}"] = row["perplexity"]
-        for length, values in sorted(points.items()):
-            for name in values:
-                self.run.define_metric(name, step_metric=LENGTH)
-            self.run.log({LENGTH: length, **values})
-        self.run.summary.update(summary)
-        write_atomically(self.folder / ROWS_SENT, json.dumps(sent))
+        with hold(self.folder / f".{ROWS_SENT}.lock"):  # two evaluations of a run may end at the same time
+            sent, points, summary = self._rows_sent(), {}, {}
+            for measured, rows in results.items():
+                for row in rows:
+                    key = [self.id, measured, row["length"], row.get("nll_nats")]
+                    if "error" in row or key in sent:
+                        continue
+                    sent.append(key)
+                    curves = {name: n for name, n in row.items() if type(n) in (int, float) and name not in NO_CURVE}
+                    points.setdefault(row["length"], {}).update({f"eval/{measured}/{k}": n for k, n in curves.items()})
+                    if "perplexity" in row:
+                        summary[f"eval/{measured}/perplexity_{row['length']}"] = row["perplexity"]
+            for length, values in sorted(points.items()):
+                for name in values:
+                    self.run.define_metric(name, step_metric=LENGTH)
+                self.run.log({LENGTH: length, **values})
+            self.run.summary.update(summary)
+            write_atomically(self.folder / ROWS_SENT, json.dumps(sent))
 
     def _rows_sent(self) -> list[list]:
         """[wandb id, what was measured, length, nats] of each row sent so far."""
@@ -178,8 +236,5 @@ class Wandb:
             self._warn(f"failed to send the run ({self.notes.lost})")
 
     def _warn(self, what: str) -> None:
-        parts = f"{self.folder}/*run-*"
-        warnings.warn(
-            f"wandb {what}; metrics.jsonl goes on. To send what wandb recorded: wandb sync --include-online {parts}",
-            stacklevel=4,
-        )
+        remedy = f"To send what wandb recorded: wandb sync --include-online {self.folder}/*run-*"
+        warnings.warn(f"wandb {what}; metrics.jsonl goes on. {remedy}", stacklevel=4)

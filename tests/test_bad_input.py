@@ -8,7 +8,7 @@ import subprocess
 import pytest
 from hydra.errors import CompactHydraException
 
-from alibi.signals import stop_signals
+from alibi.processes import stop_signals
 from alibi.training import train
 
 AROUND_HYDRAS_MESSAGES = ("Traceback", "Error executing job", "HYDRA_FULL_ERROR", "hydra.cc", "full_key")

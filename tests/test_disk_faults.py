@@ -13,8 +13,8 @@ from evaluations import evaluate_checkpoint
 from alibi.evaluation import open_evaluation_text
 from alibi.evaluation.evaluation_settings import EvaluationSettings
 from alibi.files import explained
-from alibi.metrics_file import MetricsFile, read_metrics
 from alibi.runs import Checkpoint, RunFolder, checkpoint_of
+from alibi.tracking import MetricsFile, read_metrics
 from alibi.training import train
 
 ON_A_FULL_DISK = "Free space there, or choose another place"

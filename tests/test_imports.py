@@ -17,8 +17,8 @@ ENTRIES = [
 # Which rooms of alibi a room may import; its own files always. `alibi` is the package's __init__.
 MODEL_SIDE = {"positions", "model"}
 BELOW = MODEL_SIDE | {"runs"}
-LEAVES = {"environment", "files", "metrics_file", "paths", "pointers", "processes"}
-LEAVES |= {"signals", "streams", "tracking", "wandb_run"}
+LEAVES = {"environment", "files", "paths", "pointers", "processes"}
+LEAVES |= {"streams", "tracking", "wandb_run"}
 ALLOWED = {
     "positions": set(),
     "model": {"positions"},
@@ -39,12 +39,10 @@ ALLOWED = {
     "sweeps": {"config", "training", "runs"} | LEAVES,
     "environment": set(),
     "files": set(),
-    "metrics_file": {"files"},
     "paths": set(),
     "pointers": {"files"},
     "processes": set(),
     "script": {"files", "streams"},
-    "signals": set(),
     "streams": set(),
     "tracking": {"files", "wandb_run"},
     "wandb_run": {"files"},

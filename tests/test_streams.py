@@ -10,21 +10,20 @@ from pathlib import Path
 
 import pytest
 
-from alibi.metrics_file import read_metrics
+from alibi.processes import tell_now
 from alibi.runs import RunFolder
+from alibi.tracking import read_metrics
 
 ROOT = Path(__file__).parents[1]
 # Without `import alibi`, which takes torch's seconds.
 WORK = f"""
 import os, runpy, sys
 streams = runpy.run_path({str(ROOT / "alibi" / "streams.py")!r})
-signals = runpy.run_path({str(ROOT / "alibi" / "signals.py")!r})
 streams["keep_streams"]()
 with open("made", "w") as made:
     for number in range(3000):
         print("−0.5", "x" * 50)
         print("a line", file=sys.stderr)
-    signals["tell_now"]("from a signal handler")
     made.write(f"whole {{made.fileno() > 2}}")
 """
 
@@ -87,6 +86,14 @@ def test_a_stream_that_does_not_block_loses_nothing(tmp_path):
     assert work(tmp_path, writer) == (0, "whole True")
     os.close(writer)
     assert counting.communicate()[0] == "3000\n"
+
+
+def test_what_a_signal_handler_says_to_a_stream_that_is_gone_is_dropped(monkeypatch):
+    def no_reader(*_):
+        raise BrokenPipeError
+
+    monkeypatch.setattr(os, "write", no_reader)
+    tell_now("from a signal handler")
 
 
 def test_ctrl_c_that_ends_the_reader_too_leaves_a_checkpoint(small_run, tmp_path):

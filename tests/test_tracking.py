@@ -4,8 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from alibi.metrics_file import MetricsFile, read_metrics
-from alibi.tracking import TrackingConfig, Wandb
+from alibi.tracking import MetricsFile, TrackingConfig, Wandb, read_metrics
 
 
 def test_metrics_go_on_after_the_step_that_is_kept(tmp_path):

@@ -11,11 +11,10 @@ from alibi.environment import pick_device
 from alibi.evaluation import evaluate_checkpoint, open_evaluation_text
 from alibi.evaluation.evaluation_text import EvaluationText
 from alibi.files import check_writable, explained
-from alibi.processes import FailedElsewhere, Processes, processes
+from alibi.processes import FailedElsewhere, Processes, interruptible, processes
 from alibi.reporting import draw_perplexity, findings_text, results_table
 from alibi.results import METRICS, OpenResult, Result, load_results
 from alibi.runs import Checkpoint, Guest, group_name
-from alibi.signals import interruptible
 from alibi.tracking import TrackingConfig, Wandb
 
 

@@ -14,7 +14,7 @@ from omegaconf import DictConfig, read_write
 
 from alibi.config import escaped, quoted
 from alibi.paths import expanded
-from alibi.signals import stop_signals, tell_now
+from alibi.processes import stop_signals, tell_now
 from alibi.sweeps.job import BEGUN, FAILED, STOPPED, Sweep, summary_text
 
 

@@ -25,8 +25,8 @@ from omegaconf import DictConfig
 
 from alibi.config import plain_errors, run_from
 from alibi.files import hold, write_atomically
+from alibi.processes import stop_signals
 from alibi.runs import differences
-from alibi.signals import stop_signals
 from alibi.streams import keep_streams
 from alibi.training import train
 from alibi.training.resume import LOCK

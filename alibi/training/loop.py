@@ -11,10 +11,9 @@ from tqdm import tqdm
 
 from alibi.environment import peak_memory_mib, pick_device, reset_peak_memory
 from alibi.evaluation import perplexity
-from alibi.processes import processes
+from alibi.processes import handling, processes, stop_signals
 from alibi.runs import RunFolder, weight_settings
 from alibi.runs.fingerprint import fingerprint
-from alibi.signals import handling, stop_signals
 from alibi.training.optimizer import check_schedule
 from alibi.training.parallel import full_state
 from alibi.training.record import Record, describe_run

@@ -6,9 +6,8 @@ from pathlib import Path
 from torch import Tensor
 
 from alibi.files import write_atomically
-from alibi.metrics_file import MetricsFile
 from alibi.runs import CONFIG, group_name, settings_text
-from alibi.tracking import Wandb
+from alibi.tracking import MetricsFile, Wandb
 from alibi.training.run_parts import RunParts
 
 METRICS = "metrics.jsonl"

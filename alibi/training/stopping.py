@@ -9,7 +9,7 @@ import os
 import signal
 import time
 
-from alibi.signals import tell_now
+from alibi.processes import tell_now
 
 # torchrun forwards a Ctrl-C that its workers got from the terminal already; within this time it is the same one.
 SAME_SECONDS = 3.0

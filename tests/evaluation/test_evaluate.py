@@ -8,8 +8,8 @@ from alibi.data import DataConfig
 from alibi.evaluation import EvaluationSettings, open_evaluation_text
 from alibi.evaluation import checkpoint_results as evaluate_module
 from alibi.evaluation.evaluation_settings import in_order
-from alibi.metrics_file import read_metrics
 from alibi.runs import Checkpoint
+from alibi.tracking import read_metrics
 from alibi.training import train
 
 

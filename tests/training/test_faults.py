@@ -7,8 +7,8 @@ import pytest
 from torture import run_content
 
 from alibi.data import TrainingOrder
-from alibi.metrics_file import read_metrics
 from alibi.runs import Checkpoint, RunFolder, step_name
+from alibi.tracking import read_metrics
 from alibi.training import train
 from alibi.training.update import NotFinite, Updater
 

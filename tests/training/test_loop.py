@@ -7,8 +7,8 @@ from safetensors.torch import load_file
 
 from alibi.data import Cursor, TrainingOrder
 from alibi.environment import has_fast_bf16
-from alibi.metrics_file import read_metrics
 from alibi.runs import Checkpoint, RunFolder
+from alibi.tracking import read_metrics
 from alibi.training import train
 from alibi.training.update import NotFinite, Updater
 

@@ -12,10 +12,9 @@ from safetensors.torch import load_file
 
 from alibi.data import DataConfig, TokenizerConfig
 from alibi.files import hold
-from alibi.metrics_file import read_metrics
 from alibi.model import ModelConfig
 from alibi.runs import Checkpoint
-from alibi.tracking import TrackingConfig
+from alibi.tracking import TrackingConfig, read_metrics
 from alibi.training import RunConfig, train
 from alibi.training.optimizer import OptimizerConfig
 from alibi.training.resume import LOCK

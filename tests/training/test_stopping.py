@@ -8,8 +8,8 @@ import time
 import pytest
 from torture import run_content
 
+from alibi.processes import handling, stop_signals
 from alibi.runs import RunFolder
-from alibi.signals import handling, stop_signals
 from alibi.training import train
 from alibi.training.stopping import StopRequest
 from alibi.training.update import Updater
