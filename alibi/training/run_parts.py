@@ -21,7 +21,7 @@ class RunTexts:
     """
     Attributes:
         covered: the tokens cover enough of the validation text for metrics per word and per byte.
-        sha256: of the text, by split; of test, which training does not read, only where it is known.
+        sha256: of the text, by split; of test, on which nothing is trained or validated, only where it is there.
     """
 
     tokenizer: Tokenizer
@@ -59,10 +59,9 @@ def prepare_texts(config: RunConfig, procs: Processes) -> RunTexts:
 
 
 def _test_sha256(config: RunConfig, words: bool) -> dict[str, str]:
-    """Empty where it is unknown: training does not need it, so nothing is fetched from the hub for it."""
+    """Empty where there is no test split: training does not need it."""
     with suppress(OSError, ValueError):
-        if config.data.path is not None or config.data.name == "stdlib":
-            return {"test": open_text(config.data, "test", words).sha256}
+        return {"test": open_text(config.data, "test", words).sha256}
     return {}
 
 

@@ -19,6 +19,9 @@ from huggingface_hub import constants
 from alibi.commands.evaluate_command import OtherText
 from alibi.data import DataConfig, TokenizerConfig, open_text, prepare_tokenizer, prepare_tokens
 from alibi.data.wikitext import FILE_SPLIT
+from alibi.processes import ALONE
+from alibi.training import RunConfig
+from alibi.training.run_parts import prepare_texts
 
 pytestmark = pytest.mark.slow
 
@@ -97,6 +100,13 @@ def test_text_is_that_of_the_classic_files_and_there_again_without_a_network(
     assert lines_of(name, "validation", words) == (token_lines if words else raw_lines)["valid"]
     again = prepare_tokens(open_text(DataConfig(name), "test", words), tokenizer, cache, quiet=True)
     assert again.text == before.text
+
+
+def test_a_run_knows_its_own_text_of_every_split(hub, cache):
+    config = RunConfig(data=DataConfig("wikitext2"), tokenizer=TokenizerConfig("byte"))
+    config.paths.cache = str(cache)
+    texts = prepare_texts(config, ALONE)
+    assert texts.sha256 == {split: open_text(DataConfig("wikitext2"), split, False).sha256 for split in FILE_SPLIT}
 
 
 def test_the_real_text_has_the_published_counts(wikitext, tmp_path, use):
