@@ -35,18 +35,15 @@ class TooFewDocuments(ValueError):
 class Documents(Text):
     """
     Attributes:
-        all_paths: of all splits together.
+        bytes_in_text, documents_in_text: of all splits together.
     """
 
-    all_paths: Paths
-    left_out: str | None = None
-
-    @property
-    def documents_in_text(self) -> int:
-        return len(self.all_paths)
+    bytes_in_text: int
+    documents_in_text: int
+    left_out: str | None
 
     def share(self, tokens: TokenFile) -> str:
-        part = tokens.num_bytes / sum(path.stat().st_size for path in self.all_paths)
+        part = tokens.num_bytes / self.bytes_in_text
         documents = f"{len(tokens.document_lines()):,} of {self.documents_in_text:,} documents"
         return f"{self.split}: {documents}, {100 * part:.3g} % of the bytes"
 
@@ -90,7 +87,8 @@ def open_stdlib(split: str) -> Documents:
 
 def _documents(name: str, root: Path, paths: Paths, split: str, left_out: str | None = None) -> Documents:
     chosen = split_documents(root, paths, split, HELD_OUT[name], left_out or "")
-    return Documents(name, split, "files", chosen, True, paths, left_out)
+    num_bytes = sum(path.stat().st_size for path in paths)
+    return Documents(name, split, "files", chosen, True, num_bytes, len(paths), left_out)
 
 
 def split_documents(root: Path, paths: Sequence[Path], split: str, share: float, left_out: str = "") -> Paths:

@@ -24,7 +24,6 @@ from alibi.files import file_sha256, hold, naming
 
 # Lines encoded at once: enough to keep the tokenizer's threads busy, few enough to stay small.
 LINES_PER_BATCH = 16384
-TOKENIZER_FORMAT = 1  # of an entry in the cache
 T = TypeVar("T")
 
 
@@ -34,7 +33,7 @@ def prepare_tokenizer(config: TokenizerConfig, text: Text, cache: Path, quiet: b
     Raises:
         ValueError: the text is empty or not UTF-8.
     """
-    key = _key(format=TOKENIZER_FORMAT, text=text.sha256, **config.key)
+    key = _key(format=1, text=text.sha256, **config.key)
     folder = cache / "tokenizers" / f"{text.name}-{config.name}-{key}"
 
     def read() -> Tokenizer | None:

@@ -66,7 +66,15 @@ def open_wikitext(name: str, path: str | None, split: str, words: bool) -> WikiT
     if path is not None and not words and not all(_files_in(root, name, s, "raw") for s in FILE_SPLIT):
         form = "tokens"
     if not (paths := _files_in(root, name, split, form)):
-        raise _missing(name, root, split, words)
+        forms = ("tokens",) if words else ("raw", "tokens")
+        wanted = [f"wiki.{FILE_SPLIT[split]}.{form}" for form in forms]
+        wanted += [f"{_hub_config(name, form)}/{split}-*.parquet" for form in forms]
+        there = ", ".join(sorted(path.name for path in root.glob("wiki*"))) or "nothing of WikiText"
+        rule = (
+            "All splits come in one form: raw only if train, valid and test all have it, and never for tokenizer=word"
+        )
+        lacking = f"no file for {split} of {name}; it needs {' or '.join(wanted)}, and has: {there}"
+        raise FileNotFoundError(f"data.path ({root}) has {lacking}. {rule}.")
     if paths[0].suffix == ".parquet":
         check_sound(paths)
     return WikiText(name, split, form, paths, False)
@@ -131,16 +139,6 @@ def read_rows(path: Path) -> Iterator[str]:
         if getattr(error, "errno", None) is not None:  # the disk's; pyarrow's own OSErrors have none
             raise
         raise ValueError(f"{path} is no sound parquet file ({one_line(error)}). {remedy(path)}") from error
-
-
-def _missing(name: str, root: Path, split: str, words: bool) -> FileNotFoundError:
-    forms = ("tokens",) if words else ("raw", "tokens")
-    wanted = [f"wiki.{FILE_SPLIT[split]}.{form}" for form in forms]
-    wanted += [f"{_hub_config(name, form)}/{split}-*.parquet" for form in forms]
-    there = ", ".join(sorted(path.name for path in root.glob("wiki*"))) or "nothing of WikiText"
-    rule = "All splits come in one form: raw only if train, valid and test all have it, and never for tokenizer=word"
-    lacking = f"no file for {split} of {name}; it needs {' or '.join(wanted)}, and has: {there}"
-    return FileNotFoundError(f"data.path ({root}) has {lacking}. {rule}.")
 
 
 def _hub_config(name: str, form: str) -> str:

@@ -60,8 +60,8 @@ def open_evaluation_text(
     whole = replace(prepare_tokens(text, tokenizer, cache, quiet), end_of_text=tokenizer.first_input)
     tokens = whole.cut(settings.max_tokens or len(whole))
     sha256 = text.sha256 if len(tokens) == len(whole) else text.sha256_of(tokens.num_lines)
-    uncovered = count_uncovered(text, tokens, tokenizer)
-    covered, own_sha256 = is_covered(uncovered, tokens), _own_sha256(checkpoint, data, text, words)
+    uncovered, covered = count_uncovered(text, tokens, tokenizer)
+    own_sha256 = _own_sha256(checkpoint, data, text, words)
 
     share, notes = text.share(tokens), []
     if text.split != "all" and text.documents_in_text and not own_sha256:
@@ -82,15 +82,11 @@ def open_evaluation_text(
     return EvaluationText(tokens, text_groups(tokens), *about)
 
 
-def count_uncovered(text: Text, tokens: TokenFile, tokenizer: Tokenizer) -> int:
-    """Bytes of the scored part that no token stands for."""
+def count_uncovered(text: Text, tokens: TokenFile, tokenizer: Tokenizer) -> tuple[int, bool]:
+    """Bytes of the scored part that no token stands for, and whether nats per word and per byte may still be given."""
     lines = (line for line, _ in islice(text.lines(), tokens.num_lines))
-    return sum(map(tokenizer.uncovered_bytes, in_batches(lines, 4096)))
-
-
-def is_covered(uncovered: int, tokens: TokenFile) -> bool:
-    """Whether nats per word and per byte may be given."""
-    return uncovered <= MOST_UNCOVERED * tokens.num_bytes
+    uncovered = sum(map(tokenizer.uncovered_bytes, in_batches(lines, 4096)))
+    return uncovered, uncovered <= MOST_UNCOVERED * tokens.num_bytes
 
 
 def _own_sha256(checkpoint: Checkpoint | Guest, data: DataConfig, text: Text, words: bool) -> str | None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from alibi.data import Cursor, TokenFile, Tokenizer, TrainingOrder, open_text, prepare_tokenizer, prepare_tokens
 from alibi.environment import has_fast_bf16
-from alibi.evaluation import count_uncovered, in_order, is_covered, said_of_uncovered
+from alibi.evaluation import count_uncovered, in_order, said_of_uncovered
 from alibi.model import LanguageModel
 from alibi.processes import Processes
 from alibi.runs import Checkpoint, RunFolder, load_weights
@@ -49,8 +49,7 @@ def prepare_texts(config: RunConfig, procs: Processes) -> RunTexts:
     for text, encoded in zip(texts, tokens, strict=True):
         if share := text.share(encoded):
             procs.say(f"           {share}")
-    uncovered = count_uncovered(texts[1], tokens[1], tokenizer)
-    covered = is_covered(uncovered, tokens[1])
+    uncovered, covered = count_uncovered(texts[1], tokens[1], tokenizer)
     if uncovered:
         then = "" if covered else "; val/word_ppl and val/bpb, which would be of another text, are left out"
         procs.say(f"           validation: {said_of_uncovered(uncovered, tokens[1].num_bytes)}{then}")

@@ -66,8 +66,8 @@ def test_what_is_no_text_is_left_out_and_said(folder: Path) -> None:
         (folder / f"{name}.txt").write_text(f"document {name}\n")
     (folder / "picture.png").write_bytes(b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR")
     (folder / "packed.gz").write_bytes(b"\x1f\x8b\x08" + bytes(range(1, 256)))
-    text = open_text(DataConfig("text", str(folder)), "train", False)
-    assert {path.suffix for path in text.all_paths} == {".txt"}
+    text = open_text(DataConfig("text", str(folder)), "all", False)
+    assert {path.suffix for path in text.paths} == {".txt"}
     assert text.left_out.startswith("left out: 2 (packed.gz, picture.png) that are not text")
     assert "data.pattern" in text.left_out
     assert open_text(DataConfig("text", str(folder), "*.txt"), "train", False).left_out is None
