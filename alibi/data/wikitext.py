@@ -70,9 +70,7 @@ def open_wikitext(name: str, path: str | None, split: str, words: bool) -> WikiT
         wanted = [f"wiki.{FILE_SPLIT[split]}.{form}" for form in forms]
         wanted += [f"{_hub_config(name, form)}/{split}-*.parquet" for form in forms]
         there = ", ".join(sorted(path.name for path in root.glob("wiki*"))) or "nothing of WikiText"
-        rule = (
-            "All splits come in one form: raw only if train, valid and test all have it, and never for tokenizer=word"
-        )
+        rule = "All splits come in one form: raw only if train, valid and test all have it, never for tokenizer=word"
         lacking = f"no file for {split} of {name}; it needs {' or '.join(wanted)}, and has: {there}"
         raise FileNotFoundError(f"data.path ({root}) has {lacking}. {rule}.")
     if paths[0].suffix == ".parquet":
