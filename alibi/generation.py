@@ -105,8 +105,10 @@ def generate(
         ValueError: an empty prompt, ids or settings out of range, padding that is not on the left.
     """
     draws, N = Sampling(**sampling), prompt_ids.shape[-1]
-    _check_prompt(prompt_ids, padding_mask, model.vocab_size)
-    _check_settings(num_tokens, draws.top_k, stop_id, model.vocab_size)
+    if num_tokens < 0:
+        raise ValueError(f"num_tokens ({num_tokens}) must be at least 0.")
+    _check_ids(prompt_ids, stop_id, draws.top_k, model.vocab_size)
+    _check_padding(padding_mask, tuple(prompt_ids.shape))
     ids = torch.full((len(prompt_ids), N + num_tokens), stop_id or 0, dtype=torch.long, device=model.device)
     ids[:, :N] = prompt_ids
     finished = torch.zeros(len(ids), dtype=torch.bool, device=model.device)
@@ -139,26 +141,23 @@ def _next_logits(model: LanguageModel, ids: Tensor, padding: Tensor | None, cach
     return model(ids, positions=positions, padding_mask=padding, cache=cache, first_query=ids.shape[1] - 1)[:, -1]
 
 
-def _check_settings(num_tokens: int, top_k: int | None, stop_id: int | None, vocab_size: int) -> None:
-    if num_tokens < 0:
-        raise ValueError(f"num_tokens ({num_tokens}) must be at least 0.")
-    if top_k is not None and top_k > vocab_size:
-        raise ValueError(f"top_k ({top_k}) must be at most the {vocab_size} ids; leave it out for all.")
-    if stop_id is not None and not 0 <= stop_id < vocab_size:
-        raise ValueError(f"stop_id ({stop_id}) must be at least 0 and below {vocab_size}.")
-
-
-def _check_prompt(prompt_ids: Tensor, padding_mask: Tensor | None, vocab_size: int) -> None:
+def _check_ids(prompt_ids: Tensor, stop_id: int | None, top_k: int | None, vocab_size: int) -> None:
     shape = tuple(prompt_ids.shape)
     if len(shape) != 2 or 0 in shape or prompt_ids.dtype not in (torch.int32, torch.int64):
         rule = "they must be integers of shape (batch, seq), with at least one token"
         raise ValueError(f"prompt_ids are {prompt_ids.dtype} {shape}; {rule}.")
     if wrong := prompt_ids[(prompt_ids < 0) | (prompt_ids >= vocab_size)].tolist():
         raise ValueError(f"prompt_ids hold {wrong[0]}; ids must be at least 0 and below {vocab_size}.")
+    if top_k is not None and top_k > vocab_size:
+        raise ValueError(f"top_k ({top_k}) must be at most the {vocab_size} ids; leave it out for all.")
+    if stop_id is not None and not 0 <= stop_id < vocab_size:
+        raise ValueError(f"stop_id ({stop_id}) must be at least 0 and below {vocab_size}.")
+
+
+def _check_padding(padding_mask: Tensor | None, shape: tuple[int, ...]) -> None:
     if padding_mask is None:
         return
     if padding_mask.dtype != torch.bool or padding_mask.shape != shape:
-        given = f"{padding_mask.dtype} {tuple(padding_mask.shape)}"
-        raise ValueError(f"padding_mask is {given}; it must be bool {shape}, True where a token is padding.")
+        raise ValueError(f"padding_mask is {padding_mask.dtype}; it must be bool {shape}, True for padding.")
     if padding_mask[:, -1].any() or (padding_mask[:, 1:] & ~padding_mask[:, :-1]).any():
         raise ValueError("padding_mask has padding after a token, or a row of padding alone; pad on the left.")

@@ -80,8 +80,8 @@ def _from_hub(source: str) -> Path:
         if not list(folder.glob("*.safetensors")):
             folder = fetch(name, (*FILES, *PICKLES), revision=revision or None, but=OTHER_COPIES)
     except ConnectionError as error:
-        remedy = "Without a network, fetch the model elsewhere and give its folder, runs=hf:FOLDER."
-        raise ConnectionError(f"{error} There is no such folder here either. {remedy}") from error.__cause__
+        remedy = "There is no such folder here either; without a network, give a model's folder, runs=hf:FOLDER."
+        raise ConnectionError(f"{error} {remedy}") from error.__cause__
     check_sound(path for path in folder.rglob("*") if path.is_file())
     return folder
 

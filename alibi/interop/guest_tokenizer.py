@@ -54,8 +54,7 @@ class GuestTokenizer(FastTokenizer):
             letter = tokenizer("a", return_special_tokens_mask=True)
             begin = letter["input_ids"][0] if letter["special_tokens_mask"][:1] == [1] else end
         if begin is None:
-            message = "its tokenizer has neither a bos nor an eos token to begin a text with"
-            raise ValueError(f"{message}; name one in its tokenizer_config.json.")
+            raise ValueError("its tokenizer has neither a bos nor an eos token; name one in tokenizer_config.json.")
         self.first_input, self.end_of_text = begin, begin if end is None else end
         super().__init__(hf.Tokenizer.from_str(json.dumps(content)))
         model = content["model"]

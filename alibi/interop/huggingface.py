@@ -59,8 +59,8 @@ class HuggingFaceModel(Guest):
                 raise ValueError(f"its tokenizer has {ids} ids and the model {words}: they do not belong together.")
             scorer = GuestScorer(model, precision)
         first = f"token {self.tokenizer.tokenizer.id_to_token(self.tokenizer.first_input)}"
-        versions = {"transformers": transformers.__version__}
-        return OpenModel(scorer.nats, self._about(model), scorer.why_not, first, versions)
+        about, versions = self._about(model), {"transformers": transformers.__version__}
+        return OpenModel(scorer.nats, about, scorer.why_not, first, versions)
 
     def _load(self, device: torch.device) -> nn.Module:
         from transformers import AutoModelForCausalLM
@@ -87,9 +87,8 @@ class HuggingFaceModel(Guest):
         total = model.num_parameters()
         name = {"path": self.run.name, "run": self.run.name, "sha256": self.sha256, "step": 0, "seed": None}
         parts = {"position": position, "embedding": embedding, "rest": total - position - embedding}
-        settings = {"hf.name": short_name(self.source), "hf.length_stated_by": stated_by}
         shape = {"model": self.config.model_type, "seq_len": seq_len, "parameters": total, "parameters_in": parts}
-        return {**name, **shape, "settings": settings}
+        return {**name, **shape, "settings": {"hf.name": short_name(self.source), "hf.length_stated_by": stated_by}}
 
 
 def open_guest(name: str, outputs: Path) -> HuggingFaceModel:
@@ -123,10 +122,9 @@ def open_guest(name: str, outputs: Path) -> HuggingFaceModel:
 def _check_all_used(unused: list[str], reader: str) -> None:
     if unused:
         more = f" and {len(unused) - 4} more" if len(unused) > 4 else ""
-        raise ValueError(
-            f"it has {', '.join(unused[:4])}{more}, which {reader} does not use, so another model would be scored. "
-            "Merge an adapter, convert the model to a class that has these parts, or remove what does nothing."
-        )
+        rule = f"which {reader} does not use, so another model would be scored"
+        remedy = "Merge an adapter, convert the model to a class that has these parts, or remove what does nothing."
+        raise ValueError(f"it has {', '.join(unused[:4])}{more}, {rule}. {remedy}")
 
 
 def short_name(source: str) -> str:
