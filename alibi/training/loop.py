@@ -104,7 +104,7 @@ class Run(RunParts):
             result = f"validation loss {loss:.4f} nats, perplexity {perplexity(loss, 1):.3f}"
             procs.say(f"finished   {state.step} steps; {result}")
         else:
-            by = "train.max_hours" if stop.time_is_over() else signal.Signals(number).name
+            by = "train.max_hours" if stop.time_is_over() and not stop.signal else signal.Signals(number).name
             last = self.folder.at(state.step)
             procs.say(f"stopped    by {by} after step {state.step} of {train.max_steps}; checkpoint {last}.")
             procs.say("The same command goes on from there.")

@@ -60,11 +60,11 @@ class Record:
 
 
 def duration(seconds: float) -> str:
-    """45 s, 0 h 12 min, 53 h 20 min."""
+    """45 s, 12 min, 53 h 20 min."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     hours, minutes = divmod(round(seconds / 60), 60)
-    return f"{hours} h {minutes} min"
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min"
 
 
 def describe_run(run: RunParts, micro_batch_seconds: float) -> str:
@@ -78,6 +78,7 @@ def describe_run(run: RunParts, micro_batch_seconds: float) -> str:
     tokens, micro_batches = train.max_steps * train.batch_tokens, train.batch_tokens // micro_batch
     steps_left = train.max_steps - run.state.step
     seconds = steps_left * micro_batch_seconds * micro_batches / number
+    how = f", {train.parallel}" if number > 1 else ""
     begins = f"from step {run.state.step:,} to " if run.state.step else ""
     lines = (
         f"run        {run.folder.path}",
@@ -89,7 +90,7 @@ def describe_run(run: RunParts, micro_batch_seconds: float) -> str:
         f"training   {begins}{train.max_steps:,} steps of {train.batch_tokens:,} tokens "
         f"({micro_batches} x {micro_batch:,}) at length {train.seq_len:,}: "
         f"{tokens:,} tokens, {tokens / len(texts.train):.2f} epochs",
-        f"machine    {run.model.device}, {run.config.precision}, processes: {number}",
+        f"machine    {run.model.device}, {run.config.precision}, processes: {number}{how}",
         f"time       about {duration(seconds)} for {steps_left:,} steps, validation apart",
     )
     return "\n".join(lines)
