@@ -107,9 +107,16 @@ def write_checkpoint(
 
 @contextmanager
 def open_tensors(path: Path) -> Iterator[safe_open]:
-    """An open safetensors file. Opened by its descriptor, as safetensors takes paths in UTF-8 only."""
-    with open(path, "rb") as file, safe_open(f"/dev/fd/{file.fileno()}", "pt") as tensors:
-        yield tensors
+    """An open safetensors file. Opened by its descriptor, as safetensors takes paths in UTF-8 only.
+
+    Raises:
+        DamagedCheckpoint: it is not one.
+    """
+    try:
+        with open(path, "rb") as file, safe_open(f"/dev/fd/{file.fileno()}", "pt") as tensors:
+            yield tensors
+    except SafetensorError as error:
+        raise DamagedCheckpoint(f"{path} is not a safetensors file ({error}); {CHOOSE}.") from error
 
 
 def misfit(checkpoint: Path, model: LanguageModel) -> str | None:
