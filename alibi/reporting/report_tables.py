@@ -1,4 +1,4 @@
-"""The tables of a report; `table_files` writes each as Markdown and LaTeX, the page as HTML."""
+"""The tables of a report; `report_folder` writes each as Markdown and LaTeX, the page as HTML."""
 
 import math
 from collections.abc import Sequence
