@@ -8,7 +8,6 @@ Legend: B batch, N tokens of the prompt, V vocabulary.
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -84,9 +83,12 @@ def generate(
     prompt_ids: Tensor,
     num_tokens: int,
     padding_mask: Tensor | None = None,
+    temperature: float = 1.0,
+    top_k: int | None = None,
+    top_p: float | None = None,
+    generator: torch.Generator | None = None,
     stop_id: int | None = None,
     use_cache: bool = True,
-    **sampling: Any,
 ) -> Tensor:
     """Continue prompts by `num_tokens` tokens.
 
@@ -94,9 +96,9 @@ def generate(
         model: dropout is off, whatever its mode.
         prompt_ids: (B, N) integers.
         padding_mask: (B, N) bool, True where a token is padding, which stands on the left.
+        temperature, top_k, top_p, generator: see Sampling.
         stop_id: a row that draws it is finished, and is filled with it.
         use_cache: False computes everything again for each token: the same result, slower.
-        sampling: temperature, top_k, top_p and generator, see Sampling.
 
     Returns:
         (B, N + num_tokens) ids, prompts included.
@@ -104,10 +106,10 @@ def generate(
     Raises:
         ValueError: an empty prompt, ids or settings out of range, padding that is not on the left.
     """
-    draws, N = Sampling(**sampling), prompt_ids.shape[-1]
+    sampling, N = Sampling(temperature, top_k, top_p, generator), prompt_ids.shape[-1]
     if num_tokens < 0:
         raise ValueError(f"num_tokens ({num_tokens}) must be at least 0.")
-    _check_ids(prompt_ids, stop_id, draws.top_k, model.vocab_size)
+    _check_ids(prompt_ids, stop_id, top_k, model.vocab_size)
     _check_padding(padding_mask, tuple(prompt_ids.shape))
     ids = torch.full((len(prompt_ids), N + num_tokens), stop_id or 0, dtype=torch.long, device=model.device)
     ids[:, :N] = prompt_ids
@@ -117,7 +119,7 @@ def generate(
     model.eval()
     try:
         for width in range(N, N + num_tokens):
-            drawn = draws.draw(_next_logits(model, ids[:, :width], padding_mask, cache))
+            drawn = sampling.draw(_next_logits(model, ids[:, :width], padding_mask, cache))
             if stop_id is not None:
                 drawn = drawn.masked_fill(finished, stop_id)
                 finished |= drawn == stop_id
