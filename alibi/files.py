@@ -107,16 +107,18 @@ def explained(error: OSError) -> str:
     # A rename names two files; the second is the one that could not be made.
     name = error.filename2 or error.filename
     where = f"{name}: " if name else ""
-    return f"{where}{rule}. {remedy}, and give the same command again; what was there before is whole."
+    return f"{where}{rule}. {remedy}, and give the same command again; existing files are unchanged."
 
 
 def check_writable(folder: Path) -> None:
     """Check, before the work is done, that files can be written to a folder, which need not exist yet.
 
     Raises:
-        PermissionError: they cannot.
+        NotADirectoryError, PermissionError: they cannot.
     """
     there = next(place for place in (folder.absolute(), *folder.absolute().parents) if place.exists())
+    if not there.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(there))
     if not os.access(there, os.W_OK | os.X_OK):
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(folder))
 

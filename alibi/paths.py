@@ -1,6 +1,7 @@
-"""`~` in paths. A leaf: imports nothing of this project."""
+"""Where outputs and caches lie, and `~` in paths. A leaf: imports nothing of this project."""
 
 import os
+from dataclasses import dataclass
 from pathlib import Path
 
 
@@ -21,3 +22,19 @@ def expanded(path: str) -> str:
 def user_path(path: str) -> Path:
     """`expanded` as an argparse type, for scripts."""
     return Path(expanded(path))
+
+
+@dataclass
+class PathsConfig:
+    """
+    Attributes:
+        outputs: folder of run folders and the pointer `latest`.
+        cache: folder of tokenizers and token files; None: ALIBI_CACHE, else .cache beside the code.
+    """
+
+    outputs: str = "outputs"
+    cache: str | None = None
+
+    def __post_init__(self) -> None:
+        beside_code = str(Path(__file__).parents[1] / ".cache")
+        self.cache = self.cache or expanded(os.environ.get("ALIBI_CACHE", "")) or beside_code

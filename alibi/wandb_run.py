@@ -20,7 +20,7 @@ START_SECONDS = 30  # for the server to accept a run
 SYNC_SECONDS = 60  # to send what earlier processes recorded
 FINISH_SECONDS = 30  # to send the rest when a run ends
 MARK = ".wandb.synced"
-# How the names of variables begin that say which run this is. Settings of tracking.* say so here, and what another job
+# Prefixes of environment variables that identify a run. Settings of tracking.* say so here, and what another job
 # left in the environment must not. The account and the server (WANDB_API_KEY, WANDB_ENTITY, WANDB_BASE_URL ...) stay.
 RUN_VARIABLES = re.compile(
     "WANDB_(CONFIG_PATHS|DIR|FORK_FROM|JOB_|LAUNCH|MODE|NAME|NOTES|PROGRAM|PROJECT|REINIT|RESUME|ROOT_DIR|RUN_|SERVICE"

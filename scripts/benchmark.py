@@ -52,7 +52,7 @@ def measure(section: str, names: list[str], shape: Shape, options: argparse.Name
     """One row a case."""
     extra = {name: run_of(name, options) if section == "evaluation" else {} for name in names}
     works = {name: SECTIONS[section](name, shape, **extra[name]) for name in names}
-    if section != "evaluation" or shape.length <= 8192:  # beyond, a pass takes minutes, and its first moments nothing
+    if section != "evaluation" or shape.length <= 8192:  # longer passes need no warm-up
         for work in works.values():
             work()
     times: dict[str, list[float]] = {name: [] for name in names}
@@ -163,10 +163,10 @@ def shape_of(options: argparse.Namespace, length: int, precision: str) -> Shape:
 
 
 def check_run(options: argparse.Namespace) -> None:
-    """That a ratio to it is a ratio of equals, before hours are spent.
+    """Check that the run has the shape of the benchmark, before hours are spent.
 
     Raises:
-        ValueError: a run that nothing is asked of, of another method or shape, or with too short a text.
+        ValueError: a run that would not be used, of another method or shape, or with too short a text.
         FileNotFoundError: no such run.
     """
     if "evaluation" not in options.sections:
@@ -195,7 +195,7 @@ def check_run(options: argparse.Namespace) -> None:
 
 
 def machine_of(made_with: dict) -> str:
-    """What a figure of speed is worth nothing without: processor, threads, torch."""
+    """What every figure of speed must state: processor, threads, torch."""
     processor = made_with["device"].removeprefix("cpu: ")
     return f"{processor}; {made_with['threads']} threads; torch {made_with['packages']['torch']}"
 

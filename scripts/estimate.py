@@ -85,7 +85,7 @@ def report(config: RunConfig, costs: Costs, gpus: int, ids: int, told: float | N
     tokens = train.max_steps * train.batch_tokens
     rate = told or train.seq_len / costs.seconds_sequence
     where = (
-        "as told"
+        "as given"
         if told
         else f"measured here, on {device} in {config.precision}, by 1 and 2 of {shape.num_layers} layers"
     )

@@ -15,10 +15,9 @@ from measuring.precisions import compare_precisions, precision_table, precisions
 from alibi.environment import environment, pick_device
 from alibi.evaluation import EvaluationSettings, open_evaluation_text
 from alibi.files import write_atomically
-from alibi.paths import expanded, user_path
+from alibi.paths import PathsConfig, expanded, user_path
 from alibi.runs import Checkpoint, resolve_runs
 from alibi.script import script, script_parser
-from alibi.training.training_settings import PathsConfig
 
 
 def parse() -> argparse.Namespace:

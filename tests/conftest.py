@@ -14,10 +14,11 @@ from hypothesis import settings
 
 from alibi.data import DataConfig, TokenFile, TokenizerConfig
 from alibi.model import LanguageModel, ModelConfig
+from alibi.paths import PathsConfig
 from alibi.tracking import TrackingConfig
 from alibi.training import RunConfig
 from alibi.training.optimizer import OptimizerConfig
-from alibi.training.training_settings import PathsConfig, TrainSettings
+from alibi.training.training_settings import TrainSettings
 
 # The same examples on every machine, and no database: whoever runs the test sees the same failure.
 settings.register_profile("laboratory", deadline=None, derandomize=True, database=None)

@@ -9,5 +9,5 @@ def evaluate_checkpoint(*args, **settings) -> list[Path]:
     """The finished result files, one a stride."""
     files = evaluation.evaluate_checkpoint(*args, **settings)
     for file in files:
-        file.end()
+        file.update(finished=True)
     return [file.path for file in files]

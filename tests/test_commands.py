@@ -17,11 +17,11 @@ from alibi.analysis import compare_files
 from alibi.commands import EvaluateCommand, evaluate, evaluate_runs
 from alibi.evaluation import EvaluationSettings, open_evaluation_text
 from alibi.evaluation import checkpoint_results as evaluate_module
+from alibi.paths import PathsConfig
 from alibi.reporting import comparison_text
 from alibi.runs import Checkpoint, checkpoint_of
 from alibi.tracking import TrackingConfig
 from alibi.training import train
-from alibi.training.training_settings import PathsConfig
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
@@ -65,6 +65,13 @@ def test_why_there_are_no_intervals_is_said(evaluated):
     out = evaluated()
     assert "\nNo intervals: 1 group, 10 needed.\n" in out
     assert "95 %" not in out
+
+
+def test_how_far_is_by_the_margin_that_was_asked_for_though_no_row_is_new(evaluated, tmp_path):
+    assert re.search(r"alibi L=16 seed 0 +2 % ", evaluated())
+    assert re.search(r"alibi L=16 seed 0 +0\.5 % ", evaluated(reuse=True, within_percent=0.5))
+    [path] = (tmp_path / "run" / "evaluation").glob("*.json")
+    assert json.loads(path.read_text())["how_far"]["within_percent"] == 0.5
 
 
 def test_the_figure_has_a_line_for_each_width_and_none_over_both(small_run, tmp_path, cache, capsys):
@@ -228,7 +235,7 @@ def test_an_interrupted_evaluation_is_gone_on_with_by_the_same_command(command, 
     before = signal.getsignal(number)
     code, printed = command("evaluate", *three)
     assert code == 128 + number
-    assert "nothing that was done is lost, and the same command goes on" in printed
+    assert "finished work is kept, and the same command continues" in printed
     assert signal.getsignal(number) == before
     rows = [rows_of(tmp_path / "outputs" / f"r{n}") for n in range(2)]
     assert [list(r) for r in rows] == [[16, 64], [16]]

@@ -113,7 +113,7 @@ def test_the_command_says_memory_speed_and_days(command):
 
 def test_days_follow_from_the_rate(command):
     told = command(*SMALL, "--tokens-per-sec", "1000", "train.max_steps=86400", "optimizer.cosine_steps=90000")
-    assert "1,000 a GPU, as told" in told
+    assert "1,000 a GPU, as given" in told
     assert "(1.02 days)" in told  # 86,400 updates of 1,024 tokens
 
 
@@ -126,7 +126,7 @@ def test_days_follow_from_the_rate(command):
         (["experiment=paper", "--vocab-size", "0"], "--vocab-size (0) must be at least 1"),
         (["experiment=paper", "--vocab-size", "60000"], "must be below the vocabulary of 60000"),
         (["tokenizer=word", "data=stdlib"], "give --vocab-size"),
-        (["experiment=none_such"], "experiment=none_such is not there"),
+        (["experiment=none_such"], "there is no experiment=none_such"),
         (["train.seq_lenn=3"], "train.seq_lenn"),
         (["train.seq_len=0"], "train.seq_len (0) must be at least 1"),
     ],

@@ -114,7 +114,7 @@ def test_a_bad_file_is_named_and_nothing_is_lost(script, study, tmp_path):
 
 
 def test_one_run_and_no_run(script, study, tmp_path):
-    assert "one run only" in script("report", study / "sinusoidal-0")
+    assert "only one run" in script("report", study / "sinusoidal-0")
     assert "there is no result file at" in script("report", tmp_path / "nothing*", fails=True)
     shutil.rmtree(study / "alibi-0" / "evaluation")
     assert "there is no result file at" in script("report", study / "alibi-0", fails=True)
@@ -152,7 +152,7 @@ def test_options_that_are_not_there_are_named(name, arguments, wanted, monkeypat
             ["nothing", "--prompt", os.fsdecode(b"caf\xe9")],
             "has the byte 0xe9 at offset 3, and is not UTF-8",
         ),
-        ("estimate", ["model=alibbi"], "error: model=alibbi is not there; did you mean alibi?"),
+        ("estimate", ["model=alibbi"], "error: there is no model=alibbi; did you mean alibi?"),
         ("estimate", ["train.seqlen=4"], "did you mean train.seq_len?"),
         ("report", ["nothing"], "error: "),
     ],

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
-from alibi.analysis.labels import label, tokenizers_of, unique
+from alibi.analysis.labels import label, tokenizers_of
 from alibi.analysis.result_set import ResultSet, Run
 from alibi.analysis.statistics import ABOUT_INTERVALS
 from alibi.results import Measured, Result, find_results, load_results
@@ -100,7 +100,7 @@ def compare(results: Sequence[Result]) -> Comparison:
         members[result.measured].append(result)
     names = dict(zip((result.path for result in results), label(results), strict=True))
     titles = _titles(members)
-    slugs = unique({one: re.sub(r"[^A-Za-z0-9._-]+", "-", own[0].protocol) for one, own in members.items()}, "-")
+    slugs = _slugs(members)
     sets = []
     for measured, own in members.items():
         tokenizers = enumerate(zip(tokenizers_of(own), own, strict=True))
@@ -126,6 +126,17 @@ def _refusals(sets: Sequence[ResultSet]) -> list[Refusal]:
     return found
 
 
+def _slugs(members: dict[Measured, list[Result]]) -> dict[Measured, str]:
+    """A name for the files of each set: that of its results; with the text's hash where two sets would share it."""
+    names = {
+        one: min((result.protocol for result in own), key=lambda name: (len(name), name))
+        for one, own in members.items()
+    }
+    alike = Counter(names.values())
+    slugs = {one: name if alike[name] == 1 else one.slug(None) for one, name in names.items()}
+    return {one: re.sub(r"[^A-Za-z0-9._-]+", "-", slug) for one, slug in slugs.items()}
+
+
 def _titles(members: dict[Measured, list[Result]]) -> dict[Measured, str]:
     """A title for each set; with its number of tokens where the whole of its text, or another part, is here too."""
     parts = Counter((name, split) for name, split, _ in {(one.name, one.split, one.sha256) for one in members})
@@ -135,4 +146,5 @@ def _titles(members: dict[Measured, list[Result]]) -> dict[Measured, str]:
         if parts[one.name, one.split] > 1:
             counts = dict.fromkeys(f"{result.data.tokens:,}" for result in results)  # by tokenizer
             titles[one] += f", {'/'.join(counts)} tokens"
-    return unique(titles)
+    alike = Counter(titles.values())  # two texts of one name and size
+    return {one: t if alike[t] == 1 else f"{t}, text {one.sha256[:8]}" for one, t in titles.items()}

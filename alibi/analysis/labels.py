@@ -84,7 +84,7 @@ def _all_but_seed(result: Result) -> tuple | None:
 
 
 def _told_apart(lines: Mapping[tuple, Result]) -> dict[tuple, list[str]]:
-    """The words that tell each line from others of its method: the fewest settings, else text, tokenizer or folder."""
+    """Words that tell each line from others of its method: the fewest settings, else text, tokenizer or folder."""
     facts = {line: _facts(result) for line, result in lines.items()}
     words: dict[tuple, list[str]] = {line: [] for line in lines}
     settings = dict.fromkeys(name for own in facts.values() for name in own if name not in LAST_RESORTS)

@@ -171,7 +171,7 @@ class ResultSet:
         scored = [run.result.scored for run in self.runs]
         uncovered = ", ".join(_uncovered(self.runs))
         if len(self.runs) == 1:
-            return "one run only: there is nothing to compare it with"
+            return "only one run: there is nothing to compare it with"
         if not any(a.keys() & b.keys() for a, b in combinations(scored, 2)):
             return "no two runs have numbers at the same length: there is nothing to compare"
         if uncovered:

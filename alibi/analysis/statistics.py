@@ -25,7 +25,7 @@ LEVEL = 0.95
 RESAMPLES = 10_000
 # With fewer groups there is no interval.
 MIN_GROUPS = 10
-LARGEST_EXPONENT = 700  # exp of more is no float
+LARGEST_GAP = 700  # nats; the ratio of two perplexities further apart is close to the largest float
 
 ABOUT_INTERVALS = {
     "level": LEVEL,
@@ -155,6 +155,6 @@ class PairedDraws:
         gap = means[0] - means[1]
         if metric == "bits_per_byte":
             return Difference(gap / math.log(2), False, bounds and [bound / math.log(2) for bound in bounds])
-        if max(map(abs, (gap, *(bounds or ())))) > LARGEST_EXPONENT:
+        if max(map(abs, (gap, *(bounds or ())))) > LARGEST_GAP:
             return None
         return Difference(math.exp(gap), True, bounds and [math.exp(bound) for bound in bounds])

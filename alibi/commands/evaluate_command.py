@@ -7,9 +7,9 @@ from typing import Any
 from alibi.data import DataConfig
 from alibi.evaluation import EvaluationSettings
 from alibi.interop import HF_PREFIX, open_guest
+from alibi.paths import PathsConfig
 from alibi.runs import Checkpoint, Guest, resolve_runs
 from alibi.tracking import TrackingConfig
-from alibi.training.training_settings import PathsConfig
 
 
 @dataclass

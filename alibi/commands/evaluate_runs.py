@@ -96,14 +96,17 @@ def _conclude(command: EvaluateCommand, runs: Sequence[Evaluated]) -> None:
     for run in runs:
         if not all(file.path.exists() for file in run.files):
             run.files, run.failure = [], "its results are gone: the run folder was removed meanwhile"
+    files = [file for run in runs for file in run.files]
+    for file in files:
+        file.update()
     results = [load_results(file.path for file in run.files) for run in runs]
     figures = show(command, [result for own in results for result in own])
     tracking = command.tracking
     for run, own in zip(runs, results, strict=True):
         if own and isinstance(run.model, Checkpoint) and tracking.wandb != "disabled":
             tracking = replace(tracking, wandb=track(tracking, run.model, run.wandb_id, own, figures))
-    for file in (file for run in runs for file in run.files):
-        file.end()  # not before: whatever interrupts the command, the same one goes on
+    for file in files:
+        file.update(finished=True)  # not before: whatever interrupts the command, the same one goes on
     if failed := [f"  {run.model.path}: {run.failure}" for run in runs if run.failure]:
         others = "; the others were, and are kept when the command is given again with eval.reuse=true"
         head = f"{len(failed)} of {len(runs)} runs could not be evaluated{others if len(failed) < len(runs) else ''}:"

@@ -90,7 +90,7 @@ def plain_errors(entry: str, overrides: Sequence[str]) -> Iterator[None]:
         why = str(error).splitlines()[0]
         raise CompactHydraException(f"torch.compile failed ({why}); leave train.compile=true out.") from error
     except KeyboardInterrupt as stop:  # of Ctrl-C, or with the number of another signal
-        print("interrupted; nothing that was done is lost, and the same command goes on", file=sys.stderr)
+        print("interrupted; finished work is kept, and the same command continues", file=sys.stderr)
         raise SystemExit(128 + (stop.args[0] if stop.args else signal.SIGINT)) from None
 
 

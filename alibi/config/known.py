@@ -72,7 +72,7 @@ def help_text(entry: str) -> str:
     more = [n for n, of in setting_names(entry).items() if not of and f"{n.rpartition('.')[2]}:" not in settings]
     parts = [
         text.partition("\n")[0].removeprefix("# "),
-        "Groups, of which one is chosen each: group=choice",
+        "Groups (choose one option of each): group=choice",
         "\n".join(listed),
         "Settings: group.name=value",
         settings,

@@ -53,7 +53,7 @@ def unknown_setting(name: str, entry: str) -> str:
 
 
 def unknown_choice(group: str, choice: str, known: Sequence[str]) -> str:
-    return f"{group}={choice} is not there{did_you_mean(choice, known)} It may be {', '.join(known)}."
+    return f"there is no {group}={choice}{did_you_mean(choice, known)} Choose one of: {', '.join(known)}."
 
 
 def refused(error: Exception, entry: str, overrides: Sequence[str]) -> str:

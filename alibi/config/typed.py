@@ -88,7 +88,9 @@ def run_from(composed: DictConfig) -> tuple[RunConfig, Path]:
         config.data.path = str(Path(config.data.path).absolute())
     folder = Path(config.run_dir) if config.run_dir else Path(config.paths.outputs) / run_name(asdict(config))
     if folder.absolute().parent.name == "checkpoints":
-        raise ValueError(f"run_dir ({folder}) must not lie in a folder named checkpoints: that holds no runs.")
+        raise ValueError(
+            f"run_dir ({folder}) must not lie in a folder named checkpoints, which holds checkpoints and no runs."
+        )
     config.run_dir = str(folder)
     settings_text(asdict(config))  # refuse now what no later command could read back
     return config, folder

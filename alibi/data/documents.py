@@ -112,7 +112,8 @@ def split_documents(root: Path, paths: Sequence[Path], split: str, share: float,
 
     needed = 1 if split == "all" else 3
     if len(paths) < needed:
-        message = f"{root} has {len(paths)} documents that are not empty, and split={split} needs at least {needed}"
+        counted = f"{len(paths)} document{'' if len(paths) == 1 else 's'}"
+        message = f"{root} has {counted} with text, and split={split} needs at least {needed}"
         raise TooFewDocuments(f"{message}; add files (data.pattern chooses among them). {left_out}".strip())
     by_hash = sorted(paths, key=name_hash)
     if split == "all":

@@ -50,7 +50,8 @@ def evaluate_checkpoint(
         for stride in settings.strides:
             how = protocol_name(stride), precision, "cached" if settings.cached else "full"
             measured = Measured(tokens.text["split"], text.sha256, *how, tokens.text["name"])
-            path = checkpoint.run / "evaluation" / measured.file_name(checkpoint.path.name, text.own_sha256)
+            name = f"{checkpoint.path.name}-{measured.slug(text.own_sha256)}.json"
+            path = checkpoint.run / "evaluation" / name
             head = result_head(model, text, measured, made_with)
             files.append(OpenResult(path, head, lengths, reach, procs.say))
             files[-1].open(settings.reuse)

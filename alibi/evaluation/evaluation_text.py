@@ -72,9 +72,9 @@ def open_evaluation_text(
         notes.append("these are also the documents that the run was trained on: no measure of unseen text")
     if own_sha256 is None and isinstance(checkpoint, Checkpoint):
         run = checkpoint.run.name
-        notes.append(f"this is not the text that {run} was trained beside: its hash is in the result's name")
+        notes.append(f"this is not {run}'s own text: the result's name includes its hash")
     if uncovered:
-        none = "there are no numbers per word and per byte, which would be of another text"
+        none = "there are no numbers per word and per byte, which would not describe this text"
         then = "numbers per word and per byte are left out of comparisons" if covered else none
         notes.append(f"{said_of_uncovered(uncovered, tokens.num_bytes)}; {then}")
     notes = tuple(filter(None, [share, *notes, text.left_out]))

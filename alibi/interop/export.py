@@ -45,7 +45,7 @@ def export_run(checkpoint: Checkpoint, out: Path, max_length: int | None = None)
         ImportError: transformers is not installed.
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise FileExistsError(f"{out} holds something already; give a new folder, or move it away.")
+        raise FileExistsError(f"{out} is not empty; give a new folder, or move it away.")
     trained = checkpoint.config["train"]["seq_len"]
     length = max(MIN_LENGTH, trained) if max_length is None else max_length
     model = to_mpt(checkpoint.load_model(), length)

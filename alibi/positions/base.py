@@ -1,6 +1,6 @@
-"""The interface of a position method: three hooks, which do nothing by default.
+"""The interface of a position method: hooks, which do nothing by default.
 
-A method enters the model in at most three places:
+A method enters the model in at most three places, the last of which has two hooks (`distance_bias` and `bias`):
 
     embed     x_BLD           added to the token embeddings
     rotate    query, key      rotates queries and keys before their dot product

@@ -9,7 +9,7 @@ from typing import Literal, NamedTuple
 
 from alibi.analysis import Comparison
 
-# Bars of one position stand so far apart, in units of the positions, and are so wide.
+# Spacing and width of bars that share an x position.
 BAR_STEP, BAR_WIDTH = 0.27, 0.25
 
 # Okabe and Ito's colours, which colour-blind readers can tell apart; with each a lighter one for dark pages.

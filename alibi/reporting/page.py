@@ -95,7 +95,7 @@ def _figures(comparison: Comparison, numbers: Mapping[str, int], looks: Mapping[
                 chart = study_charts.perplexity_chart(part, looks, metric, relative)
                 add("perplexity", chart, set=number, unit=metric, relative=relative)
             shown_with = " ".join(map(str, study_charts.sets_with_split(comparison, part)))
-            add("split", study_charts.split_chart(part, looks, metric), set=shown_with, unit=metric)
+            add("split", study_charts.split_chart(part, metric), set=shown_with, unit=metric)
         for length in study_charts.context_lengths(part):
             add("context", study_charts.context_chart(part, looks, length), set=number, context=length)
         add("cost", study_charts.cost_chart(part, looks), set=number)

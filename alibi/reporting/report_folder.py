@@ -37,7 +37,7 @@ def write_report(comparison: Comparison, folder: Path) -> list[Path]:
         # Per token, and per word or byte; a third unit would add nothing.
         charts += [study_charts.perplexity_chart(part, looks, metric) for metric in part.metrics[:2]]
         charts += [study_charts.context_chart(part, looks, n) for n in study_charts.context_lengths(part)[-1:]]
-        charts += [study_charts.cost_chart(part, looks), study_charts.split_chart(part, looks)]
+        charts += [study_charts.cost_chart(part, looks), study_charts.split_chart(part)]
     figures = [path for chart in charts for path in write_figure(chart, folder / "figures")]
     index.write_text(render_page(comparison), encoding="utf-8")
     return [index, *tables, *figures]

@@ -13,7 +13,7 @@ from alibi.reporting.chart import PARTS
 from alibi.reporting.training_log import read_training
 from alibi.results import METRICS, TOLERANCE
 
-# What stands in a cell, and what stands small under it (an interval), or nothing.
+# A cell's text, and the small text under it (an interval), or nothing.
 Cell = tuple[str, str]
 EMPTY = ("", "")
 
@@ -186,7 +186,7 @@ def published_table(part: ResultSet) -> Table:
         for label, values in ((run.label, ours), (f"published, {tables}", theirs)):
             rows.append(plain_cells(label, *("" if value is None else words.number(value) for value in values)))
         if differences := "; ".join(differences_in_setup(result)):
-            notes.append(f"{run.label}: not comparable in level, only in shape: {differences}.")
+            notes.append(f"{run.label}: compare the shape of the curve only, not its level: {differences}.")
         else:
             notes.append(f"{run.label}: the same data, vocabulary, budget and shape: the levels may be compared.")
     title, header = f"Next to published numbers, {part.title}", ["run", *map(str, part.lengths)]

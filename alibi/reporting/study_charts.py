@@ -82,7 +82,7 @@ def cost_chart(part: ResultSet, looks: Looks) -> Chart:
     return Chart(f"cost-{part.slug}", part.title, panels)
 
 
-def split_chart(part: ResultSet, looks: Looks, metric: str = "perplexity") -> Chart:
+def split_chart(part: ResultSet, metric: str = "perplexity") -> Chart:
     """The two parts and the whole of the change from the training length, a panel a line.
 
     Args:

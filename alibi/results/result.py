@@ -35,18 +35,17 @@ class Measured:
     scorer: str
     name: str = field(compare=False)
 
-    def file_name(self, checkpoint: str, own_sha256: str | None) -> str:
-        """step-00001000-wikitext103-validation-nonoverlapping.json.
+    def slug(self, own_sha256: str | None) -> str:
+        """wikitext103-validation-nonoverlapping, the name of a result file behind the checkpoint's.
 
         Args:
-            checkpoint: name of its folder.
             own_sha256: of the run's own text of this split, whole. Any other text, and a part, is named with eight
                 digits of its hash.
         """
         text = self.name if self.sha256 == own_sha256 else f"{self.name}-{self.sha256[:8]}"
         precision = "" if self.precision == "fp32" else f"-{self.precision}"
         scorer = "" if self.scorer == "full" else f"-{self.scorer}"
-        return f"{checkpoint}-{text}-{self.split}-{self.protocol}{precision}{scorer}.json"
+        return f"{text}-{self.split}-{self.protocol}{precision}{scorer}"
 
     def in_words(self) -> dict[str, str]:
         """What two results must share to be compared, by the words of a refusal."""

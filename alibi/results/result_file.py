@@ -21,7 +21,7 @@ from alibi.pointers import expand
 from alibi.results.result import Result
 from alibi.results.schema import SCHEMA, Content, HowFar, Row
 
-REMEDY = "Evaluate again, or move the file away."
+REMEDY = "Move the file away, and evaluate again."
 CODE = ("git_commit", "git_dirty", "python", "packages")  # of made_with
 
 
@@ -182,13 +182,13 @@ class OpenResult:
             rows[row["length"]] = row | {"made_with": self.head["made_with"]}
             self._write(self.empty.content, rows, unfinished | {row["length"]})
 
-    def end(self) -> None:
-        """The command is done, so its rows are finished. Where no row was added the margin may be a new one."""
+    def update(self, finished: bool = False) -> None:
+        """Write how far the rows hold, as the margin may be a new one, and at the end that they are finished."""
         with lock(self.path):
             if self.path.exists():  # nobody has removed it meanwhile
                 content = load_result(self.path).content
                 rows = {row.length: row.model_dump(exclude_unset=True) for row in content.rows}
-                self._write(content, rows, set(content.unfinished or []) - set(self.lengths))
+                self._write(content, rows, set(content.unfinished or []) - set(self.lengths if finished else ()))
 
     def _write(self, content: Content, rows: dict[int, dict], unfinished: set[int]) -> None:
         changes = {

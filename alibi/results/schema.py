@@ -207,7 +207,7 @@ class Content(Part):
         lengths = [row.length for row in self.rows]
         for number, row in enumerate(self.rows):
             if row.length in lengths[:number]:
-                raise ValueError(f"length {row.length} stands in two rows")
+                raise ValueError(f"length {row.length} appears in two rows")
             if problem := self._problem_of(row):
                 raise ValueError(f"rows[{number}].{problem}")
         return self

@@ -63,8 +63,8 @@ class Checkpoint:
             if known and manifest["manifest_sha256"] != files.manifest_sha256(manifest):
                 raise ValueError("its own checksum differs")
         except (OSError, ValueError, TypeError, KeyError) as error:
-            why = f"{MANIFEST} cannot be trusted ({error})"
-            raise DamagedCheckpoint(f"{self.path} is no sound checkpoint: {why}; {CHOOSE}.") from error
+            why = "is missing" if isinstance(error, FileNotFoundError) else f"cannot be trusted ({error})"
+            raise DamagedCheckpoint(f"{self.path} is not a valid checkpoint: {MANIFEST} {why}; {CHOOSE}.") from error
         if not known:
             raise DamagedCheckpoint(
                 f"{self.path} has checkpoint format {manifest['format']}, and this version reads "
@@ -140,8 +140,11 @@ class Checkpoint:
 
     @property
     def wandb_id(self) -> str | None:
-        """Of the run's wandb run; unknown in format 1."""
-        return self.state.get("wandb_id") if self.resumable else None
+        """Of the run's wandb run; in format 1, by the folders that wandb made for it."""
+        if self.resumable:
+            return self.state.get("wandb_id")
+        parts = sorted((self.run / "wandb").glob("*run-*/run-*.wandb"))
+        return parts[-1].stem.removeprefix("run-") if parts else None
 
     def load_moments(self) -> Iterator[tuple[str, Tensor]]:
         """The optimizer's tensors, one at a time, each with its name `<parameter>.<moment>`."""

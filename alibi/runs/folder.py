@@ -159,7 +159,7 @@ def resolve_runs(runs: str | Iterable[str], outputs: Path) -> list[Path]:
     ready = [p for p in folders if (p / MANIFEST).is_file() or RunFolder(p).last()] or folders
     for path in folders:
         if path not in ready:  # a job of a sweep that failed early
-            print(f"note       {path} has no checkpoint yet, and is passed over")
+            print(f"note       {path} has no checkpoint yet; skipped")
     return list(dict.fromkeys(map(checkpoint_of, ready)))
 
 

@@ -97,5 +97,11 @@ def differences(stored: dict, current: dict, weights_only: bool = True) -> list[
         weights_only: compare settings that change the weights; otherwise all but the run's folder.
     """
     old, new = (weight_settings(s) if weights_only else _flat(s, {"": {"run_dir"}}) for s in (stored, current))
-    pairs = {name: (old.get(name, "not set"), new.get(name, "not set")) for name in sorted(old.keys() | new.keys())}
-    return [f"{name} is {then} there and {now} now" for name, (then, now) in pairs.items() if then != now]
+    changed = sorted(name for name in old.keys() | new.keys() if old.get(name, "") != new.get(name, ""))
+    return [f"{name} is {_in_yaml(name, old)} there and {_in_yaml(name, new)} now" for name in changed]
+
+
+def _in_yaml(name: str, settings: dict) -> str:
+    """A value as a config.yaml has it: null, true, [512, 1024]."""
+    value = settings.get(name, "not set")
+    return value if isinstance(value, str) else json.dumps(value)

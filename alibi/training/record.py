@@ -1,4 +1,4 @@
-"""What a run tells: its description, and in process 0 its settings, metrics, wandb run, checkpoints and pointers."""
+"""What a run records: its description, and in process 0 its settings, metrics, wandb run, checkpoints and pointers."""
 
 from dataclasses import asdict
 from pathlib import Path

@@ -36,7 +36,8 @@ def find_checkpoint(config: RunConfig, folder: RunFolder, say: Callable[[str], N
     if checkpoint and checkpoint.step < config.train.max_steps and not checkpoint.resumable:
         raise ValueError(
             f"{checkpoint.path} has a training state of checkpoint format 1: it can be evaluated, but not trained "
-            f"further. Use the version that wrote it (see manifest.json), or train anew with {checkpoint.beside}."
+            f"further. Use the version that wrote it (see manifest.json), or train anew: the same command without "
+            f"train.resume, with {checkpoint.beside}."
         )
     return checkpoint
 

@@ -51,7 +51,7 @@ def prepare_texts(config: RunConfig, procs: Processes) -> RunTexts:
             procs.say(f"           {share}")
     uncovered, covered = count_uncovered(texts[1], tokens[1], tokenizer)
     if uncovered:
-        then = "" if covered else "; val/word_ppl and val/bpb, which would be of another text, are left out"
+        then = "" if covered else "; val/word_ppl and val/bpb, which would not describe this text, are left out"
         procs.say(f"           validation: {said_of_uncovered(uncovered, tokens[1].num_bytes)}{then}")
     sha256 = {text.split: text.sha256 for text in texts} | procs.on_main(_test_sha256, config, words)
     return RunTexts(tokenizer, *tokens, covered, sha256)

@@ -1,13 +1,11 @@
 """The settings of `train.py`."""
 
-import os
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from alibi.data import DataConfig, TokenizerConfig
 from alibi.model import ModelConfig, check_kinds, nearest_divisor
-from alibi.paths import expanded
+from alibi.paths import PathsConfig
 from alibi.tracking import TrackingConfig
 from alibi.training.optimizer import OptimizerConfig
 
@@ -73,22 +71,6 @@ class TrainSettings:
     def _check(self, name: str, holds: bool, rule: str) -> None:
         if not holds:
             raise ValueError(f"train.{name} ({getattr(self, name)}) must be {rule}.")
-
-
-@dataclass
-class PathsConfig:
-    """
-    Attributes:
-        outputs: folder of run folders and the pointer `latest`.
-        cache: folder of tokenizers and token files; None: ALIBI_CACHE, else .cache beside the code.
-    """
-
-    outputs: str = "outputs"
-    cache: str | None = None
-
-    def __post_init__(self) -> None:
-        beside_code = str(Path(__file__).parents[2] / ".cache")
-        self.cache = self.cache or expanded(os.environ.get("ALIBI_CACHE", "")) or beside_code
 
 
 @dataclass

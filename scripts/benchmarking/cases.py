@@ -16,10 +16,10 @@ from alibi.evaluation import EvaluationSettings, open_evaluation_text
 from alibi.model import LanguageModel, ModelConfig
 from alibi.model.attention import attend
 from alibi.model.score_bias import ScoreBias
+from alibi.paths import PathsConfig
 from alibi.positions import Position, build_position
 from alibi.runs import Checkpoint, load_model, resolve_runs
 from alibi.training.optimizer import OptimizerConfig, build_optimizer
-from alibi.training.training_settings import PathsConfig
 from benchmarking.peers import PEERS
 
 CPU = torch.device("cpu")
@@ -95,7 +95,7 @@ def evaluation_pass(name: str, shape: Shape, run: str | None = None) -> Work:
     """Nats of `shape.step_tokens` targets, in windows of the length."""
     model = build_model(name, shape, run).eval()
     input_ids, target_ids = shape.ids()
-    if run is not None:  # a trained model on the text it knows, and not on noise
+    if run is not None:  # a trained model on its own text, not on random ids
         input_ids, target_ids = text_of(run, shape)
 
     @torch.inference_mode()

@@ -1,4 +1,4 @@
-"""Language models of other projects, of the shape that a benchmark asks for: what ours are timed beside.
+"""Language models of other projects, of the shape that a benchmark asks for, to time ours against.
 
 Each is built by its own project's code with random weights, no dropout, the fastest attention that it
 offers for the method, and is given the same ids; its logits go into the same cross entropy.

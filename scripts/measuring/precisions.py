@@ -1,7 +1,7 @@
 """What a precision costs: nats per token in fp32, bf16 and fp16 against float64, same weights and text.
 
 A sample is scored without overlap at each length. The targets are the same at every length and in
-every precision, so that rows differ by nothing but what they name.
+every precision, so that rows differ in length and precision alone.
 """
 
 import copy
@@ -21,7 +21,7 @@ EXACT = "float64"
 
 
 def precisions_of(device: torch.device) -> tuple[str, ...]:
-    """What a device is asked about: fp16 is a GPU's matter."""
+    """The precisions to compare on a device; fp16 on GPUs only."""
     return ("fp32", "bf16", "fp16") if device.type == "cuda" else ("fp32", "bf16")
 
 

@@ -143,6 +143,21 @@ def test_what_is_not_comparable_is_refused_with_the_reason(over, reason):
     assert comparison["refused"] == [{"reason": what, "sets": told}]
 
 
+def test_names_of_files_follow_from_what_was_measured_whichever_file_comes_first():
+    """Two texts of one name, each a run's own; and a text that is one run's own and another's other text."""
+    name = "evaluation/step-00000009-toy{}-validation-nonoverlapping.json"
+    own, twin, other = (f"{run}/{name.format(of)}" for run, of in (("a", ""), ("b", ""), ("c", "-22222222")))
+    files = {own: result(), twin: result(seed=1, text="2" * 64), other: result(seed=2, text="2" * 64)}
+    for order in ((own, twin, other), (other, twin, own), (twin, own, other)):
+        sets = compare([as_result(path, files[path]) for path in order]).sets
+        assert {part.slug: len(part.runs) for part in sets} == {
+            "toy-11111111-validation-nonoverlapping": 1,
+            "toy-22222222-validation-nonoverlapping": 2,
+        }
+    [alone] = compare([as_result(path, files[path]) for path in (other, twin)]).sets
+    assert alone.slug == "toy-validation-nonoverlapping"
+
+
 def test_one_text_under_two_names_is_one_set():
     renamed = result("rotary")
     renamed["data"]["name"] = "toy-copy"
@@ -236,7 +251,7 @@ def test_lines_of_seeds_cross_by_their_mean_nats():
 
 def test_one_run_only_says_so():
     [part] = compared(result())["sets"]
-    assert "one run only" in part["note"]
+    assert "only one run" in part["note"]
     assert part["pairs"] == []
 
 

@@ -82,7 +82,7 @@ def test_three_documents_are_enough_and_two_are_not(tmp_path: Path) -> None:
     paths = paths_of(DataConfig("text", str(folder)))
     assert [len(paths[split]) for split in SPLITS] == [1, 1, 1]
     (folder / "a").unlink()
-    with pytest.raises(ValueError, match=r"has 2 documents that are not empty, and split=train needs .*data\.pattern"):
+    with pytest.raises(ValueError, match=r"has 2 documents with text, and split=train needs .*data\.pattern"):
         open_text(DataConfig("text", str(folder)), "train", False)
 
 
@@ -159,9 +159,9 @@ def test_all_is_every_document_and_one_file_is_a_text(tmp_path: Path) -> None:
 @pytest.mark.parametrize("split", SPLITS)
 def test_one_file_has_no_splits_and_an_empty_one_no_document(tmp_path: Path, split: str) -> None:
     folder = files(tmp_path, {"one.txt": "a\n", "empty.txt": ""})
-    with pytest.raises(TooFewDocuments, match=rf"one\.txt has 1 documents that are not empty, and split={split} needs"):
+    with pytest.raises(TooFewDocuments, match=rf"one\.txt has 1 document with text, and split={split} needs"):
         open_text(DataConfig("text", str(folder / "one.txt")), split, False)
-    with pytest.raises(TooFewDocuments, match=r"empty\.txt has 0 documents that are not empty, and split=all needs"):
+    with pytest.raises(TooFewDocuments, match=r"empty\.txt has 0 documents with text, and split=all needs"):
         open_text(DataConfig("text", str(folder / "empty.txt")), "all", False)
     with pytest.raises(ValueError, match=r"data\.pattern \(\*\.md\) would be ignored"):
         open_text(DataConfig("text", str(folder / "one.txt"), "*.md"), "all", False)

@@ -182,7 +182,7 @@ def test_another_text_is_encoded_by_the_runs_tokenizer_and_named(evaluated, tmp_
         (other / f"wiki.{name}.raw").write_text(" \n = A title = \n \n Some other words . \n")
     [(path, result)], told = evaluated(DataConfig("wikitext2", str(other)))
     assert path.name == f"step-00000002-wikitext2-{result['data']['sha256'][:8]}-validation-nonoverlapping.json"
-    assert any("not the text that run was trained beside" in line for line in told)
+    assert any("this is not run's own text" in line for line in told)
     moved = corpus.rename(tmp_path / "moved")
     [(path, _)], _ = evaluated(DataConfig("wikitext2", str(moved)), split="test")
     assert path.name == "step-00000002-wikitext2-test-nonoverlapping.json", "the same text in another place is its own"
@@ -193,7 +193,7 @@ def test_another_test_text_is_named_though_the_validation_text_is_the_runs_own(e
     (corpus / "wiki.test.raw").write_text(text + " Some other words . \n")
     [(path, result)], told = evaluated(split="test")
     assert path.name == f"step-00000002-wikitext2-{result['data']['sha256'][:8]}-test-nonoverlapping.json"
-    assert any("not the text that run was trained beside" in line for line in told)
+    assert any("this is not run's own text" in line for line in told)
 
 
 def test_odd_lengths_are_said(evaluated):

@@ -13,11 +13,11 @@ from alibi.commands import EvaluateCommand, evaluate
 from alibi.commands.evaluate_command import OtherText
 from alibi.data import DataConfig
 from alibi.evaluation import EvaluationSettings, open_evaluation_text
+from alibi.paths import PathsConfig
 from alibi.results import load_results
 from alibi.runs import Checkpoint
 from alibi.tracking import TrackingConfig
 from alibi.training import train
-from alibi.training.training_settings import PathsConfig
 
 NUM_FILES = 20
 
@@ -55,7 +55,7 @@ def scored(checkpoint, own, cache):
         asked = EvaluationSettings(lengths=list(lengths), split=split, max_tokens=max_tokens)
         text = open_evaluation_text(checkpoint, DataConfig("text", str(path)), asked, cache, quiet=True)
         [file] = evaluate_checkpoint(checkpoint, text, asked, "fp32")
-        notes = tuple(note for note in text.notes if "not the text that run was trained beside" not in note)
+        notes = tuple(note for note in text.notes if "this is not run's own text" not in note)
         return notes, file, json.loads(file.read_text())
 
     return call

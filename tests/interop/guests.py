@@ -22,9 +22,9 @@ from transformers import (
 
 from alibi.commands.evaluate_command import EvaluateCommand, OtherText, wanted_models, wanted_texts
 from alibi.evaluation import EvaluationSettings, open_evaluation_text
+from alibi.paths import PathsConfig
 from alibi.results import Result, load_results
 from alibi.tracking import TrackingConfig
-from alibi.training.training_settings import PathsConfig
 
 VOCAB = 300
 END = "<|endoftext|>"

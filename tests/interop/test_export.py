@@ -147,7 +147,7 @@ def test_what_does_not_fit_is_refused_and_leaves_nothing(run, tmp_path, monkeypa
     assert not list(tmp_path.glob("*mpt*"))
     monkeypatch.undo()
     export_run(checkpoint, out, 64)
-    with pytest.raises(FileExistsError, match="holds something already"):
+    with pytest.raises(FileExistsError, match="is not empty; give"):
         export_run(checkpoint, out)
 
 

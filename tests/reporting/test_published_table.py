@@ -69,7 +69,7 @@ def test_what_is_not_alike_is_said(beside, change, reason):
     table, differences = beside(**change)
     assert len(differences) == 1
     assert reason in differences[0]
-    assert "not comparable in level" in table.note
+    assert "not its level" in table.note
 
 
 def test_a_run_that_tells_nothing_of_its_training_is_not_comparable(beside, make_result):

@@ -82,8 +82,8 @@ def test_a_hostile_name_is_text_in_the_file(tmp_path, name):
 
 def test_one_run_only_says_so(tmp_path):
     page = own_part(render_page(make_study(tmp_path, ("none",), (3,), (None,))))
-    assert "one run only: there is nothing to compare it with" in page
-    assert "Not known here: it needs a nonoverlapping and a sliding evaluation" in page
+    assert "only one run: there is nothing to compare it with" in page
+    assert "Not available: this needs a nonoverlapping and a sliding evaluation" in page
     assert "No two curves cross" in page
 
 
@@ -250,7 +250,7 @@ def test_a_part_says_so_though_no_other_set_is_named_alike(make_result):
     study = compared(paths)
     assert [s.title for s in study.sets] == [
         "toy validation, nonoverlapping, 12,345 tokens",
-        "toy validation, stride-8, 999 tokens",
-        "toy validation, stride-8, 999 tokens #2",
+        "toy validation, stride-8, 999 tokens, text 2",
+        "toy validation, stride-8, 999 tokens, text 34567890",
         "other validation, nonoverlapping",
     ]

@@ -42,7 +42,7 @@ def test_a_missing_file_a_folder_and_bytes_are_named(tmp_path):
 def test_a_file_cut_in_half_is_refused(tmp_path):
     path = make_file(tmp_path, "alibi", 0)
     path.write_text(path.read_text()[: path.stat().st_size // 2])
-    with pytest.raises(ValueError, match="Evaluate again, or move the file away"):
+    with pytest.raises(ValueError, match="Move the file away, and evaluate again"):
         load_results([path])
 
 
@@ -90,7 +90,7 @@ def test_rows_with_nan_become_errors_and_can_have_no_checksum(make_result, tmp_p
         (lambda c: c["rows"].append(3), r"rows\[2\] is 3, and must be a valid dictionary"),
         (lambda c: c["rows"][0].update(perplexity=-1), r"rows\[0\].perplexity is -1, and must be greater than 0"),
         (lambda c: c["rows"][0].update(perplexity=10**400), r"rows\[0\].perplexity is 1000.*\.\.\..*, and must be"),
-        (lambda c: c["rows"][1].update(length=64), "length 64 stands in two rows"),
+        (lambda c: c["rows"][1].update(length=64), "length 64 appears in two rows"),
         (
             lambda c: c["rows"][0].update(interval={"perplexity": [1]}),
             "interval.perplexity is .1., and must have at least 2 items",

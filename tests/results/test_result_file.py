@@ -40,7 +40,7 @@ def opened(folder, *lengths, made_with=ONE, weights="ab", part=None, reuse=False
     told: list[str] = []
     measured = Measured("test", part or "cd", head["protocol"]["name"], head["precision"], head["scorer"], "stdlib")
     reach = partial(how_far, seq_len=16, within_percent=within_percent)
-    file = OpenResult(folder / measured.file_name("step-00000003", "cd"), head, list(lengths), reach, told.append)
+    file = OpenResult(folder / f"step-00000003-{measured.slug('cd')}.json", head, list(lengths), reach, told.append)
     file.open(reuse)
     return file, told
 
@@ -67,8 +67,8 @@ def test_two_commands_at_once_keep_each_others_rows_and_margins(folder):
     one, other = opened(folder, 16)[0], opened(folder, 64, within_percent=5.0)[0]
     other.add(row(64))
     one.add(row(16))
-    other.end()
-    one.end()
+    other.update(finished=True)
+    one.update(finished=True)
     assert lengths_of(folder / NAME) == [16, 64]
     assert "unfinished" not in content_of(folder / NAME)
     assert [path.name for path in folder.iterdir()] == [NAME], "results and nothing else"
@@ -79,7 +79,7 @@ def test_many_at_the_same_moment(folder):
 
     def work(file):
         file.add(row(file.lengths[0]))
-        file.end()
+        file.update(finished=True)
 
     with ThreadPoolExecutor(16) as pool:
         list(pool.map(work, files))
@@ -111,13 +111,13 @@ def test_what_did_not_end_is_gone_on_with_and_what_did_is_replaced(folder):
     beside, told = opened(folder, 64)
     assert not told, "other lengths are another command"
     beside.add(row(64))
-    beside.end()
+    beside.update(finished=True)
     assert content_of(folder / NAME)["unfinished"] == [16]
     again, told = opened(folder, 16, 32, made_with=OTHER)
     assert again.done == {16}
     assert "resuming an evaluation that did not end; it has lengths [16]" in " ".join(told)
     again.add(row(32))
-    again.end()
+    again.update(finished=True)
     assert "unfinished" not in content_of(folder / NAME)
     assert opened(folder, 16, 32)[0].done == set()
     assert opened(folder, 16, 32, reuse=True)[0].done == {16, 32}

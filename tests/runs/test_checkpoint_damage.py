@@ -49,7 +49,9 @@ def test_a_damaged_manifest_is_named(saved: Path, damage: Callable[[Path], None]
     content = (saved / "manifest.json").read_text().rstrip()
     (saved / "manifest.json").write_text(content)
     damage(saved / "manifest.json")
-    with pytest.raises(DamagedCheckpoint, match=r"no sound checkpoint: manifest\.json cannot be trusted"):
+    with pytest.raises(
+        DamagedCheckpoint, match=r"not a valid checkpoint: manifest\.json (is missing|cannot be trusted)"
+    ):
         Checkpoint(saved)
 
 
@@ -80,7 +82,7 @@ def test_another_format_is_refused_with_what_to_do(saved: Path, found: object) -
 
 
 def test_a_folder_that_is_not_there_is_damaged_too(tmp_path: Path) -> None:
-    with pytest.raises(DamagedCheckpoint, match="step-00000001 is no sound checkpoint"):
+    with pytest.raises(DamagedCheckpoint, match="step-00000001 is not a valid checkpoint"):
         Checkpoint(tmp_path / "checkpoints" / "step-00000001")
 
 

@@ -156,7 +156,7 @@ def test_a_glob_passes_over_a_run_without_a_checkpoint_and_says_so(outputs: Path
     (outputs / "young").mkdir()
     (outputs / "young" / "config.yaml").write_text("seed: 0\n")
     assert resolve_runs(f"{outputs}/*", outputs) == before
-    assert "young has no checkpoint yet, and is passed over" in capsys.readouterr().out
+    assert "young has no checkpoint yet; skipped" in capsys.readouterr().out
     with pytest.raises(FileNotFoundError, match="young has no checkpoint yet"):
         resolve_runs(f"{outputs}/y*", outputs)
 
@@ -167,7 +167,7 @@ def test_no_other_checkpoint_is_taken_for_a_damaged_one(outputs: Path) -> None:
     for given in (outputs / "one", last):
         (path,) = resolve_runs(str(given), outputs)
         assert path == last
-        with pytest.raises(DamagedCheckpoint, match="step-00000020 is no sound checkpoint"):
+        with pytest.raises(DamagedCheckpoint, match="step-00000020 is not a valid checkpoint"):
             Checkpoint(path)
         with pytest.raises(DamagedCheckpoint):
             load_model(given)

@@ -51,7 +51,7 @@ def test_differences_of_all_settings_leave_out_the_folder_alone(small_run):
     one, other = small_run(eval_lengths=[8]), small_run(eval_lengths=[32])
     one.run_dir, other.run_dir, other.tracking.group = "a", "b", "mine"
     told = differences(asdict(one), asdict(other), weights_only=False)
-    assert told == ["tracking.group is None there and mine now", "train.eval_lengths is [8] there and [32] now"]
+    assert told == ["tracking.group is null there and mine now", "train.eval_lengths is [8] there and [32] now"]
 
 
 def test_names_hold_only_safe_characters(small_run):

@@ -13,12 +13,13 @@ from safetensors.torch import load_file
 from alibi.data import DataConfig, TokenizerConfig
 from alibi.files import hold
 from alibi.model import ModelConfig
+from alibi.paths import PathsConfig
 from alibi.runs import Checkpoint
 from alibi.tracking import TrackingConfig, read_metrics
 from alibi.training import RunConfig, train
 from alibi.training.optimizer import OptimizerConfig
 from alibi.training.resume import LOCK
-from alibi.training.training_settings import PathsConfig, TrainSettings
+from alibi.training.training_settings import TrainSettings
 
 pytestmark = pytest.mark.slow
 

@@ -165,6 +165,11 @@ def test_a_checkpoint_of_format_1_is_evaluated_and_not_resumed(small_run, tmp_pa
         as_format_1(checkpoint)
     assert torch.equal(torch.cat([p.detach().flatten() for p in load_model(run).parameters()]), before)
     assert Checkpoint(run / "checkpoints" / "step-00000006").wandb_id is None
+    for date in ("1231_235959-older", "0102_030405-a1b2c3d4"):
+        part = run / "wandb" / f"offline-run-2026{date}" / f"run-{date.partition('-')[2]}.wandb"
+        part.parent.mkdir(parents=True)
+        part.touch()
+    assert Checkpoint(run / "checkpoints" / "step-00000006").wandb_id == "older", "of the newest part"
     assert train(small_run(), run) == "skipped", "it is finished: there is nothing to resume"
 
     start = run / "checkpoints" / "step-00000002"
