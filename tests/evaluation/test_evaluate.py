@@ -265,7 +265,7 @@ def test_a_result_changed_by_hand_is_refused(evaluated):
 def test_a_damaged_result_file_is_not_overwritten(evaluated, content):
     [(path, _)], _ = evaluated()
     path.write_text(content)
-    with pytest.raises(ValueError, match="Evaluate again, or move the file away"):
+    with pytest.raises(ValueError, match="Move the file away, and evaluate again"):
         evaluated()
     assert path.read_text() == content
 
