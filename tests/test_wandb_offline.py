@@ -84,7 +84,7 @@ def study(tmp_path_factory, raw_lines) -> Study:
     study = Study(folder)
     train = [*TRAIN, f"data.path={folder / 'corpus'}"]
     evaluate = ["eval.lengths=[64,32]", "eval.stride=[null,16]", "eval.max_tokens=2000"]
-    online, interrupted = "tracking.wandb=online", "interrupted; nothing that was done is lost"
+    online, interrupted = "tracking.wandb=online", "interrupted; finished work is kept"
     with wandb_server(fault_at_rows="die") as server:
         study.did(server.url, "-c", INTERRUPTED, str(ROOT), *train, online, fails_by=interrupted)
         server.fault = ""
