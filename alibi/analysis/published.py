@@ -45,7 +45,8 @@ def differences_in_setup(result: Result) -> list[str]:
     if (words := WORDS.get(data.split, 0)) != data.words:
         found.append(f"another text or a part of it ({data.words:,} words, not {words:,})")
     if data.form != "tokens":
-        found.append(f"the text in its form .{data.form}, not .tokens with <unk> for rare words")
+        form = f"its form .{data.form}" if data.form else "an unknown form"
+        found.append(f"the text in {form}, not .tokens with <unk> for rare words")
     if tokenizer not in [f"word of {size:,} ids" for size in VOCAB_SIZES]:
         found.append(f"another vocabulary ({tokenizer}, not {VOCAB_SIZES[1]:,} words)")
     if "train.batch_tokens" not in settings:

@@ -59,7 +59,7 @@ def evaluate_checkpoint(
 
     all_missing = procs.on_main(open_files)
     batch_tokens = settings.batch_tokens or fast_batch_tokens(device, settings.cached)
-    if not model.why_not(min(lengths[0], len(tokens))):
+    if any(all_missing) and not model.why_not(min(lengths[0], len(tokens))):
         warm_up(tokens, lengths[0], model.nats, device, batch_tokens)
     for number, missing in enumerate(all_missing):
         for length in missing:

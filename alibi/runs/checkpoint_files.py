@@ -85,17 +85,7 @@ def write_checkpoint(
             shutil.copymode(temporary / CONFIG, temporary / name)  # safetensors makes its files private
         for name in FILES[FORMAT]:
             sync(temporary / name)
-        manifest = {
-            "format": FORMAT,
-            "step": step,
-            "sha256": {name: file_sha256(temporary / name) for name in FILES[FORMAT]},
-            "texts": texts,
-            "parameters": model.count_parameters().total,
-            "made_with": environment(model.device),
-        }
-        if fingerprint:
-            manifest["fingerprint"] = fingerprint
-        manifest["manifest_sha256"] = manifest_sha256(manifest)
+        manifest = _manifest(temporary, step, texts, model, fingerprint)
         # Written last: it marks the checkpoint as complete.
         write_atomically(temporary / MANIFEST, json.dumps(manifest, indent=2) + "\n")
         sync(temporary)
@@ -103,6 +93,21 @@ def write_checkpoint(
         sync(target.parent)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _manifest(folder: Path, step: int, texts: dict[str, str], model: LanguageModel, fingerprint: dict | None) -> dict:
+    """What a checkpoint says about itself, with checksums of the files in `folder` and of its own content."""
+    manifest = {
+        "format": FORMAT,
+        "step": step,
+        "sha256": {name: file_sha256(folder / name) for name in FILES[FORMAT]},
+        "texts": texts,
+        "parameters": model.count_parameters().total,
+        "made_with": environment(model.device),
+    }
+    if fingerprint:
+        manifest["fingerprint"] = fingerprint
+    return manifest | {"manifest_sha256": manifest_sha256(manifest)}
 
 
 @contextmanager

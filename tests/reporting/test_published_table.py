@@ -51,6 +51,7 @@ def test_a_run_of_the_papers_own_setup_stands_above_its_row(beside):
     [
         ({"data": {"words": 1000}}, r"another text or a part of it (1,000 words, not 217,646)"),
         ({"data": {"form": "raw"}}, "the text in its form .raw, not .tokens"),
+        ({"data": {"form": None}}, "the text in an unknown form, not .tokens"),
         (
             {"data": {"tokenizer": {"name": "bpe", "vocab_size": 8192, "sha256": "b"}}},
             "another vocabulary (bpe of 8,192 ids, not 267,744 words)",
