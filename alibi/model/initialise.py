@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from alibi.model.adaptive import BandProjection
+from alibi.model.embeddings import TokenEmbedding
 from alibi.model.output import SoftmaxOutput
 from alibi.positions import Position
 
@@ -26,8 +27,9 @@ def initialise(model: nn.Module, seed: int, num_layers: int) -> None:
 
     Linear layers: N(0, 1 / inputs), which keeps unit variance; the two that write to the residual
     stream are divided by sqrt(2 * num_layers), so that the sum over all blocks has unit variance
-    (Radford et al., "Language Models are Unsupervised Multitask Learners", section 2.3). Embeddings:
-    N(0, 1 / width). Biases 0, norms 1. Band projections and position methods initialise themselves.
+    (Radford et al., "Language Models are Unsupervised Multitask Learners", section 2.3). Token embeddings: their own
+    `std`; other embeddings and an untied output layer: N(0, 1 / width). Biases 0, norms 1. Band projections and
+    position methods initialise themselves.
     """
     drawn = set()  # tied weights occur twice
     for name, module in model.named_modules():
@@ -41,7 +43,8 @@ def initialise(model: nn.Module, seed: int, num_layers: int) -> None:
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
         elif isinstance(module, nn.Embedding | SoftmaxOutput) and module.weight not in drawn:
-            nn.init.normal_(module.weight, std=module.weight.shape[1] ** -0.5, generator=generator)
+            std = module.std if isinstance(module, TokenEmbedding) else module.weight.shape[1] ** -0.5
+            nn.init.normal_(module.weight, std=std, generator=generator)
             drawn.add(module.weight)
 
 

@@ -53,7 +53,7 @@ class LanguageModel(nn.Module):
         if cutoffs:
             self.embedding = AdaptiveEmbedding(vocab_size, config.d_model, cutoffs, factor)
         else:
-            self.embedding = TokenEmbedding(vocab_size, config.d_model)
+            self.embedding = TokenEmbedding(vocab_size, config.d_model, config.embedding_std)
         self.transformer = Transformer(config)
         if cutoffs:
             self.output = AdaptiveSoftmax(self.embedding, config.adaptive_dropout)

@@ -8,7 +8,7 @@ from typing import Any, get_args
 
 from alibi.positions import LARGEST
 
-ACTIVATIONS = ("gelu", "relu")
+ACTIVATIONS = ("gelu", "relu", "swiglu")
 KINDS = {
     bool: (bool, "true or false"),
     int: (Integral, f"a whole number below 2**53 ({LARGEST})"),
@@ -51,13 +51,16 @@ class ModelConfig:
 
     Attributes:
         size: label of the shape, for names of runs.
-        d_ff: width of the feed-forward layer; None: 4 * d_model, which is filled in.
+        d_ff: width of the feed-forward layer; None: 4 * d_model, which is filled in. With swiglu, which has three
+            matrices in place of two, the width is two thirds of it.
         dropout: on the embedding and on the output of each sub-layer.
         attention_dropout: on attention weights.
         activation_dropout: on the feed-forward layer's activations.
         bias: whether linear layers and LayerNorms have biases.
         final_norm: LayerNorm after the last block.
         tie_embeddings: input and output embeddings are one matrix.
+        embedding_std: standard deviation of the initial token embeddings, which are divided by it when read; None:
+            d_model^-0.5.
         adaptive_cutoffs: the first id of each band after the first, of adaptive input and softmax; None: every word
             has a vector of width d_model.
         adaptive_factor: each band is narrower than the one before by this factor; None: 4 if there are bands.
@@ -78,6 +81,7 @@ class ModelConfig:
     bias: bool = False
     final_norm: bool = True
     tie_embeddings: bool = True
+    embedding_std: float | None = None
     adaptive_cutoffs: list[int] | None = None
     adaptive_factor: int | None = None
     adaptive_dropout: float | None = None
@@ -99,6 +103,8 @@ class ModelConfig:
                 raise ValueError(f"model.{name} ({getattr(self, name)}) must be at least 0 and below 1.")
         if self.activation not in ACTIVATIONS:
             raise ValueError(f"model.activation ({self.activation}) must be one of: {', '.join(ACTIVATIONS)}.")
+        if self.embedding_std is not None and not self.embedding_std > 0:
+            raise ValueError(f"model.embedding_std ({self.embedding_std}) must be above 0; null is d_model^-0.5.")
         self._check_adaptive()
 
     def _check_adaptive(self) -> None:
@@ -114,6 +120,10 @@ class ModelConfig:
         if not cutoffs or cutoffs[0] < 1 or any(low >= high for low, high in pairwise(cutoffs)):
             raise ValueError(
                 f"model.adaptive_cutoffs ({cutoffs}) must be ids that rise from 1 on, [20000,60000], or null."
+            )
+        if self.embedding_std is not None:
+            raise ValueError(
+                f"model.embedding_std ({self.embedding_std}) would be ignored with model.adaptive_cutoffs; remove it."
             )
         if not self.tie_embeddings:
             raise ValueError("model.adaptive_cutoffs needs model.tie_embeddings=true: it has one set of words only.")

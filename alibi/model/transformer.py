@@ -17,15 +17,25 @@ from alibi.positions import Position, build_position
 
 
 class FeedForward(nn.Module):
+    """down(activation(up(x))); with swiglu down(silu(gate(x)) * up(x)), of two thirds the width.
+
+    Source: Shazeer, "GLU Variants Improve Transformer", arXiv 2002.05202.
+    """
+
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        self.up = nn.Linear(config.d_model, config.d_ff, bias=config.bias)
-        self.activation = {"gelu": F.gelu, "relu": F.relu}[config.activation]
+        gated = config.activation == "swiglu"
+        # A multiple of 8, which matrix units are fast at.
+        width = max(1, round(config.d_ff / 12)) * 8 if gated else config.d_ff
+        self.up = nn.Linear(config.d_model, width, bias=config.bias)
+        self.gate = nn.Linear(config.d_model, width, bias=config.bias) if gated else None
+        self.activation = {"gelu": F.gelu, "relu": F.relu, "swiglu": F.silu}[config.activation]
         self.dropout = nn.Dropout(config.activation_dropout)
-        self.down = nn.Linear(config.d_ff, config.d_model, bias=config.bias)
+        self.down = nn.Linear(width, config.d_model, bias=config.bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.down(self.dropout(self.activation(self.up(x))))
+        inner = self.activation(self.up(x)) if self.gate is None else self.activation(self.gate(x)) * self.up(x)
+        return self.down(self.dropout(inner))
 
 
 class Block(nn.Module):

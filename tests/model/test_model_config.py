@@ -38,7 +38,12 @@ def test_the_remedy_for_heads_divides_and_nothing_nearer_does(number, near):
         ({"dropout": 1.0}, r"model\.dropout \(1\.0\) must be at least 0 and below 1"),
         ({"attention_dropout": -0.5}, r"model\.attention_dropout \(-0\.5\)"),
         ({"activation_dropout": float("nan")}, r"model\.activation_dropout \(nan\)"),
-        ({"activation": "swish"}, r"model\.activation \(swish\) must be one of: gelu, relu"),
+        ({"activation": "swish"}, r"model\.activation \(swish\) must be one of: gelu, relu, swiglu"),
+        ({"embedding_std": 0.0}, r"model\.embedding_std \(0\.0\) must be above 0"),
+        (
+            {"embedding_std": 0.02, "adaptive_cutoffs": [10]},
+            r"embedding_std \(0\.02\) would be ignored",
+        ),
     ],
 )
 def test_what_makes_no_model_is_refused(values, message):

@@ -120,6 +120,31 @@ def test_embeddings_have_unit_size_at_every_width(method, d_model):
     assert model(x).std().item() == pytest.approx(1, abs=0.05)
 
 
+@pytest.mark.parametrize("d_model", [64, 256])
+@pytest.mark.parametrize("method", METHODS)
+def test_the_first_loss_is_that_of_a_uniform_guess_where_embeddings_start_small(method, d_model):
+    """With the paper's spread a tied model begins by predicting its own input, the more the wider it is."""
+    shape = {"position": {"name": method}, "num_layers": 2, "d_model": d_model, "num_heads": 8}
+    x, targets = ids(200, 512), ids(200, 512, seed=1)
+    landed, small_std = (
+        LanguageModel(ModelConfig(**shape, embedding_std=std), 512, seed=0) for std in (None, 1 / d_model)
+    )
+    assert small_std.nll(x, targets).mean().item() == pytest.approx(math.log(512), abs=0.1)
+    assert landed.nll(x, targets).mean().item() > math.log(512) + 0.4
+    assert small_std.embedding(x).std().item() == pytest.approx(1, abs=0.05)
+
+
+def test_the_default_spread_is_the_width_to_the_minus_one_half():
+    x = ids(20)
+    shape = {"num_layers": 1, "d_model": 64, "num_heads": 4}
+    default, same, other = (
+        LanguageModel(ModelConfig(**shape, embedding_std=std), 50, seed=0) for std in (None, 64**-0.5, 0.02)
+    )
+    assert torch.equal(default(x), same(x))
+    assert not torch.allclose(default(x), other(x))
+    assert torch.allclose(other.embedding.weight / 0.02, same.embedding.weight * 8)
+
+
 @pytest.mark.parametrize("d_model", [64, 1024])
 def test_sinusoids_neither_drown_nor_vanish(d_model):
     config = ModelConfig(position={"name": "sinusoidal"}, num_layers=1, d_model=d_model, d_ff=8)

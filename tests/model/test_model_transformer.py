@@ -5,6 +5,9 @@ import torch
 from dense_reference import random_model, stack_of
 from stack_inputs import METHODS, left_padding, positions_of, tokens
 
+from alibi.model import ModelConfig
+from alibi.model.transformer import FeedForward
+
 CAUSAL_OR_NOT = pytest.mark.parametrize("causal", [True, False], ids=["causal", "encoder"])
 
 
@@ -157,3 +160,20 @@ def test_final_norm_may_be_left_out():
     stack = stack_of(random_model("alibi", final_norm=False))
     assert not [name for name, _ in stack.named_parameters() if "final_norm" in name]
     assert stack(tokens(stack, 5)).std() > 1.2
+
+
+@pytest.mark.parametrize("d_model", [128, 256, 768, 1024])
+def test_swiglu_has_as_many_parameters_as_gelu(d_model):
+    sizes = [
+        sum(p.numel() for p in FeedForward(ModelConfig(d_model=d_model, activation=activation)).parameters())
+        for activation in ("swiglu", "gelu")
+    ]
+    assert sizes[0] == pytest.approx(sizes[1], rel=0.01)
+
+
+def test_swiglu_is_the_gated_product():
+    layer = FeedForward(ModelConfig(d_model=24, num_heads=4, activation="swiglu")).double()
+    x = torch.randn(7, layer.up.in_features, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    gate, up = x @ layer.gate.weight.T, x @ layer.up.weight.T
+    assert (layer(x) - (gate * gate.sigmoid() * up) @ layer.down.weight.T).abs().max() < 1e-12
+    assert (layer(x) - (up * up.sigmoid() * gate) @ layer.down.weight.T).abs().max() > 1e-3
