@@ -83,7 +83,11 @@ def run_from(composed: DictConfig) -> tuple[RunConfig, Path]:
     """
     config = typed(RunConfig, composed)
     config.precision = resolve_precision(config.precision, pick_device(config.device))
-    build_position(config.model.position, config.model.d_model, config.model.num_heads, config.model.causal)
+    model, multiplier = config.model, config.optimizer.position_lr_multiplier
+    position = build_position(model.position, model.d_model, model.num_heads, model.causal)
+    if multiplier is not None and not list(position.parameters()):
+        why = f"would be ignored: {position.name} has no parameters of its own"
+        raise ValueError(f"optimizer.position_lr_multiplier ({multiplier}) {why}; remove it.")
     if config.data.path is not None:
         config.data.path = str(Path(config.data.path).absolute())
     folder = Path(config.run_dir) if config.run_dir else Path(config.paths.outputs) / run_name(asdict(config))

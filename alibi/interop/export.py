@@ -180,10 +180,10 @@ def _check(model: LanguageModel, slopes_H: Tensor) -> None:
 def mpt_weights(model: LanguageModel) -> dict[str, Tensor]:
     """The weights of a model of ours by MPT's names.
 
-    MPT does not scale embeddings when reading them, so the factor sqrt(d_model) goes into the matrix.
+    MPT does not scale embeddings when reading them, so the factor goes into the matrix.
     """
     weights = {
-        "transformer.wte.weight": model.embedding.weight * model.config.d_model**0.5,
+        "transformer.wte.weight": model.embedding.weight * model.embedding.scale,
         "transformer.norm_f.weight": model.transformer.final_norm.weight,
         "lm_head.weight": model.output.weight,
     }

@@ -20,9 +20,9 @@ NOT_WEIGHTS = {
 }
 # Settings added later. None is what runs did before, and is not hashed, so that stored runs keep their names.
 LATER = {
-    "model": {"adaptive_cutoffs", "adaptive_factor", "adaptive_dropout"},
+    "model": {"adaptive_cutoffs", "adaptive_factor", "adaptive_dropout", "embedding_std"},
     "tokenizer": {"pad_to_multiple_of"},
-    "optimizer": {"warmup_init_lr", "cosine_steps", "momentum"},
+    "optimizer": {"warmup_init_lr", "cosine_steps", "momentum", "position_lr_multiplier"},
 }
 
 

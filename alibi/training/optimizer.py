@@ -31,6 +31,8 @@ class OptimizerConfig:
         momentum: of nag; None: 0.99.
         weight_decay: of matrices outside the position method; None: 0.1 for adamw. nag has none.
         clip: largest norm of the gradient; 1e9 never clips.
+        position_lr_multiplier: the position method's own parameters learn at this many times the rate; None: 1. A bias
+            of a few units needs it in short runs, since AdamW moves a number by about the rate in each update.
     """
 
     name: str = "adamw"
@@ -45,11 +47,12 @@ class OptimizerConfig:
     momentum: float | None = None
     weight_decay: float | None = None
     clip: float = 1.0
+    position_lr_multiplier: float | None = None
 
     def __post_init__(self) -> None:
         check_kinds(self, "optimizer.")
         self._fill_in_own()
-        self._check(lambda value: value > 0, "above 0", "lr", "eps", "clip")
+        self._check(lambda value: value > 0, "above 0", "lr", "eps", "clip", "position_lr_multiplier")
         self._check(lambda value: value >= 0, "at least 0", "warmup_steps", "weight_decay")
         self._check(lambda value: value >= 1, "at least 1", "cosine_steps")
         self._check(lambda value: 0 <= value < 1, "at least 0 and below 1", "beta1", "beta2")
@@ -116,11 +119,17 @@ def learning_rate(config: OptimizerConfig, update: int, max_steps: int) -> float
 
 
 def build_optimizer(config: OptimizerConfig, model: LanguageModel) -> torch.optim.Optimizer:
-    """Two parameter groups: matrices, which decay, and the rest (vectors, and all of the position method)."""
-    of_position = set(model.transformer.position.parameters())
-    decayed = [p for p in model.parameters() if p.dim() >= 2 and p not in of_position]
-    rest = [p for p in model.parameters() if p.dim() < 2 or p in of_position]
-    groups = [{"params": decayed, "weight_decay": config.weight_decay}, {"params": rest, "weight_decay": 0.0}]
+    """Parameter groups, each with its multiple of the learning rate: matrices, which decay; vectors; and the position
+    method's own parameters, if it has any."""
+    own = list(model.transformer.position.parameters())
+    others = [p for p in model.parameters() if p not in set(own)]
+    matrices, vectors = ([p for p in others if (p.dim() >= 2) == wide] for wide in (True, False))
+    groups = [
+        {"params": matrices, "weight_decay": config.weight_decay, "multiplier": 1.0},
+        {"params": vectors, "weight_decay": 0.0, "multiplier": 1.0},
+        {"params": own, "weight_decay": 0.0, "multiplier": config.position_lr_multiplier or 1.0},
+    ]
+    groups = [group for group in groups if group["params"]]
     if config.name == "nag":
         # Algebraically fairseq's NAG, whose buffer is -lr times torch's and is rescaled when lr changes.
         # foreach=False: the fused kernel does not take shards, and foreach copies all gradients once more.

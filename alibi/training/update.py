@@ -69,7 +69,7 @@ class Updater:
             self.optimizer.zero_grad()
             raise NotFinite(f"step {step}: loss is {loss}, gradient norm {norm}, at learning rate {lr:.3g}")
         for group in self.optimizer.param_groups:
-            group["lr"] = lr
+            group["lr"] = lr * group["multiplier"]
         self.optimizer.step()
         self.optimizer.zero_grad()
         if self.device.type == "cuda":

@@ -33,11 +33,12 @@ def test_a_warm_up_longer_than_the_run_is_refused():
 @pytest.mark.parametrize("method", ["alibi", "t5"])
 def test_only_matrices_decay_and_nothing_of_a_position_method(method):
     model = LanguageModel(ModelConfig(position={"name": method}, d_model=16, num_heads=2, bias=True), 11, seed=0)
-    decayed, rest = build_optimizer(OptimizerConfig(weight_decay=0.3), model).param_groups
-    assert (decayed["weight_decay"], rest["weight_decay"]) == (0.3, 0.0)
+    decayed, *rest = build_optimizer(OptimizerConfig(weight_decay=0.3), model).param_groups
+    assert [group["weight_decay"] for group in (decayed, *rest)] == [0.3, *[0.0] * len(rest)]
     assert all(p.dim() == 2 for p in decayed["params"])
-    assert {id(p) for p in model.transformer.position.parameters()} <= {id(p) for p in rest["params"]}
-    assert len(decayed["params"]) + len(rest["params"]) == len(list(model.parameters()))
+    own = {id(p) for p in model.transformer.position.parameters()}
+    assert own == {id(p) for group in rest[1:] for p in group["params"]}
+    assert sum(len(group["params"]) for group in (decayed, *rest)) == len(list(model.parameters()))
 
 
 def test_adamw_is_the_textbook_one():

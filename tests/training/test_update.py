@@ -48,7 +48,23 @@ def test_every_parameter_has_the_learning_rate_of_its_update(small_run):
     whole, _ = updater(config, 0.0)
     for step, lr in ((1, 0.5e-2), (2, 1e-2), (3, 1e-2), (6, 1e-3)):
         assert whole.update(step, [0, 1, 2, 3])["train/lr"] == pytest.approx(lr)
-        assert [group["lr"] for group in whole.optimizer.param_groups] == pytest.approx([lr, lr])
+        assert [group["lr"] for group in whole.optimizer.param_groups] == pytest.approx(
+            len(whole.optimizer.param_groups) * [lr]
+        )
+
+
+@pytest.mark.parametrize(("multiplier", "expected"), [(None, 1e-2), (10.0, 1e-1)])
+def test_the_position_methods_own_parameters_learn_at_their_multiple(multiplier, expected, small_run):
+    """AdamW's first update moves every number by the rate: here the table of T5."""
+    config = small_run("t5", dropout=0.0, max_steps=6)
+    config.optimizer.lr, config.optimizer.warmup_steps, config.optimizer.clip = 1e-2, 0, 1e9
+    config.optimizer.position_lr_multiplier = multiplier
+    whole, model = updater(config, 0.0)
+    before = {name: p.detach().clone() for name, p in model.named_parameters()}
+    whole.update(1, [0, 1, 2, 3])
+    moved = {name: (p - before[name]).abs().max().item() for name, p in model.named_parameters()}
+    assert moved.pop("transformer.position.table") == pytest.approx(expected, rel=0.01)
+    assert max(moved.values()) < 2e-2
 
 
 def test_a_skipped_update_leaves_no_gradient_behind(small_run, monkeypatch):
