@@ -80,9 +80,9 @@ class Run(RunParts):
         self.saved_step, number = state.step, 0
         for note in self.notes:
             procs.say(f"note       {note}")
-        updater, seconds = fitting_updater(self)
+        updater, seconds, loss = fitting_updater(self)
         updater.finite_nats()  # a method that cannot take far positions fails here, not at its first checkpoint
-        procs.say(describe_run(self, seconds))
+        procs.say(describe_run(self, seconds, loss))
         self.record = procs.on_main(Record, self, share=False)
         stop = StopRequest(math.inf if train.max_hours is None else begun + 3600 * train.max_hours)
         try:

@@ -1,5 +1,6 @@
 """What a run records: its description, and in process 0 its settings, metrics, wandb run, checkpoints and pointers."""
 
+import math
 from dataclasses import asdict
 from pathlib import Path
 
@@ -67,11 +68,12 @@ def duration(seconds: float) -> str:
     return f"{hours} h {minutes} min" if hours else f"{minutes} min"
 
 
-def describe_run(run: RunParts, micro_batch_seconds: float) -> str:
-    """Parameters, tokens, steps and the expected time, as text.
+def describe_run(run: RunParts, micro_batch_seconds: float, loss: float) -> str:
+    """Parameters, tokens, steps, the first loss and the expected time, as text.
 
     Args:
         micro_batch_seconds: measured time of one forward and backward pass.
+        loss: of the first micro-batch, nats per token.
     """
     train, shape, texts = run.config.train, run.config.model, run.texts
     count, number, micro_batch = run.model.count_parameters(), run.procs.number, run.state.micro_batch_tokens
@@ -80,19 +82,22 @@ def describe_run(run: RunParts, micro_batch_seconds: float) -> str:
     seconds = steps_left * micro_batch_seconds * micro_batches / number
     how = f", {train.parallel}" if number > 1 else ""
     begins = f"from step {run.state.step:,} to " if run.state.step else ""
-    lines = (
+    vocab_size = texts.tokenizer.vocab_size
+    lines = [
         f"run        {run.folder.path}",
         f"model      {shape.position['name']}: {shape.num_layers} layers, d_model {shape.d_model}, "
         f"{shape.num_heads} heads, d_ff {shape.d_ff}",
         f"parameters {count.total:,}: position {count.position:,}, embedding {count.embedding:,}, rest {count.rest:,}",
         f"tokens     {len(texts.train):,} train, {len(texts.validation):,} validation; "
-        f"{texts.tokenizer.name}, {texts.tokenizer.vocab_size:,} ids",
+        f"{texts.tokenizer.name}, {vocab_size:,} ids",
         f"training   {begins}{train.max_steps:,} steps of {train.batch_tokens:,} tokens "
         f"({micro_batches} x {micro_batch:,}) at length {train.seq_len:,}: "
         f"{tokens:,} tokens, {tokens / len(texts.train):.2f} epochs",
         f"machine    {run.model.device}, {run.config.precision}, processes: {number}{how}",
         f"time       about {duration(seconds)} for {steps_left:,} steps, validation apart",
-    )
+    ]
+    if not run.state.step:
+        lines.append(f"first loss {loss:.3f} nats; a uniform guess has ln {vocab_size:,} = {math.log(vocab_size):.3f}")
     return "\n".join(lines)
 
 

@@ -1,6 +1,7 @@
 """One optimizer update: the gradient of the whole batch, summed over micro-batches that fit into memory; clip; step."""
 
 import math
+import statistics
 import time
 
 import numpy as np
@@ -110,19 +111,22 @@ class Updater:
         finite = all(map(math.isfinite, nats)) and all(part.isfinite().all() for part in own)
         return nats if self.procs.least(finite) else None
 
-    def warm_up(self) -> float:
-        """A forward and a backward pass whose gradient is discarded; returns its seconds."""
+    def trial(self, blocks: np.ndarray) -> tuple[float, float]:
+        """A forward and a backward pass of one micro-batch whose gradient is discarded: (seconds, nats per token)."""
         begun = time.perf_counter()
         self.model.train()
-        self._backward(np.zeros(self.micro_batch_tokens // self.config.train.seq_len, int))
+        nats = self._backward(blocks).item()
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
         self.optimizer.zero_grad()
-        return time.perf_counter() - begun
+        return time.perf_counter() - begun, nats / self.micro_batch_tokens
 
 
-def fitting_updater(run: RunParts) -> tuple[Updater, float]:
-    """The updater with the largest micro-batch that fits, or with the one this run began with, and its seconds.
+def fitting_updater(run: RunParts) -> tuple[Updater, float, float]:
+    """The updater with the largest micro-batch that fits, or with the one this run began with.
+
+    Returns:
+        It, the seconds of a micro-batch (the median of three, after a warm-up), and the loss of the next micro-batch.
 
     Raises:
         MemoryError: not even the smallest fits.
@@ -134,9 +138,10 @@ def fitting_updater(run: RunParts) -> tuple[Updater, float]:
         sizes = [began_with]  # dropout is keyed by micro-batches
     updater = Updater(run, sizes[0])
     for updater.micro_batch_tokens in sizes:
+        blocks, _ = run.order.blocks(run.state.cursor, updater.micro_batch_tokens // train.seq_len)
         try:
-            updater.warm_up()
-            seconds = updater.warm_up()
+            updater.trial(blocks)
+            seconds, losses = zip(*(updater.trial(blocks) for _ in range(3)), strict=True)
             break
         except torch.OutOfMemoryError:
             run.optimizer.zero_grad()
@@ -153,8 +158,8 @@ def fitting_updater(run: RunParts) -> tuple[Updater, float]:
         updater.total_nats = replicate(updater.total_nats, procs)
         # DDP regroups gradients after its first pass, which changes how sums over processes are rounded. Making that
         # pass here keeps a resumed run bit-identical to one that never stopped.
-        updater.warm_up()
-    return updater, seconds
+        updater.trial(blocks)
+    return updater, statistics.median(seconds), losses[0]
 
 
 def micro_batch_sizes(config: RunConfig, model: LanguageModel, procs: Processes) -> list[int]:

@@ -153,7 +153,7 @@ def test_the_summary_names_what_a_person_wants_to_know_first(small_run, tmp_path
     out = capsys.readouterr().out
     assert "parameters" in out
     assert "position 64" in out  # 32 buckets, 2 heads
-    for word in ("embedding", "rest", "train", "validation", "steps", "time       about"):
+    for word in ("embedding", "rest", "train", "validation", "steps", "time       about", "first loss"):
         assert word in out
 
 
