@@ -5,6 +5,7 @@ Links are followed, each real file counts once, and what is left out is reported
 
 import codecs
 import hashlib
+import math
 import os
 import re
 import sysconfig
@@ -17,9 +18,11 @@ from alibi.data.text import Line, Text, read_lines
 from alibi.data.token_file import TokenFile
 
 Paths = tuple[Path, ...]
-# Share of the documents in validation, and as many again in test.
-HELD_OUT = {"text": 0.05, "stdlib": 0.03}
-NOT_LIBRARY = {"site-packages", "dist-packages", "test", "tests", "idle_test", "__pycache__"}
+HELD_OUT = 0.05  # share of a folder's documents in validation, and as many again in test
+# Of the library, so many files in validation, and as many again in test; none so large that it is a twentieth of them.
+LIBRARY_HELD_OUT, LIBRARY_LARGEST_BYTES = 80, 20_000
+# pydoc_data is the text of the language reference, not code.
+NOT_LIBRARY = {"site-packages", "dist-packages", "test", "tests", "idle_test", "__pycache__", "pydoc_data"}
 # Enough to tell a picture or an archive from a text.
 HEAD_BYTES = 8192
 MAX_NUL_SHARE = 0.1  # a text may hold some; ASCII with more is an archive or a table of numbers
@@ -44,8 +47,10 @@ class Documents(Text):
 
     def share(self, tokens: TokenFile) -> str:
         part = tokens.num_bytes / self.bytes_in_text
-        documents = f"{len(tokens.document_lines()):,} of {self.documents_in_text:,} documents"
-        return f"{self.split}: {documents}, {100 * part:.3g} % of the bytes"
+        number = len(tokens.document_lines())
+        documents = f"{number:,} of {self.documents_in_text:,} documents"
+        largest = f"; the largest holds {100 * tokens.largest_document():.3g} % of its tokens" if number > 1 else ""
+        return f"{self.split}: {documents}, {100 * part:.3g} % of the bytes{largest}"
 
     def lines(self) -> Iterator[Line]:
         for path in self.paths:
@@ -75,23 +80,34 @@ def open_folder(root: Path, pattern: str | None, split: str) -> Documents:
         raise ValueError(f"data.path ({root}) is a file that is not text in UTF-8; give one that is.")
     else:
         paths = (root,) if root.stat().st_size else ()
-    return _documents("text", root, paths, split, left_out)
+    held_out = max(1, round(HELD_OUT * len(paths)))
+    return _documents("text", root, paths, split, held_out, left_out=left_out)
 
 
 def open_stdlib(split: str) -> Documents:
     """Sources of the running interpreter's standard library, without its tests."""
     root = Path(sysconfig.get_path("stdlib"))
     paths = [p for p in root.rglob("*.py") if p.stat().st_size and not NOT_LIBRARY & set(p.relative_to(root).parts)]
-    return _documents("stdlib", root, tuple(paths), split)
+    return _documents("stdlib", root, tuple(paths), split, LIBRARY_HELD_OUT, LIBRARY_LARGEST_BYTES)
 
 
-def _documents(name: str, root: Path, paths: Paths, split: str, left_out: str | None = None) -> Documents:
-    chosen = split_documents(root, paths, split, HELD_OUT[name], left_out or "")
+def _documents(
+    name: str,
+    root: Path,
+    paths: Paths,
+    split: str,
+    held_out: int,
+    largest: float = math.inf,
+    left_out: str | None = None,
+) -> Documents:
+    chosen = split_documents(root, paths, split, held_out, largest, left_out or "")
     num_bytes = sum(path.stat().st_size for path in paths)
     return Documents(name, split, "files", chosen, True, num_bytes, len(paths), left_out)
 
 
-def split_documents(root: Path, paths: Sequence[Path], split: str, share: float, left_out: str = "") -> Paths:
+def split_documents(
+    root: Path, paths: Sequence[Path], split: str, number: int, largest: float = math.inf, left_out: str = ""
+) -> Paths:
     """The files of one split, chosen by a hash of their names, so that adding a file moves few others.
 
     They stay in the order of that hash, so that a split that is cut short is still a fair sample.
@@ -99,7 +115,8 @@ def split_documents(root: Path, paths: Sequence[Path], split: str, share: float,
     Args:
         root: names are relative to it.
         split: `all` takes every document.
-        share: of the documents in validation; test has as many again.
+        number: of documents in validation; test has as many again.
+        largest: size in bytes above which a file stays in train.
         left_out: said in the error, since it may be why there are too few.
 
     Raises:
@@ -118,9 +135,9 @@ def split_documents(root: Path, paths: Sequence[Path], split: str, share: float,
     by_hash = sorted(paths, key=name_hash)
     if split == "all":
         return tuple(by_hash)
-    held_out = max(1, round(share * len(paths)))
-    start = {"validation": 0, "test": held_out, "train": 2 * held_out}[split]
-    return tuple(by_hash[start:] if split == "train" else by_hash[start : start + held_out])
+    held_out = [path for path in by_hash if path.stat().st_size <= largest][: 2 * number]
+    train = [path for path in by_hash if path not in set(held_out)]
+    return tuple({"validation": held_out[:number], "test": held_out[number:], "train": train}[split])
 
 
 def find_text_files(root: Path, pattern: str) -> tuple[tuple[Path, ...], str | None]:

@@ -70,6 +70,11 @@ class TokenFile:
         starts = np.fromfile(self.path / "documents.bin", np.uint32).astype(np.int64)
         return starts[starts < self.num_lines]
 
+    def largest_document(self) -> float:
+        """Share of the tokens that the largest document of the part in use has."""
+        sizes = np.add.reduceat(self.line_sizes()[:, 0], self.document_lines(), dtype=np.int64)
+        return sizes.max().item() / len(self)
+
     def cut(self, max_tokens: int) -> "TokenFile":
         """The longest run of whole lines, from the first, with at most `max_tokens` tokens.
 

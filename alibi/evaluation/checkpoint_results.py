@@ -129,6 +129,7 @@ def result_head(model: OpenModel, text: EvaluationText, measured: Measured, made
             **tokens.text,
             "documents": len(tokens.document_lines()),
             "documents_in_text": text.documents_in_text,
+            **({"largest_document": tokens.largest_document()} if text.documents_in_text else {}),
             "tokens": len(tokens),
             "words": tokens.num_words,
             "bytes": tokens.num_bytes,

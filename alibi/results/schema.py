@@ -90,12 +90,16 @@ class Tokenizer(Part):
 
 
 class ScoredText(Part):
-    """`data`: the text, or the part of it that was scored. `uncovered_bytes` are those that no token stands for."""
+    """`data`: the text, or the part of it that was scored.
+
+    `uncovered_bytes` are those that no token stands for, `largest_document` the largest one's share of the tokens.
+    """
 
     name: Text
     split: Text
     documents: Count | None = None
     documents_in_text: Count | None = None
+    largest_document: float | None = None
     tokens: Length
     words: Length
     bytes: Length

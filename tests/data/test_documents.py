@@ -35,8 +35,19 @@ def test_stdlib_splits_are_apart_and_whole() -> None:
     assert set(found) == sources
     assert len(sources) > 400
     assert {"argparse.py", "decoder.py"} <= {path.name for path in sources}
+    assert not any("pydoc_data" in path.parts for path in sources), "it is no code"
     for split in ("validation", "test"):
-        assert len(paths[split]) == round(0.03 * len(sources))
+        sizes = [path.stat().st_size for path in paths[split]]
+        assert len(sizes) == 80
+        assert max(sizes) < 0.05 * sum(sizes)
+
+
+def test_a_large_file_is_trained_on_and_never_held_out(tmp_path: Path) -> None:
+    paths = [files(tmp_path, {f"{n}.txt": "x" * n}) / f"{n}.txt" for n in range(1, 41)]
+    parts = {split: split_documents(tmp_path, paths, split, 4, 20) for split in SPLITS}
+    assert [len(parts[split]) for split in SPLITS] == [32, 4, 4]
+    assert all(path.stat().st_size <= 20 for split in ("validation", "test") for path in parts[split])
+    assert sorted(path for part in parts.values() for path in part) == sorted(paths)
 
 
 def test_stdlib_is_the_same_each_time_and_differs_between_splits() -> None:
@@ -66,14 +77,14 @@ def test_the_split_depends_on_names_in_the_folder_alone(tmp_path: Path) -> None:
     roots = [tmp_path / "here", tmp_path / "elsewhere" / "deep"]
     chosen = []
     for root in roots:
-        paths = [root / f"{n}.txt" for n in range(50)]
-        chosen.append([p.name for p in split_documents(root, paths[::-1], "test", 0.05)])
+        paths = [files(root, {f"{n}.txt": "x"}) / f"{n}.txt" for n in range(50)]
+        chosen.append([p.name for p in split_documents(root, paths[::-1], "test", 3)])
     assert chosen[0] == chosen[1]
 
 
 def test_a_new_document_moves_few_others(tmp_path: Path) -> None:
-    paths = [tmp_path / f"{n}.txt" for n in range(101)]
-    before, after = (set(split_documents(tmp_path, paths[:n], "train", 0.05)) for n in (100, 101))
+    paths = [files(tmp_path, {f"{n}.txt": "x"}) / f"{n}.txt" for n in range(101)]
+    before, after = (set(split_documents(tmp_path, paths[:n], "train", 5)) for n in (100, 101))
     assert len(before - after) <= 2
 
 
@@ -169,12 +180,13 @@ def test_one_file_has_no_splits_and_an_empty_one_no_document(tmp_path: Path, spl
 
 def test_the_share_is_told_by_documents_and_bytes(tmp_path: Path, cache: Path) -> None:
     folder = files(tmp_path / "docs", {f"{n:02}.txt": "0123456789\n" * 2 for n in range(40)})
+    largest = "; the largest holds {} % of its tokens"
 
     def share(split: str, most: int = 10**6) -> str:
         text = open_text(DataConfig("text", str(folder)), split, False)
         return text.share(prepare_tokens(text, ByteTokenizer(), cache, quiet=True).cut(most))
 
-    assert share("validation") == "validation: 2 of 40 documents, 5 % of the bytes"
-    assert share("train") == "train: 36 of 40 documents, 90 % of the bytes"
-    assert share("all") == "all: 40 of 40 documents, 100 % of the bytes"
+    assert share("validation") == "validation: 2 of 40 documents, 5 % of the bytes" + largest.format(50)
+    assert share("train") == "train: 36 of 40 documents, 90 % of the bytes" + largest.format(2.78)
+    assert share("all") == "all: 40 of 40 documents, 100 % of the bytes" + largest.format(2.5)
     assert share("all", 30) == "all: 1 of 40 documents, 2.5 % of the bytes"

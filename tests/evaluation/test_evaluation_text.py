@@ -74,13 +74,16 @@ def test_the_share_is_told_before_the_table_and_above_it(checkpoint, other, tmp_
 def test_all_is_every_document_under_a_name_of_its_own(scored, other):
     notes, path, result = scored(other, "all")
     contents, data = [file.read_text() for file in other.iterdir()], result["data"]
-    assert notes == ("all: 20 of 20 documents, 100 % of the bytes",)
+    tokens = [1 + len(text) for text in contents]  # bytes, and the end of the text
+    largest = f"; the largest holds {100 * max(tokens) / sum(tokens):.3g} % of its tokens"
+    assert notes == (f"all: 20 of 20 documents, 100 % of the bytes{largest}",)
+    assert data["largest_document"] == max(tokens) / sum(tokens)
     assert path.name == f"step-00000001-text-{data['sha256'][:8]}-all-nonoverlapping.json"
     assert (data["split"], data["documents"], data["documents_in_text"]) == ("all", 20, 20)
     assert data["bytes"] == sum(map(len, contents))
     assert data["words"] == sum(len(text.split()) + text.count("\n") for text in contents)
     notes, _, result = scored(other, "all", max_tokens=200)
-    assert notes == ("all: 3 of 20 documents, 13 % of the bytes",)
+    assert notes[0].startswith("all: 3 of 20 documents, 13 % of the bytes; the largest holds ")
     assert (result["data"]["documents"], result["data"]["documents_in_text"]) == (3, 20)
 
 
