@@ -6,9 +6,21 @@ model(torch.randn(2, 512, 256)).shape  # (2, 512, 256)
 """
 
 from alibi.environment import lend_home
+from alibi.evaluation.text_perplexity import perplexity
+from alibi.generation import generate
 from alibi.model import ALiBiConfig, ALiBiTransformer, LanguageModel, ModelConfig
-from alibi.runs import load_model
+from alibi.runs import load_model, load_tokenizer
 
-__all__ = ["ALiBiConfig", "ALiBiTransformer", "LanguageModel", "ModelConfig", "load_model"]
+__version__ = "0.1.0"
+__all__ = [
+    "ALiBiConfig",
+    "ALiBiTransformer",
+    "LanguageModel",
+    "ModelConfig",
+    "generate",
+    "load_model",
+    "load_tokenizer",
+    "perplexity",
+]
 
 lend_home()  # before the libraries that look for one are imported

@@ -146,7 +146,7 @@ def _next_logits(model: LanguageModel, ids: Tensor, padding: Tensor | None, cach
 def _check_ids(prompt_ids: Tensor, stop_id: int | None, top_k: int | None, vocab_size: int) -> None:
     shape = tuple(prompt_ids.shape)
     if len(shape) != 2 or 0 in shape or prompt_ids.dtype not in (torch.int32, torch.int64):
-        rule = "they must be integers of shape (batch, seq), with at least one token"
+        rule = "they must be integers of shape (batch, seq), at least one token: ids[None] is a batch of one"
         raise ValueError(f"prompt_ids are {prompt_ids.dtype} {shape}; {rule}.")
     if wrong := prompt_ids[(prompt_ids < 0) | (prompt_ids >= vocab_size)].tolist():
         raise ValueError(f"prompt_ids hold {wrong[0]}; ids must be at least 0 and below {vocab_size}.")

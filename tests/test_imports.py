@@ -46,7 +46,7 @@ ALLOWED = {
     "streams": set(),
     "tracking": {"files", "wandb_run"},
     "wandb_run": {"files"},
-    "alibi": BELOW | {"environment"},
+    "alibi": BELOW | {"evaluation", "generation", "environment"},
 }
 POSITION_FILE = {"torch", "math", "dataclasses", "alibi.positions.base"}
 BASE_FILE = {"torch", "math", "dataclasses", "collections.abc", "typing", "inspect"}

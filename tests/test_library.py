@@ -4,6 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import torch
 
 import alibi
@@ -34,9 +35,19 @@ def test_importing_the_library_brings_no_study_tools_and_changes_no_settings(tmp
 
 
 def test_the_names_are_there():
-    expected = {"ALiBiConfig", "ALiBiTransformer", "LanguageModel", "ModelConfig", "load_model"}
+    expected = {"ALiBiConfig", "ALiBiTransformer", "LanguageModel", "ModelConfig", "load_model", "load_tokenizer"}
     assert set(alibi.__all__) >= expected
     assert all(hasattr(alibi, name) for name in alibi.__all__)
+
+
+def test_a_position_may_be_a_name_and_ids_are_a_batch():
+    config = alibi.ModelConfig(position="rotary", num_layers=1, d_model=16, num_heads=2)
+    assert config == alibi.ModelConfig(position={"name": "rotary"}, num_layers=1, d_model=16, num_heads=2)
+    model, ids = alibi.LanguageModel(config, 10, seed=0), torch.arange(5)
+    for call in (model, lambda ids: model.nll(ids, ids), lambda ids: alibi.generate(model, ids, 1)):
+        with pytest.raises(ValueError, match=r"ids\[None\] is a batch of one"):
+            call(ids)
+        call(ids[None])
 
 
 def test_the_example_of_the_docstring_works():

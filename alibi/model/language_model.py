@@ -74,7 +74,14 @@ class LanguageModel(nn.Module):
         cache: KeyValueCache | None = None,
         first_query: int = 0,
     ) -> Tensor:
-        """Hidden states (B, L - first_query, D) of ids (B, L); see Transformer.forward."""
+        """Hidden states (B, L - first_query, D) of ids (B, L); see Transformer.forward.
+
+        Raises:
+            ValueError: ids of another shape.
+        """
+        if input_ids.dim() != 2:
+            shape = tuple(input_ids.shape)
+            raise ValueError(f"input_ids have shape {shape}; they must be (batch, seq): ids[None] is a batch of one.")
         return self.transformer(self.embedding(input_ids), positions, padding_mask, cache, first_query)
 
     def forward(self, input_ids: Tensor, **kwargs) -> Tensor:

@@ -47,9 +47,11 @@ def nearest_divisor(number: int, near: int) -> int:
 
 @dataclass
 class ModelConfig:
-    """Shape and parts of a language model; `position` holds the method's name and its own settings.
+    """Shape and parts of a language model.
 
     Attributes:
+        position: the method's name and its own settings, {"name": "rotary", "theta": 10000.0}; a name alone has the
+            method's defaults.
         size: label of the shape, for names of runs.
         d_ff: width of the feed-forward layer; None: 4 * d_model, which is filled in. With swiglu, which has three
             matrices in place of two, the width is two thirds of it.
@@ -88,6 +90,8 @@ class ModelConfig:
 
     def __post_init__(self) -> None:
         check_kinds(self, "model.")
+        if isinstance(self.position, str):
+            self.position = {"name": self.position}
         if self.d_ff is None:
             self.d_ff = 4 * self.d_model
         for name in ("num_layers", "d_model", "num_heads", "d_ff"):

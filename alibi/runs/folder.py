@@ -10,6 +10,7 @@ from pathlib import Path
 
 import torch
 
+from alibi.data import Tokenizer
 from alibi.files import put_back
 from alibi.model import LanguageModel
 from alibi.pointers import BEST, CONFIG, LAST, LATEST, MANIFEST, expand, follow, point
@@ -161,6 +162,16 @@ def resolve_runs(runs: str | Iterable[str], outputs: Path) -> list[Path]:
         if path not in ready:  # a job of a sweep that failed early
             print(f"note       {path} has no checkpoint yet; skipped")
     return list(dict.fromkeys(map(checkpoint_of, ready)))
+
+
+def load_tokenizer(path: str | Path) -> Tokenizer:
+    """The tokenizer of a run folder (its last checkpoint) or of a checkpoint folder.
+
+    Raises:
+        FileNotFoundError: no checkpoint there.
+        DamagedCheckpoint: the checkpoint is damaged.
+    """
+    return Checkpoint(checkpoint_of(Path(path))).load_tokenizer()
 
 
 def load_model(path: str | Path, device: str | torch.device = "cpu") -> LanguageModel:
