@@ -90,6 +90,8 @@ def run_from(composed: DictConfig) -> tuple[RunConfig, Path]:
         raise ValueError(f"optimizer.position_lr_multiplier ({multiplier}) {why}; remove it.")
     if config.data.path is not None:
         config.data.path = str(Path(config.data.path).absolute())
+    if config.tokenizer.path and Path(config.tokenizer.path).exists():  # else an id on the hub
+        config.tokenizer.path = str(Path(config.tokenizer.path).absolute())
     folder = Path(config.run_dir) if config.run_dir else Path(config.paths.outputs) / run_name(asdict(config))
     if folder.absolute().parent.name == "checkpoints":
         raise ValueError(

@@ -19,7 +19,8 @@ from tqdm import tqdm
 
 from alibi.data.text import Line, Text, in_batches
 from alibi.data.token_file import FILES, FORMAT, LINE_FIELDS, TokenFile, open_token_file
-from alibi.data.tokenizers import Tokenizer, TokenizerConfig, tokenizer_from_json
+from alibi.data.tokenizer_config import TokenizerConfig, tokenizer_from_json
+from alibi.data.tokenizers import Tokenizer
 from alibi.files import file_sha256, hold, naming
 
 # Lines encoded at once: enough to keep the tokenizer's threads busy, few enough to stay small.
@@ -28,11 +29,14 @@ T = TypeVar("T")
 
 
 def prepare_tokenizer(config: TokenizerConfig, text: Text, cache: Path, quiet: bool = False) -> Tokenizer:
-    """The tokenizer that `config` describes, trained on `text`.
+    """The tokenizer that `config` describes, trained on `text` unless it is a pretrained one.
 
     Raises:
-        ValueError: the text is empty or not UTF-8.
+        ValueError: the text is empty or not UTF-8; or as load_pretrained.
+        FileNotFoundError, ConnectionError: as load_pretrained.
     """
+    if (tokenizer := config.load()) is not None:
+        return tokenizer
     key = _key(format=1, text=text.sha256, **config.key)
     folder = cache / "tokenizers" / f"{text.name}-{config.name}-{key}"
 

@@ -1,4 +1,4 @@
-"""Tokenizers: `bpe` (byte-level), `word` (WikiText's words), `byte`. Lines in, ids out, line by line.
+"""Tokenizers trained here: `bpe` (byte-level), `word` (WikiText's words), `byte`. Lines in, ids out, line by line.
 
 Each is a JSON text, whose hash identifies it. Every line is encoded by itself, so that ids do not depend on how the
 text was cut for streaming.
@@ -11,57 +11,16 @@ import re
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
 from functools import cached_property
 from itertools import count, islice
 
 import tokenizers as hf
 from tokenizers import decoders, models, pre_tokenizers, trainers
 
-from alibi.files import one_line
-
 BYTES = 256
 MAX_IDS = 2**24  # the BPE trainer allocates room for all of them before it begins
 WORD_SPECIALS = ("<s>", "<pad>", "</s>", "<unk>")
 END_OF_TEXT = "<|endoftext|>"
-
-
-@dataclass
-class TokenizerConfig:
-    """
-    Attributes:
-        name: bpe, word or byte.
-        vocab_size: number of ids; None means 8192 for bpe and every word for word. byte always has 257.
-        pad_to_multiple_of: made-up words are added to word until its number of ids is a multiple of this, as fairseq
-            does; None adds none.
-    """
-
-    name: str = "bpe"
-    vocab_size: int | None = None
-    pad_to_multiple_of: int | None = None
-
-    def __post_init__(self) -> None:
-        if self.name not in TOKENIZERS:
-            raise ValueError(f"tokenizer.name ({self.name}) must be one of: {', '.join(TOKENIZERS)}.")
-        if self.name == "bpe" and self.vocab_size is None:
-            self.vocab_size = 8192
-        least = {"vocab_size": {"bpe": BYTES + 1, "word": len(WORD_SPECIALS) + 1}, "pad_to_multiple_of": {"word": 1}}
-        for setting, kinds in least.items():
-            value, low = getattr(self, setting), kinds.get(self.name)
-            if value is not None and low is None:
-                raise ValueError(f"tokenizer.{setting} ({value}) would be ignored by {self.name}; remove it.")
-            if value is not None and not low <= value <= MAX_IDS:
-                raise ValueError(f"tokenizer.{setting} ({value}) must be from {low} to {MAX_IDS} for {self.name}.")
-
-    @property
-    def key(self) -> dict:
-        """What identifies a trained tokenizer, beside its text; a setting added later only if it is set."""
-        return {name: value for name, value in asdict(self).items() if name != "pad_to_multiple_of" or value}
-
-    def train(self, lines: Iterable[str]) -> "Tokenizer":
-        """The tokenizer that these lines give."""
-        padding = {"pad_to_multiple_of": self.pad_to_multiple_of} if self.pad_to_multiple_of else {}
-        return TOKENIZERS[self.name].train(lines, self.vocab_size, **padding)
 
 
 class Tokenizer(ABC):
@@ -207,26 +166,6 @@ class ByteTokenizer(Tokenizer):
 
     def to_json(self) -> str:
         return json.dumps({"kind": self.name})
-
-
-TOKENIZERS = {kind.name: kind for kind in (BytePairTokenizer, WordTokenizer, ByteTokenizer)}
-
-
-def tokenizer_from_json(text: str) -> Tokenizer:
-    """Inverse of `to_json`.
-
-    Raises:
-        ValueError: not a tokenizer of this project.
-    """
-    try:
-        content = json.loads(text)
-        if content.get("kind") == ByteTokenizer.name:
-            return ByteTokenizer()
-        if content.get("kind") == WordTokenizer.name:
-            return WordTokenizer(content["words"])
-        return BytePairTokenizer(hf.Tokenizer.from_str(text))
-    except Exception as error:  # the library raises Exception itself
-        raise ValueError(f"not a tokenizer file of this project ({one_line(error)}).") from error
 
 
 def beyond_one_space(text: str) -> int:

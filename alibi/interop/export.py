@@ -20,7 +20,7 @@ from tokenizers import Regex, decoders, models, normalizers, pre_tokenizers, pro
 from torch import Tensor, nn
 
 from alibi.data import Tokenizer
-from alibi.data.tokenizers import BYTES, END_OF_TEXT
+from alibi.data.tokenizers import BYTES, END_OF_TEXT, FastTokenizer
 from alibi.interop.huggingface import quiet_transformers
 from alibi.model import LanguageModel
 from alibi.positions import LinearBias, Position
@@ -81,8 +81,10 @@ def as_fast_tokenizer(tokenizer: Tokenizer, max_length: int):
     """
     from transformers import PreTrainedTokenizerFast
 
-    made = {"byte": _bytes, "word": _words}
-    backend = made[tokenizer.name](tokenizer) if tokenizer.name in made else hf.Tokenizer.from_str(tokenizer.to_json())
+    if isinstance(tokenizer, FastTokenizer):
+        backend = hf.Tokenizer.from_str(tokenizer.tokenizer.to_str())
+    else:
+        backend = {"byte": _bytes, "word": _words}[tokenizer.name](tokenizer)
     first = backend.id_to_token(tokenizer.end_of_text)
     backend.post_processor = processors.TemplateProcessing(
         single=f"{first} $A", pair=f"{first} $A $B", special_tokens=[(first, tokenizer.end_of_text)]

@@ -21,7 +21,7 @@ NOT_WEIGHTS = {
 # Settings added later. None is what runs did before, and is not hashed, so that stored runs keep their names.
 LATER = {
     "model": {"adaptive_cutoffs", "adaptive_factor", "adaptive_dropout", "embedding_std"},
-    "tokenizer": {"pad_to_multiple_of"},
+    "tokenizer": {"pad_to_multiple_of", "path", "end_of_text"},
     "optimizer": {"warmup_init_lr", "cosine_steps", "momentum", "position_lr_multiplier"},
 }
 

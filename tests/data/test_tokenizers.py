@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from alibi.data import Tokenizer, TokenizerConfig, tokenizer_from_json
-from alibi.data.tokenizers import TOKENIZERS, BytePairTokenizer, ByteTokenizer, WordTokenizer
+from alibi.data.tokenizer_config import TRAINED
+from alibi.data.tokenizers import BytePairTokenizer, ByteTokenizer, WordTokenizer
 
 ANY_LINE = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\n"))
 MARK = "<|endoftext|>"
@@ -81,7 +82,7 @@ def test_saved_and_loaded_it_is_the_same(trained: dict[str, Tokenizer], raw_line
 
 def test_training_gives_the_same_tokenizer_each_time(raw_lines) -> None:
     for name, size in (("bpe", 350), ("word", None), ("word", 20)):
-        hashes = {TOKENIZERS[name].train(iter(raw_lines["train"]), size).sha256 for _ in range(3)}
+        hashes = {TRAINED[name].train(iter(raw_lines["train"]), size).sha256 for _ in range(3)}
         assert len(hashes) == 1
     other = [BytePairTokenizer.train(raw_lines[split], 350).sha256 for split in ("train", "test")]
     assert other[0] != other[1]
@@ -117,7 +118,7 @@ def test_unseen_words_are_unknown_and_a_line_ends_where_the_text_has_an_end() ->
     assert tokenizer.ids["<unk>"] == 3
 
 
-@pytest.mark.parametrize("name", TOKENIZERS)
+@pytest.mark.parametrize("name", TRAINED)
 def test_a_prompt_goes_on_where_it_ends(trained: dict[str, Tokenizer], name: str) -> None:
     tokenizer = trained[name]
     whole = [i for line in tokenizer.encode([" the lobster \n", " was found \n"]) for i in line]

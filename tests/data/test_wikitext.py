@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from alibi.data import DataConfig, Tokenizer, TokenizerConfig, open_text, prepare_tokenizer, prepare_tokens
-from alibi.data.tokenizers import TOKENIZERS
+from alibi.data.tokenizer_config import TRAINED
 from alibi.data.wikitext import FILE_SPLIT, mark_articles
 
 
@@ -59,7 +59,7 @@ def test_official_counts(wikitext, tmp_path, raw_lines, split, words, documents,
         for s in FILE_SPLIT.values():
             os.symlink(wikitext / f"wiki.{FILE_SPLIT[split]}.raw", tmp_path / f"wiki.{s}.tokens")
     # The counts are the text's: a tokenizer that never saw it will do.
-    foreign = TOKENIZERS[tokenizer].train(raw_lines["train"], 300 if tokenizer == "bpe" else None)
+    foreign = TRAINED[tokenizer].train(raw_lines["train"], 300 if tokenizer == "bpe" else None)
     check_counts(tmp_path, "wikitext2", split, foreign, words, documents)
 
 
@@ -80,7 +80,7 @@ def check_counts(folder: Path, name: str, split: str, tokenizer: Tokenizer, word
 def test_official_counts_of_wikitext_103s_word_form(wikitext, tmp_path, raw_lines, split: str) -> None:
     for path in (wikitext / "wikitext-103").glob("wiki.*.tokens"):
         os.symlink(path, tmp_path / path.name.replace(".slice", ""))
-    foreign = TOKENIZERS["word"].train(raw_lines["train"], None)
+    foreign = TRAINED["word"].train(raw_lines["train"], None)
     check_counts(tmp_path, "wikitext103", split, foreign, {"validation": 217_646, "test": 245_569}[split], 60)
 
 
@@ -105,7 +105,7 @@ def test_official_counts_of_wikitext_2_train(wikitext: Path, cache: Path) -> Non
 
 def test_another_number_of_lines_than_the_published_one_is_told(corpus: Path, cache: Path) -> None:
     text = open_text(DataConfig("wikitext2", str(corpus)), "validation", True)
-    tokens = prepare_tokens(text, TOKENIZERS["word"]([]), cache, quiet=True)
+    tokens = prepare_tokens(text, TRAINED["word"]([]), cache, quiet=True)
     assert text.share(tokens) == f"validation: {tokens.num_lines} lines; wikitext2 as published has 3,760"
     cut = tokens.cut(100)
     assert text.share(cut) == f"validation: {cut.num_lines} lines; wikitext2 as published has 3,760"

@@ -5,9 +5,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from alibi.data import Cursor, TrainingOrder
+from alibi.data import Cursor, TokenizerConfig, TrainingOrder
+from alibi.data.tokenizers import BytePairTokenizer
 from alibi.environment import has_fast_bf16
-from alibi.runs import Checkpoint, RunFolder
+from alibi.runs import Checkpoint, RunFolder, load_model, load_tokenizer
 from alibi.tracking import read_metrics
 from alibi.training import train
 from alibi.training.update import NotFinite, Updater
@@ -213,3 +214,16 @@ def test_bf16_trains_near_fp32(small_run, tmp_path, capsys):
     losses = [read_metrics(tmp_path / p / "metrics.jsonl")[-1]["val/loss"] for p in ("fp32", "bf16")]
     assert losses[0] != losses[1]
     assert losses[0] == pytest.approx(losses[1], rel=0.02)
+
+
+def test_a_run_with_a_pretrained_tokenizer_carries_it_along(small_run, tmp_path):
+    """The tokenizer of another run, as a file: the same ids under another kind; the file is not needed again."""
+    tokenizer = BytePairTokenizer.train(["a few words and some more\n"] * 20, 300)
+    (tmp_path / "tokenizer.json").write_text(tokenizer.to_json())
+    config = small_run(max_steps=2)
+    config.tokenizer = TokenizerConfig("pretrained", path=str(tmp_path / "tokenizer.json"))
+    train(config, tmp_path / "run")
+    (tmp_path / "tokenizer.json").unlink()
+    stored = load_tokenizer(tmp_path / "run")
+    assert stored.encode(["a word\n"]) == tokenizer.encode(["a word\n"])
+    assert load_model(tmp_path / "run").vocab_size == stored.vocab_size == tokenizer.vocab_size
