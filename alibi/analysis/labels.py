@@ -9,6 +9,7 @@ from pathlib import PurePath
 from alibi.results import Result
 
 LONGEST_VALUE = 24  # of a setting in a label, in characters
+COUNTS = {"model.num_layers": "layers", "model.num_heads": "heads"}  # 6 layers, not num_layers 6
 LAST_RESORTS = ("text", "tokenizer", "folder")  # what tells lines apart where no setting does
 
 
@@ -84,20 +85,26 @@ def _all_but_seed(result: Result) -> tuple | None:
 
 
 def _told_apart(lines: Mapping[tuple, Result]) -> dict[tuple, list[str]]:
-    """Words that tell each line from others of its method: the fewest settings, else text, tokenizer or folder."""
+    """The words that tell each line from others of its method: the fewest settings, else text, tokenizer or folder.
+
+    Shortest first, the last resorts behind them.
+    """
     facts = {line: _facts(result) for line, result in lines.items()}
-    words: dict[tuple, list[str]] = {line: [] for line in lines}
+    words: dict[tuple, dict[str, str]] = {line: {} for line in lines}
     settings = dict.fromkeys(name for own in facts.values() for name in own if name not in LAST_RESORTS)
     for name in (*settings, *LAST_RESORTS):
         alike = defaultdict(list)
         for line, result in lines.items():
-            alike[_method(result), *words[line]].append(line)
+            alike[_method(result), *words[line].items()].append(line)
         for namesakes in alike.values():
-            phrases = {line: facts[line].get(name) for line in namesakes}
-            if len(set(phrases.values())) > 1:
-                for line, phrase in phrases.items():
-                    words[line] += [phrase] if phrase else []
-    return words
+            if len({facts[line].get(name) for line in namesakes}) > 1:
+                for line in namesakes:
+                    words[line] |= {name: facts[line][name]} if name in facts[line] else {}
+
+    def place(name: str) -> tuple[bool, int]:
+        return name in LAST_RESORTS, max(len(own[name]) for own in words.values() if name in own)
+
+    return {line: [own[name] for name in sorted(own, key=place)] for line, own in words.items()}
 
 
 def _facts(result: Result) -> dict[str, str]:
@@ -105,13 +112,22 @@ def _facts(result: Result) -> dict[str, str]:
     words = {"step": f"step {result.checkpoint.step}"}
     for name, value in (result.checkpoint.settings or {}).items():
         value = PurePath(value).name if name == "data.path" and isinstance(value, str) else value
-        text = value if isinstance(value, str) else json.dumps(value)
+        text = value if isinstance(value, str) else _short(value)
         phrase = f"{name.removesuffix('.name').removesuffix('.path').rpartition('.')[2]} {text}"
+        phrase = phrase if name not in COUNTS else f"{text} {COUNTS[name] if value != 1 else COUNTS[name][:-1]}"
         if name != "seed" and value is not None and len(text) <= LONGEST_VALUE and phrase.isprintable():
             words[name] = phrase
     if text := _trained_on(result):
         words["text"] = f"text {text[:8]}"
     return words | {"tokenizer": f"tokenizer {_tokenizer(result)[:8]}", "folder": f"({result.folder.name})"}
+
+
+def _short(value: object) -> str:
+    """As JSON; small numbers by their exponent: 3e-4."""
+    if isinstance(value, float) and 0 < abs(value) < 0.01:
+        digits, _, exponent = f"{value:.6e}".partition("e")
+        return f"{float(digits):g}e{int(exponent)}"
+    return json.dumps(value)
 
 
 def _trained_on(result: Result) -> str | None:

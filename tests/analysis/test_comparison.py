@@ -114,7 +114,7 @@ def test_other_settings_are_another_line():
     other = result(seed=1)
     other["checkpoint"]["settings"]["optimizer.lr"] = 5e-3
     labels = [line["label"] for line in compared(result(), other)["sets"][0]["lines"]]
-    assert labels == ["alibi L=64 lr 0.001", "alibi L=64 lr 0.005"]
+    assert labels == ["alibi L=64 lr 1e-3", "alibi L=64 lr 5e-3"]
 
 
 def test_runs_that_look_alike_have_labels_of_their_own():

@@ -60,8 +60,8 @@ def named(files):
         ),
         (
             {"a/evaluation/x": run(**{"optimizer.lr": 1e-3}), "b/evaluation/x": run(1, **{"optimizer.lr": 5e-3})},
-            ["alibi L=64 seed 0 lr 0.001", "alibi L=64 seed 1 lr 0.005"],
-            ["alibi L=64 lr 0.001", "alibi L=64 lr 0.005"],
+            ["alibi L=64 seed 0 lr 1e-3", "alibi L=64 seed 1 lr 5e-3"],
+            ["alibi L=64 lr 1e-3", "alibi L=64 lr 5e-3"],
         ),
         (
             {
@@ -79,6 +79,15 @@ def named(files):
             },
             [f"alibi L=64 seed 0 {apart}" for apart in ("lr 1 d_model 16", "lr 1 d_model 32", "lr 2")],
             [f"alibi L=64 {apart}" for apart in ("lr 1 d_model 16", "lr 1 d_model 32", "lr 2")],
+        ),
+        (
+            {
+                "a/evaluation/x": run(**{"model.num_layers": 2, "model.d_model": 64, "optimizer.lr": 3e-4}),
+                "b/evaluation/x": run(**{"model.num_layers": 12, "model.d_model": 64, "optimizer.lr": 3e-4}),
+                "c/evaluation/x": run(**{"model.num_layers": 12, "model.d_model": 64, "optimizer.lr": 2.5e-4}),
+            },
+            [f"alibi L=64 seed 0 {apart}" for apart in ("2 layers", "12 layers lr 3e-4", "12 layers lr 2.5e-4")],
+            [f"alibi L=64 {apart}" for apart in ("2 layers", "12 layers lr 3e-4", "12 layers lr 2.5e-4")],
         ),
         (
             {"a/evaluation/x": run(**{"optimizer.momentum": 0.9}), "b/evaluation/x": run(1)},
@@ -136,7 +145,7 @@ def named(files):
     ],
     ids=[
         "seeds", "steps", "two widths of two seeds", "another optimizer and seed",
-        "several settings of which one is enough", "two settings where one is not enough",
+        "several settings of which one is enough", "two settings where one is not enough", "layers and rates",
         "a setting of one alone", "two folders of one name", "another text", "another tokenizer",
         "a seed twice beside another", "the same seed in two folders", "a file copied in its folder", "two protocols",
         "older files that tell no settings", "no seed",
