@@ -128,6 +128,14 @@ class Processes:
             raise FailedElsewhere
 
 
+def duration(seconds: float) -> str:
+    """45 s, 12 min, 53 h 20 min."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    hours, minutes = divmod(round(seconds / 60), 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min"
+
+
 ALONE = Processes()
 
 

@@ -13,9 +13,16 @@ from alibi.analysis.curves import how_far
 from alibi.environment import environment
 from alibi.evaluation.evaluation_settings import EvaluationSettings, in_order
 from alibi.evaluation.evaluation_text import EvaluationText
-from alibi.evaluation.score import cached_scorer, fast_batch_tokens, model_scorer, score_length, warm_up
+from alibi.evaluation.score import (
+    cached_scorer,
+    expected_seconds,
+    fast_batch_tokens,
+    model_scorer,
+    score_length,
+    warm_up,
+)
 from alibi.model import LanguageModel
-from alibi.processes import ALONE, Processes
+from alibi.processes import ALONE, Processes, duration
 from alibi.results import SCHEMA, Measured, OpenResult, protocol_name
 from alibi.runs import Checkpoint, Guest, OpenModel, weight_settings
 
@@ -57,22 +64,28 @@ def evaluate_checkpoint(
             files[-1].open(settings.reuse)
         return [[n for n in lengths if n not in file.done] for file in files]
 
-    all_missing = procs.on_main(open_files)
+    todo = [
+        (number, length, settings.strides[number])
+        for number, missing in enumerate(procs.on_main(open_files))
+        for length in missing
+    ]
     batch_tokens = settings.batch_tokens or fast_batch_tokens(device, settings.cached)
     if any(all_missing) and not model.why_not(min(lengths[0], len(tokens))):
         warm_up(tokens, lengths[0], model.nats, device, batch_tokens)
-    for number, missing in enumerate(all_missing):
-        for length in missing:
-            stride = settings.strides[number] or length
-            if reason := model.why_not(min(length, len(tokens))):
-                row = {"length": length, "stride": stride, "error": reason}
-            else:
-                row = score_length(text, length, stride, model.nats, batch_tokens, procs)
-            if error := row.get("error"):
-                procs.say(f"length {length}: {error}")
-            elif isinstance(checkpoint, Checkpoint):
-                row["skip_far_keys"] = settings.skip_far_keys
-            procs.on_main(lambda number, row: files[number].add(row), number, row)
+    sliding = [(length, stride) for _, length, stride in todo if stride and not model.why_not(min(length, len(tokens)))]
+    if sliding:
+        seconds = sum(expected_seconds(tokens, *one, model.nats, device, batch_tokens) for one in sliding)
+        procs.say(f"sliding: about {duration(seconds / procs.number)} for {len(sliding)} pairs of length and stride")
+    for number, length, stride in todo:
+        if reason := model.why_not(min(length, len(tokens))):
+            row = {"length": length, "stride": stride or length, "error": reason}
+        else:
+            row = score_length(text, length, stride or length, model.nats, batch_tokens, procs)
+        if error := row.get("error"):
+            procs.say(f"length {length}: {error}")
+        elif isinstance(checkpoint, Checkpoint):
+            row["skip_far_keys"] = settings.skip_far_keys
+        procs.on_main(lambda number, row: files[number].add(row), number, row)
     procs.on_main(lambda: add_changes([file.path for file in files], procs.say))
     return files
 

@@ -91,11 +91,16 @@ def score(
     """
     rank, number = share
     for batch in islice(window_batches(len(tokens), length, stride, batch_tokens), rank, None, number):
-        inputs, targets = (torch.from_numpy(ids).to(device) for ids in read_windows(tokens, batch))
-        nats_BS = scorer(inputs, targets, batch[0].shape[1])
+        nats_BS = score_batch(tokens, batch, scorer, device)
         for accumulator in accumulators:
             accumulator.add(batch, nats_BS)
         yield nats_BS.numel()
+
+
+def score_batch(tokens: TokenFile, batch: list[Window], scorer: Scorer, device: torch.device) -> Tensor:
+    """Nats (B, S) of the scored targets of windows of one shape."""
+    inputs, targets = (torch.from_numpy(ids).to(device) for ids in read_windows(tokens, batch))
+    return scorer(inputs, targets, batch[0].shape[1])
 
 
 def score_length(
@@ -168,3 +173,20 @@ def warm_up(tokens: TokenFile, length: int, scorer: Scorer, device: torch.device
         next(score(tokens, length, length, scorer, [], device, batch_tokens))
     except (MemoryError, RuntimeError) as error:
         _out_of_memory(error)
+
+
+@torch.inference_mode()
+def expected_seconds(
+    tokens: TokenFile, length: int, stride: int, scorer: Scorer, device: torch.device, batch_tokens: int
+) -> float:
+    """How long scoring at a length and stride will take in one process, from the first batch of whole windows."""
+    batches = window_batches(len(tokens), length, stride, batch_tokens)
+    batch = next((batch for batch in batches if batch[0].shape[0] == length), None)
+    if batch is None:  # one window holds the whole text
+        return 0.0
+    begun = time.perf_counter()
+    try:
+        score_batch(tokens, batch, scorer, device).cpu()  # waits for the device
+    except (MemoryError, RuntimeError) as error:
+        _out_of_memory(error)
+    return (time.perf_counter() - begun) / len(batch) * len(tokens) / stride

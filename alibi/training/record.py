@@ -7,6 +7,7 @@ from pathlib import Path
 from torch import Tensor
 
 from alibi.files import write_atomically
+from alibi.processes import duration
 from alibi.runs import CONFIG, group_name, settings_text
 from alibi.tracking import MetricsFile, Wandb
 from alibi.training.run_parts import RunParts
@@ -58,14 +59,6 @@ class Record:
     def close(self) -> None:
         self.wandb.close()
         self.metrics.close()
-
-
-def duration(seconds: float) -> str:
-    """45 s, 12 min, 53 h 20 min."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    hours, minutes = divmod(round(seconds / 60), 60)
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min"
 
 
 def describe_run(run: RunParts, micro_batch_seconds: float, loss: float) -> str:

@@ -204,6 +204,15 @@ def test_odd_lengths_are_said(evaluated):
     assert in_order([1, 2]) == ([1, 2], None)
 
 
+def test_sliding_is_preceded_by_how_long_it_will_take(evaluated):
+    _, told = evaluated(lengths=[16, 64], stride=[None, 4])
+    assert [
+        line for line in told if line.startswith("sliding: about ") and line.endswith("2 pairs of length and stride")
+    ]
+    _, told = evaluated(lengths=[16, 64])
+    assert not any("sliding" in line for line in told)
+
+
 def failing(error, at_length):
     def scorer(inputs, targets, first):
         if inputs.shape[1] == at_length:

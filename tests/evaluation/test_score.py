@@ -1,4 +1,5 @@
 import math
+import time
 from dataclasses import replace
 from itertools import pairwise
 
@@ -8,6 +9,7 @@ import torch
 
 from alibi.data.windows import read_windows, windows
 from alibi.evaluation import NatsSum, model_scorer, perplexity, score
+from alibi.evaluation.score import expected_seconds
 from alibi.model import LanguageModel, ModelConfig
 
 CPU = torch.device("cpu")
@@ -161,3 +163,26 @@ def test_logits_only_where_a_target_is_scored(stream, monkeypatch):
     monkeypatch.setattr(type(lm.output), "nll", lambda self, h, t: sizes.append(h.shape[:2]) or nll(self, h, t))
     total(stream, 64, 4, model_scorer(lm))
     assert {shape[1] for shape in sizes} == {4, 1003 % 4}
+
+
+@pytest.mark.parametrize(
+    ("length", "stride", "batch_tokens", "batches"), [(64, 8, 64, 126), (64, 8, 256, 32), (32, 4, 32, 251)]
+)
+def test_the_time_of_sliding_is_expected_from_its_first_whole_windows(length, stride, batch_tokens, batches, stream):
+    """1,003 tokens, by a scorer that takes as long for every batch, and would refuse a window that is not whole."""
+
+    def slow(inputs, targets, first):
+        assert inputs.shape[1] == length
+        time.sleep(0.02)
+        return torch.zeros(targets.shape)
+
+    seconds = expected_seconds(stream, length, stride, slow, torch.device("cpu"), batch_tokens)
+    assert 0.02 * (batches - 1) <= seconds < 0.04 * batches
+
+
+def test_a_length_without_a_whole_window_or_without_memory_is_expected_to_take_no_time(stream):
+    def full(inputs, targets, first):
+        raise MemoryError
+
+    assert expected_seconds(stream, 5000, 8, full, torch.device("cpu"), 64) == 0.0
+    assert expected_seconds(stream, 64, 8, full, torch.device("cpu"), 64) < 0.5
