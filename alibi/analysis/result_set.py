@@ -127,14 +127,24 @@ class ResultSet:
         }
 
     @cached_property
-    def pairs(self) -> list[RunPair]:
-        draws = PairedDraws([run.result for run in self.runs])
-        return [RunPair(a, b, self._differences(draws, a, b)) for a, b in combinations(self.runs, 2)]
+    def draws(self) -> PairedDraws:
+        return PairedDraws([run.result for run in self.runs])
 
-    def _differences(self, draws: PairedDraws, a: Run, b: Run) -> dict[int, dict[str, Difference | None]]:
+    def relative(self, run: Run, metric: str) -> dict[int, tuple[float, list[float] | None]]:
+        """A run's metric over its own at the training length, with paired intervals; empty without one there."""
+        numbers, base = run.result.numbers, run.result.checkpoint.seq_len
+        if metric not in numbers.get(base, {}):
+            return {}
+        return {n: self.draws.over_length(run.result, n, base, metric) for n, row in numbers.items() if metric in row}
+
+    @cached_property
+    def pairs(self) -> list[RunPair]:
+        return [RunPair(a, b, self._differences(a, b)) for a, b in combinations(self.runs, 2)]
+
+    def _differences(self, a: Run, b: Run) -> dict[int, dict[str, Difference | None]]:
         metrics = self._comparable_of([a, b])
         shared = sorted(a.result.scored.keys() & b.result.scored.keys()) if metrics else []
-        return {n: {metric: draws.difference(a.result, b.result, n, metric) for metric in metrics} for n in shared}
+        return {n: {m: self.draws.difference(a.result, b.result, n, m) for m in metrics} for n in shared}
 
     @property
     def crossings(self) -> list[tuple[Line, Line, list[Crossing]]]:

@@ -138,6 +138,21 @@ class PairedDraws:
             sums = resampled_sums(np.column_stack([np.array(column, np.float64) for column in columns.values()]))
             self.sums = dict(zip(columns, sums.T, strict=True))
 
+    def over_length(self, result: Result, length: int, base: int, metric: str) -> tuple[float, list[float] | None]:
+        """A run's metric at one length over that at another, as a ratio with its interval, on the same resamples."""
+        unit, exponential = METRICS[metric].unit, metric != "bits_per_byte"
+
+        def ratio(at: np.ndarray, by: np.ndarray) -> np.ndarray:
+            with np.errstate(over="ignore"):
+                return np.exp(at - by) if exponential else at / by
+
+        means = [result.scored[n]["nll_nats"] / getattr(result.data, unit) for n in (length, base)]
+        value, keys = float(ratio(*np.array(means))), [(id(result), n) for n in (length, base)]
+        if length == base or not all(key in self.sums for key in keys):
+            return value, None
+        drawn = [self.sums[key] / self.sums[id(result), unit] for key in keys]
+        return value, interval(ratio(*drawn), self.num_groups)
+
     def difference(self, a: Result, b: Result, length: int, metric: str) -> Difference | None:
         """On the same resamples for both. None where a ratio is beyond what a float can hold.
 

@@ -3,6 +3,7 @@
 matplotlib_figures and page draw it; neither adds data.
 """
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
@@ -20,10 +21,17 @@ COLOURS = {
     "t5": ("#CC79A7", "#E6A3C8"),
     "none": ("#555555", "#B5B5B5"),
 }
-MORE_COLOURS = (("#E69F00", "#F2B84B"), ("#56B4E9", "#9AD4F5"), ("#000000", "#FFFFFF"))
+# For other methods: the rest of theirs, and Paul Tol's muted ones.
+MORE_COLOURS = (
+    ("#E69F00", "#F2B84B"), ("#56B4E9", "#9AD4F5"), ("#332288", "#8C7FE0"), ("#117733", "#4FB872"),
+    ("#999933", "#CFCF6B"), ("#882255", "#CF6A9B"), ("#CC6677", "#E69AA6"), ("#000000", "#FFFFFF"),
+)  # fmt: skip
 COLOUR_PAIRS = (*COLOURS.values(), *MORE_COLOURS)
-# Lines of one method differ by marker and dash: (matplotlib's name, plotly's name).
-MARKERS = (("o", "circle"), ("s", "square"), ("D", "diamond"), ("^", "triangle-up"), ("v", "triangle-down"))
+# Lines of one colour differ by marker and dash: (matplotlib's name, plotly's name).
+MARKERS = (
+    ("o", "circle"), ("s", "square"), ("D", "diamond"), ("^", "triangle-up"), ("v", "triangle-down"), ("X", "x"),
+    ("P", "cross"), ("*", "star"),
+)  # fmt: skip
 DASHES = (("-", "solid"), ("--", "dash"), (":", "dot"), ("-.", "dashdot"))
 
 
@@ -75,11 +83,13 @@ class Series:
 class Axis:
     """
     Attributes:
+        from_zero: a linear axis begins at zero, for quantities of which a fraction of the axis is a fraction.
         ticks: (value, text), or None for the drawing library's own.
     """
 
     label: str
     log: bool = False
+    from_zero: bool = False
     ticks: list[tuple[float, str]] | None = None
 
 
@@ -111,12 +121,18 @@ class Chart:
 
 
 def looks_of(comparison: Comparison) -> dict[str, Look]:
-    """By label of the line: the colour of its method, and a marker and dash that the method's other lines lack."""
+    """By label of the line: the colour of its method, and a marker and dash that no other line of that colour has."""
     methods = {run.line: run.result.checkpoint.model for part in comparison.sets for run in part.runs}
-    spare = iter(MORE_COLOURS * len(methods))
-    colours = {method: COLOURS.get(method) or next(spare) for method in dict.fromkeys(methods.values())}
     looks: dict[str, Look] = {}
     for label, method in methods.items():
-        place = sum(methods[other] == method for other in looks)
-        looks[label] = Look(colours[method], MARKERS[place % len(MARKERS)], DASHES[place % len(DASHES)])
+        colour = colour_of(method)
+        place = sum(look.colour == colour for look in looks.values())
+        marker, turn = place % len(MARKERS), place // len(MARKERS)
+        looks[label] = Look(colour, MARKERS[marker], DASHES[(marker + turn) % len(DASHES)])
     return looks
+
+
+def colour_of(method: str) -> tuple[str, str]:
+    """The same for a method in every figure, whatever else is in it: one of its own, or one that its name selects."""
+    number = int.from_bytes(hashlib.sha256(method.encode()).digest()[:4])
+    return COLOURS.get(method) or MORE_COLOURS[number % len(MORE_COLOURS)]

@@ -2,9 +2,11 @@
 
 import logging
 import os
+import textwrap
 from pathlib import Path
 
 import matplotlib
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -14,13 +16,15 @@ from matplotlib.ticker import EngFormatter, LogFormatter, NullLocator
 from alibi.reporting.chart import BAR_WIDTH, Chart, Panel, Series
 
 # One and two columns of a usual two-column paper, in inches.
-COLUMN, PAGE = 3.4, 7.0
+COLUMN, PAGE = 3.3, 6.8
 STYLE = Path(__file__).parent / "paper.mplstyle"
 CURVES = {
     "main": {"lw": 1.2, "ms": 2.8},
     "member": {"lw": 0.5, "alpha": 0.6, "marker": ""},
     "plain": {"lw": 0.9, "alpha": 0.85, "marker": ""},
 }
+# Of the legend, in inches: the height of a line, the mean width of a letter, and a handle with its spaces.
+LINE, LETTER, HANDLE = 0.14, 0.062, 0.5
 # By default every file states its date.
 NO_DATE = {"png": None, "svg": {"Date": None}, "pdf": {"CreationDate": None}}
 
@@ -46,18 +50,23 @@ def write_figure(chart: Chart, folder: Path) -> list[Path]:
 
 def _draw(chart: Chart) -> Figure:
     rows = -(-len(chart.panels) // chart.columns)
-    figure = Figure(figsize=(COLUMN if chart.columns == 1 else PAGE, 2.8 if rows == 1 else 0.5 + 1.9 * rows))
+    width = COLUMN if chart.columns == 1 else PAGE
+    entries, columns = _legend([series for panel in chart.panels for series in panel.series], width)
+    lines = sum(text.count("\n") + 1 for text in entries) / columns
+    height = (2.4 if rows == 1 else 0.2 + 1.9 * rows) + LINE * max(3, lines)
+    figure = Figure(figsize=(width, height))
     grid = figure.subplots(rows, chart.columns, squeeze=False).ravel()
     for number, (axes, panel) in enumerate(zip(grid, chart.panels, strict=False)):
         _draw_panel(axes, panel)
-        axes.set_title(_plain_text(panel.title or (chart.title if number == 0 else "")))
+        axes.set_title(_plain_text(panel.title))
         if number + chart.columns < len(chart.panels):
             axes.set_xlabel("")
-        if number % chart.columns:
+        if number % chart.columns and panel.y == chart.panels[number - 1].y:
             axes.set_ylabel("")
     for axes in grid[len(chart.panels) :]:
         axes.set_visible(False)
-    _add_legend(figure, [series for panel in chart.panels for series in panel.series])
+    figure.suptitle("\n".join(textwrap.wrap(_plain_text(chart.title), int(width / LETTER))))
+    figure.legend(entries.values(), entries.keys(), loc="outside lower center", ncols=columns)
     return figure
 
 
@@ -71,7 +80,11 @@ def _draw_panel(axes: Axes, panel: Panel) -> None:
             fontsize=6, color="0.4", in_layout=False,
         )  # fmt: skip
     axes.set_xlabel(panel.x.label)
-    axes.set_ylabel(panel.y.label)
+    axes.set_ylabel("\n".join(textwrap.wrap(panel.y.label, 28)))
+    if panel.y.from_zero and not panel.y.log:
+        axes.set_ylim(0, 1.05 * max(point.y for series in panel.series for point in series.points))
+    if not panel.y.log:
+        axes.yaxis.set_major_formatter(EngFormatter(sep="") if panel.y.from_zero else "{x:g}")
     if panel.x.log:
         axes.set_xscale("log", base=2)
         axes.xaxis.set_minor_locator(NullLocator())
@@ -107,16 +120,19 @@ def _curve_style(series: Series) -> dict:
     return {"color": look.colour[0], "ls": look.dash[0], "marker": look.marker[0], **CURVES[series.kind]}
 
 
-def _add_legend(figure: Figure, every: list[Series]) -> None:
-    """Under the axes, where it hides no curve."""
-    handles = {
-        _plain_text(series.label): Line2D([], [], **_curve_style(series))
-        if series.kind in CURVES
-        else Patch(color=series.look.colour[0], alpha=0.75)
+def _legend(every: list[Series], width: float) -> tuple[dict[str, Artist], int]:
+    """Entries under the axes, where they hide no curve, long ones wrapped; and the number of columns that fit."""
+    room = int((width - HANDLE) / LETTER)
+    entries = {
+        "\n".join(textwrap.wrap(_plain_text(series.label), room, drop_whitespace=False)): (
+            Line2D([], [], **_curve_style(series))
+            if series.kind in CURVES
+            else Patch(color=series.look.colour[0], alpha=0.75)
+        )
         for series in every
     }
-    columns = min(3, len(handles)) if max(map(len, handles)) < 25 else 1
-    figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=columns)
+    longest = max(len(line) for text in entries for line in text.split("\n"))
+    return entries, max(1, min(len(entries), int(width / (HANDLE + LETTER * longest))))
 
 
 def _plain_text(name: str) -> str:
@@ -124,5 +140,4 @@ def _plain_text(name: str) -> str:
 
     It would read a pair of dollars as mathematics, and leave a label that begins with _ out of the legend.
     """
-    name = name if len(name) <= 60 else f"{name[:40]}…{name[-19:]}"
     return (" " if name.startswith("_") else "") + name.replace("$", r"\$")

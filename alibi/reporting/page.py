@@ -92,8 +92,9 @@ def _figures(comparison: Comparison, numbers: Mapping[str, int], looks: Mapping[
     for number, part in enumerate(comparison.sets):
         for metric in part.metrics:
             for relative in (False, True):
-                chart = study_charts.perplexity_chart(part, looks, metric, relative)
-                add("perplexity", chart, set=number, unit=metric, relative=relative)
+                panel = study_charts.perplexity_panel(part, looks, metric, relative)
+                shown = Chart("", "", [panel] if panel.series else [])
+                add("perplexity", shown, set=number, unit=metric, relative=relative)
             shown_with = " ".join(map(str, study_charts.sets_with_split(comparison, part)))
             add("split", study_charts.split_chart(part, metric), set=shown_with, unit=metric)
         for length in study_charts.context_lengths(part):
@@ -115,7 +116,8 @@ def panel_json(panel: Panel, numbers: Mapping[str, int]) -> dict:
         about = {"meta": [numbers[run] for run in series.runs], "legendgroup": series.label}
         figure.add_traces([trace.update(about) for trace in _traces(series, panel.x.label)])
     figure.update_xaxes(_axis(panel.x))
-    figure.update_yaxes(_axis(panel.y), tickformat=",~g", rangemode="normal")
+    rangemode = "tozero" if panel.y.from_zero else "normal"
+    figure.update_yaxes(_axis(panel.y), tickformat=",~g", rangemode=rangemode)
     for x, text in panel.marks:
         line = {"color": SOFT[0], "width": 1.2, "dash": "dash"}
         figure.add_shape(type="line", x0=x, x1=x, y0=0, y1=1, yref="paper", line=line)

@@ -2,8 +2,10 @@
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
+from itertools import combinations
 
 from alibi.analysis import Comparison, Line, ResultSet, Run
 from alibi.reporting import words
@@ -21,21 +23,47 @@ FEWEST_TARGETS = 100
 COSTS = {"tokens_per_sec": "tokens per second", "peak_memory_mib": "peak memory (MiB)"}
 
 
-def perplexity_chart(part: ResultSet, looks: Looks, metric: str, relative: bool = False) -> Chart:
-    """A metric against length. A run without any number of it is left out.
+def perplexity_chart(part: ResultSet, looks: Looks, metric: str) -> Chart:
+    """A metric against length: relative to each run's own at its training length, and as it is."""
+    panels = [panel for relative in (True, False) if (panel := perplexity_panel(part, looks, metric, relative)).series]
+    return Chart(f"{metric.replace('_', '-')}-{part.slug}", part.title, panels, columns=max(1, len(panels)))
+
+
+def perplexity_panel(part: ResultSet, looks: Looks, metric: str, relative: bool) -> Panel:
+    """A metric against length; a run without a number that can be drawn is left out.
 
     Args:
         metric: perplexity, word_perplexity or bits_per_byte.
-        relative: divide each curve by its own value at the training length; such curves have no intervals.
+        relative: divide each curve by its own value at the training length, with intervals paired on the same text.
+            Intervals of the values themselves are left out where most of them overlap: the text moves all alike.
     """
-    series = _line_series(part, looks, metric)
     if relative:
-        series = _relative(series, {line.label: line.first.checkpoint.seq_len for line in part.lines})
-    intervals = f", {words.LEVEL} intervals" if any(point.interval for one in series for point in one.points) else ""
-    values = _values(METRICS[metric].label + (", relative" if relative else ""), series)
-    panel = Panel(_lengths(series), values, series, marks=_training_lengths(part.lines, series))
-    stem = f"{metric.replace('_', '-')}-{part.slug}"
-    return Chart(stem, part.title + intervals, [panel] if series else [])
+        series = _line_series(part, looks, partial(_relative_points, part, metric=metric))
+    else:
+        series = _line_series(part, looks, partial(_row_points, name=metric))
+        if _mostly_overlap(series):
+            series = [replace(one, points=[Point(point.x, point.y) for point in one.points]) for one in series]
+    intervals = f" ({words.LEVEL} intervals)" if any(point.interval for one in series for point in one.points) else ""
+    label = METRICS[metric].label + (", relative" if relative else "") + intervals
+    return Panel(_lengths(series), _values(label, series), series, marks=_training_lengths(part.lines, series))
+
+
+def _relative_points(part: ResultSet, run: Run, metric: str) -> list[Point]:
+    return [Point(length, *ratio) for length, ratio in part.relative(run, metric).items()]
+
+
+def _row_points(run: Run, name: str) -> list[Point]:
+    rows = [(length, row) for length, row in run.result.numbers.items() if row.get(name)]
+    return [Point(length, row[name], row.get("interval", {}).get(name)) for length, row in rows]
+
+
+def _mostly_overlap(series: Sequence[Series]) -> bool:
+    """Whether more than half of all pairs of intervals at one length overlap."""
+    at: dict[float, list] = defaultdict(list)
+    for point in (point for one in series for point in one.points):
+        at[point.x] += [point.interval] if point.interval else []
+    pairs = [pair for intervals in at.values() for pair in combinations(intervals, 2)]
+    return sum(a[0] <= b[1] and b[0] <= a[1] for a, b in pairs) > len(pairs) / 2
 
 
 def context_chart(part: ResultSet, looks: Looks, length: int) -> Chart:
@@ -77,8 +105,8 @@ def cost_chart(part: ResultSet, looks: Looks) -> Chart:
     """Speed above, memory below, against length."""
     panels = []
     for name, title in COSTS.items():
-        if series := _line_series(part, looks, name):
-            panels.append(Panel(_lengths(series), _values(title, series), series))
+        if series := _line_series(part, looks, partial(_row_points, name=name)):
+            panels.append(Panel(_lengths(series), replace(_values(title, series), from_zero=True), series))
     return Chart(f"cost-{part.slug}", part.title, panels)
 
 
@@ -93,7 +121,8 @@ def split_chart(part: ResultSet, metric: str = "perplexity") -> Chart:
     for line in dict.fromkeys(run.line for run, _ in changes):
         own = [(run, change) for run, change in changes if run.line == line]
         panels.append(_split_panel(f"{line}, stride {own[0][1].stride}", own, metric))
-    return Chart(f"two-part-split-{part.slug}", "", panels, columns=max(1, min(3, len(panels))))
+    title = "each panel has its own scale" if len(panels) > 1 else ""
+    return Chart(f"two-part-split-{part.slug}", title, panels, columns=max(1, min(3, len(panels))))
 
 
 def sets_with_split(comparison: Comparison, part: ResultSet) -> list[int]:
@@ -130,31 +159,31 @@ def _in_unit(nats: float, result: Result, metric: str) -> float:
 
 
 def training_chart(comparison: Comparison) -> Chart:
-    """Training loss, smoothed and thin, and validation loss with markers; each run folder once."""
+    """Training loss, smoothed and thin, and validation loss with markers; each run folder once.
+
+    The first twentieth of the training is left out, where the loss falls so fast that nothing else could be seen.
+    """
     series, looks = [], looks_of(comparison)
     for folder, run in {run.result.folder: run for run in comparison.runs}.items():
         log = read_training(folder)
         for curve, kind in ((log.train, "member"), (log.val, "main")) if log else ():
-            points = [Point(*pair) for pair in curve]
+            last = max((tokens for tokens, _ in log.train + log.val), default=0)
+            points = [Point(tokens, loss) for tokens, loss in curve if tokens >= last / 20]
             series += [Series(run.line, run.label, (run.label,), points, looks[run.line], kind)] if points else []
     panel = Panel(Axis("tokens seen in training"), _values(NATS, series), series)
     title = "training loss (thin) and validation loss (with markers)"
     return Chart("training", title, [panel] if series else [])
 
 
-def _line_series(part: ResultSet, looks: Looks, name: str) -> list[Series]:
+def _line_series(part: ResultSet, looks: Looks, points: Callable[[Run], list[Point]]) -> list[Series]:
     """The curve of each run, and where a line has several, their mean at the lengths that all of them have.
 
     Args:
-        name: of a row's number.
+        points: of a run; a run without any is left out.
     """
     series = []
     for line in part.lines:
-        curves = {}
-        for run in line.runs:
-            rows = [(length, row) for length, row in run.result.numbers.items() if row.get(name)]
-            if rows:
-                curves[run.label] = [Point(n, row[name], row.get("interval", {}).get(name)) for n, row in rows]
+        curves = {run.label: curve for run in line.runs if (curve := points(run))}
         kind = "member" if len(curves) > 1 else "main"
         look = looks[line.label]
         series += [Series(line.label, label, (label,), curve, look, kind) for label, curve in curves.items()]
@@ -166,16 +195,6 @@ def _line_series(part: ResultSet, looks: Looks, name: str) -> list[Series]:
             title = f"{line.label}, mean of {len(curves)} seeds"
             series.append(Series(line.label, title, tuple(curves), mean, look, "main"))
     return series
-
-
-def _relative(series: Sequence[Series], seq_len: Mapping[str, int | None]) -> list[Series]:
-    """Curves divided by their value at the training length of their line; without those that have none there."""
-    found = []
-    for one in series:
-        base = next((point.y for point in one.points if point.x == seq_len[one.label]), None)
-        if base:
-            found.append(replace(one, points=[Point(point.x, point.y / base) for point in one.points]))
-    return found
 
 
 def _lengths(series: Iterable[Series]) -> Axis:

