@@ -2,6 +2,7 @@
 
     python scripts/report.py 'outputs/wikitext2/*'                         # tables, to the terminal
     python scripts/report.py 'outputs/wikitext2/*' --out outputs/report    # and a page, figures, tables as files
+    python scripts/report.py 'outputs/wikitext2/*' --paper paper --figures perplexity     # PDFs and LaTeX for a paper
 
 Takes result files, run folders, and globs of these. Compares runs on the same text and protocol; for the rest it
 says why they cannot be compared. If no two of several runs can be, nothing is written and the exit code is 1.
@@ -12,15 +13,20 @@ import json
 
 from alibi.analysis import compare_files
 from alibi.paths import expanded, user_path
-from alibi.reporting import comparison_text, write_report
+from alibi.reporting import FIGURES, comparison_text, write_paper, write_report
 from alibi.script import script, script_parser
 
 
 def parse() -> argparse.Namespace:
     parser = script_parser(__doc__)
     parser.add_argument("results", type=expanded, nargs="+", help="result files, run folders, or globs of these")
-    parser.add_argument("--out", type=user_path, help="folder for index.html, figures/, tables/ and comparison.json")
-    return parser.parse_args()
+    parser.add_argument("--out", type=user_path, help="folder for index.html, figures/, tables.md and comparison.json")
+    parser.add_argument("--paper", type=user_path, help="folder for PDFs, 3.3 and 6.8 inches wide, and tables as .tex")
+    parser.add_argument("--figures", nargs="+", choices=FIGURES, help="which figures --paper writes; all by default")
+    options = parser.parse_args()
+    if options.figures and not options.paper:
+        parser.error("--figures would be ignored without --paper DIR")
+    return options
 
 
 def main(options: argparse.Namespace) -> None:
@@ -35,6 +41,9 @@ def main(options: argparse.Namespace) -> None:
         content = json.dumps(comparison.to_dict(), indent=1, allow_nan=False)
         (options.out / "comparison.json").write_text(content + "\n")
         print(f"\n{len(paths)} files; the page is {paths[0]}")
+    if options.paper:
+        for path in write_paper(comparison, options.paper, options.figures or FIGURES):
+            print(path)
 
 
 if __name__ == "__main__":

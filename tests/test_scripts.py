@@ -80,7 +80,15 @@ def test_a_report_of_a_study(study, tmp_path):
     assert "<script" in page
     assert not re.search(r'(src|href)="https?:', page.split("<main")[0]), "nothing is loaded from a network"
     endings = {path.suffix for path in (tmp_path / "report").rglob("*.*")}
-    assert endings == {".html", ".json", ".png", ".svg", ".pdf", ".md", ".tex"}
+    assert endings == {".html", ".json", ".png", ".md"}
+
+
+def test_figures_and_tables_for_a_paper(script, study, tmp_path):
+    script("report", study / "*", "--paper", tmp_path / "paper", "--figures", "cost")
+    endings = {path.suffix: path.name for path in (tmp_path / "paper").iterdir()}
+    assert endings.keys() == {".pdf", ".tex"}
+    assert all(path.name.startswith("cost-") for path in (tmp_path / "paper").glob("*.pdf"))
+    assert not (tmp_path / "report").exists()
 
 
 def test_runs_that_may_not_be_compared_are_refused_with_the_reason(script, study, tmp_path):
@@ -127,6 +135,8 @@ def test_one_run_and_no_run(script, study, tmp_path):
         ("generate", ["run", "--tokens", "many"], "argument --tokens: invalid int value: 'many'"),
         ("generate", [], "the following arguments are required: run"),
         ("report", ["x", "--output", "y"], "unrecognized arguments: --output y"),
+        ("report", ["x", "--figures", "cost"], "--figures would be ignored without --paper DIR"),
+        ("report", ["x", "--paper", "y", "--figures", "bars"], "argument --figures: invalid choice: 'bars'"),
         ("estimate", ["model=alibi", "--gpu", "8"], "unrecognized arguments: --gpu"),
         ("precision", ["run", "--split", "tset"], "argument --split: invalid choice: 'tset' (choose from"),
         ("export_hf", ["run"], "the following arguments are required: out"),

@@ -1,4 +1,4 @@
 """A comparison of result files as tables, figures and a page. Imports results and analysis."""
 
-from alibi.reporting.report_folder import draw_perplexity, write_report
+from alibi.reporting.report_folder import FIGURES, draw_perplexity, write_paper, write_report
 from alibi.reporting.terminal import comparison_text, findings_text, results_table

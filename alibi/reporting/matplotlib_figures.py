@@ -3,6 +3,7 @@
 import logging
 import os
 import textwrap
+from collections.abc import Sequence
 from pathlib import Path
 
 import matplotlib
@@ -17,6 +18,7 @@ from alibi.reporting.chart import BAR_WIDTH, Chart, Panel, Series
 
 # One and two columns of a usual two-column paper, in inches.
 COLUMN, PAGE = 3.3, 6.8
+PANEL = 2.2  # least width of a panel
 STYLE = Path(__file__).parent / "paper.mplstyle"
 CURVES = {
     "main": {"lw": 1.2, "ms": 2.8},
@@ -29,44 +31,50 @@ LINE, LETTER, HANDLE = 0.14, 0.062, 0.5
 NO_DATE = {"png": None, "svg": {"Date": None}, "pdf": {"CreationDate": None}}
 
 
-def write_figure(chart: Chart, folder: Path) -> list[Path]:
-    """Write STEM.png, .svg and .pdf into `folder`; returns their paths, none if the chart has no panel."""
+def write_figure(
+    chart: Chart, folder: Path, endings: Sequence[str] = ("png", "svg", "pdf"), width: float | None = None
+) -> list[Path]:
+    """Write a chart as STEM.png, .svg and .pdf into `folder`; returns their paths, none if the chart has no panel.
+
+    Args:
+        width: in inches; None: of a page if panels stand side by side, else of a column.
+    """
     if not chart.panels:
         return []
     folder.mkdir(parents=True, exist_ok=True)
     logging.getLogger("fontTools").setLevel(logging.WARNING)  # it logs every table of a font
-    paths = [folder / f"{chart.stem}.{ending}" for ending in NO_DATE]
+    paths = [folder / f"{chart.stem}.{ending}" for ending in endings]
     with matplotlib.rc_context({"svg.hashsalt": chart.stem}, STYLE):
-        figure = _draw(chart)
+        figure = _draw(chart, width or (COLUMN if chart.columns == 1 else PAGE))
         # Lay out once instead of once for each file.
         figure.get_layout_engine().execute(figure)
         figure.set_layout_engine("none")
-        for path, (ending, metadata) in zip(paths, NO_DATE.items(), strict=True):
+        for path, ending in zip(paths, endings, strict=True):
             unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-            figure.savefig(unfinished, format=ending, metadata=metadata)
+            figure.savefig(unfinished, format=ending, metadata=NO_DATE[ending])
             os.replace(unfinished, path)  # another process may draw the same figure
     return paths
 
 
-def _draw(chart: Chart) -> Figure:
-    rows = -(-len(chart.panels) // chart.columns)
-    width = COLUMN if chart.columns == 1 else PAGE
-    entries, columns = _legend([series for panel in chart.panels for series in panel.series], width)
-    lines = sum(text.count("\n") + 1 for text in entries) / columns
+def _draw(chart: Chart, width: float) -> Figure:
+    columns = min(chart.columns, max(1, int(width / PANEL)))
+    rows = -(-len(chart.panels) // columns)
+    entries, legend_columns = _legend([series for panel in chart.panels for series in panel.series], width)
+    lines = sum(text.count("\n") + 1 for text in entries) / legend_columns
     height = (2.4 if rows == 1 else 0.2 + 1.9 * rows) + LINE * max(3, lines)
     figure = Figure(figsize=(width, height))
-    grid = figure.subplots(rows, chart.columns, squeeze=False).ravel()
+    grid = figure.subplots(rows, columns, squeeze=False).ravel()
     for number, (axes, panel) in enumerate(zip(grid, chart.panels, strict=False)):
         _draw_panel(axes, panel)
         axes.set_title(_plain_text(panel.title))
-        if number + chart.columns < len(chart.panels):
+        if number + columns < len(chart.panels):
             axes.set_xlabel("")
-        if number % chart.columns and panel.y == chart.panels[number - 1].y:
+        if number % columns and panel.y == chart.panels[number - 1].y:
             axes.set_ylabel("")
     for axes in grid[len(chart.panels) :]:
         axes.set_visible(False)
     figure.suptitle("\n".join(textwrap.wrap(_plain_text(chart.title), int(width / LETTER))))
-    figure.legend(entries.values(), entries.keys(), loc="outside lower center", ncols=columns)
+    figure.legend(entries.values(), entries.keys(), loc="outside lower center", ncols=legend_columns)
     return figure
 
 

@@ -1,12 +1,13 @@
-"""A whole report in one folder: page, figures, and tables as Markdown and as LaTeX with booktabs."""
+"""A report in one folder: page, figures and tables; and what a paper needs of it: PDFs, and LaTeX with booktabs."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from alibi.analysis import Comparison, ResultSet
 from alibi.reporting import study_charts
-from alibi.reporting.chart import looks_of
-from alibi.reporting.matplotlib_figures import write_figure
+from alibi.reporting.chart import Chart, looks_of
+from alibi.reporting.matplotlib_figures import COLUMN, PAGE, write_figure
 from alibi.reporting.page import render_page
 from alibi.reporting.report_tables import Table, all_tables
 
@@ -24,23 +25,52 @@ MARKDOWN = str.maketrans(
 )
 
 
+FIGURES = ("perplexity", "context", "cost", "split", "training")
+
+
 def write_report(comparison: Comparison, folder: Path) -> list[Path]:
-    """Write index.html, figures/ and tables/ into `folder`; returns their paths, the page first.
+    """Write index.html, tables.md and figures/ into `folder`; returns their paths, the page first.
 
     Raises:
         ValueError: the page is too large; figures and tables have been written by then.
     """
-    index, looks = folder / "index.html", looks_of(comparison)
-    tables = write_tables(comparison, folder / "tables")
-    charts = [study_charts.training_chart(comparison)]
-    for part in comparison.sets:
-        # Per token, and per word or byte; a third unit would add nothing.
-        charts += [study_charts.perplexity_chart(part, looks, metric) for metric in part.metrics[:2]]
-        charts += [study_charts.context_chart(part, looks, n) for n in study_charts.context_lengths(part)[-1:]]
-        charts += [study_charts.cost_chart(part, looks), study_charts.split_chart(part)]
-    figures = [path for chart in charts for path in write_figure(chart, folder / "figures")]
+    index, tables = folder / "index.html", folder / "tables.md"
+    charts = (chart for figure in FIGURES for chart in _charts(comparison, figure))
+    figures = [path for chart in charts for path in write_figure(chart, folder / "figures", ("png",))]
+    folder.mkdir(parents=True, exist_ok=True)
+    tables.write_text("\n".join(map(markdown, all_tables(comparison))), encoding="utf-8")
     index.write_text(render_page(comparison), encoding="utf-8")
-    return [index, *tables, *figures]
+    return [index, tables, *figures]
+
+
+def write_paper(comparison: Comparison, folder: Path, figures: Sequence[str] = FIGURES) -> list[Path]:
+    """Write figures as PDF at the width of a column and of a page, and every table as LaTeX; returns their paths."""
+    paths = []
+    for chart in (chart for figure in figures for chart in _charts(comparison, figure)):
+        for name, width in (("column", COLUMN), ("page", PAGE)):
+            paths += write_figure(replace(chart, stem=f"{chart.stem}-{name}"), folder, ("pdf",), width)
+    folder.mkdir(parents=True, exist_ok=True)
+    for table in all_tables(comparison):
+        paths.append(folder / f"{table.name}.tex")
+        paths[-1].write_text(latex(table), encoding="utf-8")
+    return paths
+
+
+def _charts(comparison: Comparison, figure: str) -> list[Chart]:
+    """The charts of one kind, by a name in FIGURES; of every set but for training."""
+    looks = looks_of(comparison)
+    if figure == "training":
+        return [study_charts.training_chart(comparison)]
+    made = {
+        # Per token, and per word or byte; a third unit would add nothing.
+        "perplexity": lambda part: [study_charts.perplexity_chart(part, looks, metric) for metric in part.metrics[:2]],
+        "context": lambda part: [
+            study_charts.context_chart(part, looks, length) for length in study_charts.context_lengths(part)[-1:]
+        ],
+        "cost": lambda part: [study_charts.cost_chart(part, looks)],
+        "split": lambda part: [study_charts.split_chart(part)],
+    }[figure]
+    return [chart for part in comparison.sets for chart in made(part)]
 
 
 def draw_perplexity(comparison: Comparison, part: ResultSet, folder: Path) -> list[Path]:
@@ -51,17 +81,6 @@ def draw_perplexity(comparison: Comparison, part: ResultSet, folder: Path) -> li
     metric = "perplexity" if "perplexity" in part.comparable else part.shared_metric
     chart = study_charts.perplexity_chart(part, looks_of(comparison), metric)
     return write_figure(replace(chart, stem=f"perplexity-{part.slug}"), folder)
-
-
-def write_tables(comparison: Comparison, folder: Path) -> list[Path]:
-    """Write every table of a report as .md and .tex into `folder`; returns their paths."""
-    folder.mkdir(parents=True, exist_ok=True)
-    paths = []
-    for table in all_tables(comparison):
-        for ending, text in (("md", markdown(table)), ("tex", latex(table))):
-            paths.append(folder / f"{table.name}.{ending}")
-            paths[-1].write_text(text, encoding="utf-8")
-    return paths
 
 
 def markdown(table: Table) -> str:

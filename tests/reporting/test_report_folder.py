@@ -1,39 +1,52 @@
+import re
+
+import pytest
 from comparisons import make_study
 
-from alibi.reporting.report_folder import LATEX, latex, markdown, write_tables
-from alibi.reporting.report_tables import Table
+from alibi.reporting import write_paper, write_report
+from alibi.reporting.report_folder import LATEX, latex, markdown
+from alibi.reporting.report_tables import Table, all_tables
 from alibi.reporting.words import change, change_interval, interval, number, signed
 
 NASTY = r"<b>50 % & #1_{x} ~ ^ $ | \ [a]*"
 
 
 def test_every_table_in_markdown_and_latex(small_study, tmp_path):
-    comparison = small_study
-    written = write_tables(comparison, tmp_path)
-    names = {path.name for path in written}
-    assert "results-wikitext2-validation-nonoverlapping-perplexity.tex" in names
-    sliding = {f"{table}-wikitext2-validation-stride-16.md" for table in ("two-part-split", "how-far")}
-    assert sliding | {"runs.tex"} <= names
-    text = (tmp_path / "results-wikitext2-validation-nonoverlapping-perplexity.md").read_text()
+    write_report(small_study, tmp_path / "report")
+    text = (tmp_path / "report" / "tables.md").read_text()
     assert "| alibi L=128 seed 0 | 128 | 128.97\\*<br>127.0–131.2 |" in text
     assert "**alibi L=128, mean of 2 seeds**" in text
     assert "out of memory: tried 9 GiB" in text
+    written = [path for path in write_paper(small_study, tmp_path / "paper", []) if path.suffix == ".tex"]
+    names = {path.stem for path in written}
+    assert {"results-wikitext2-validation-nonoverlapping-perplexity", "runs"} <= names
+    assert {f"{table}-wikitext2-validation-stride-16" for table in ("two-part-split", "how-far")} <= names
     for path in written:
         text = path.read_text()
         assert "nan" not in text.lower().split()
-        if path.suffix == ".tex":
-            # No name here holds a brace.
-            assert text.count("{") == text.count("}")
-            assert r"\toprule" in text
+        # No name here holds a brace.
+        assert text.count("{") == text.count("}")
+        assert r"\toprule" in text
 
 
-def test_the_order_marks_what_is_not_told_apart(small_study, tmp_path):
-    comparison = small_study
-    write_tables(comparison, tmp_path)
-    text = (tmp_path / "order-wikitext2-validation-nonoverlapping-perplexity.md").read_text()
-    first = next(line for line in text.splitlines() if line.startswith("| 1 |"))
+def test_figures_for_a_paper_are_of_both_widths_with_text_as_text(small_study, tmp_path):
+    written = write_paper(small_study, tmp_path, ["perplexity", "split"])
+    pdfs = [path for path in written if path.suffix == ".pdf"]
+    stems = {path.stem.rpartition("-")[0].partition("-wikitext2")[0] for path in pdfs}
+    assert stems == {"perplexity", "word-perplexity", "two-part-split"}
+    for path in pdfs:
+        content = path.read_bytes()
+        width = float(re.search(rb"/MediaBox \[ 0 0 ([\d.]+) ", content)[1]) / 72
+        assert width == pytest.approx({"column": 3.3, "page": 6.8}[path.stem.rpartition("-")[2]], abs=0.01)
+        assert b"/FontFile2" in content, "TrueType fonts, so text can be searched"
+        assert b"/Type3" not in content
+
+
+def test_the_order_marks_what_is_not_told_apart(small_study):
+    tables = {table.name: table for table in all_tables(small_study)}
+    first = tables["order-wikitext2-validation-nonoverlapping-perplexity"].rows[0]
     # Equal curves at the training length; at 256 some pair of seeds overlaps, at 512 none does.
-    assert [cell.strip().endswith("≈") for cell in first.split("|")[2:5]] == [True, True, False]
+    assert [small.endswith("≈") for _, small in first[1:4]] == [True, True, False]
 
 
 def test_latex_and_markdown_of_any_text():
@@ -61,6 +74,6 @@ def test_numbers_as_words():
 
 def test_one_run_alone_has_its_tables(tmp_path):
     comparison = make_study(tmp_path / "runs", ("none",), seeds=(3,), strides=(None,))
-    names = {path.stem for path in write_tables(comparison, tmp_path / "tables")}
+    names = {table.name for table in all_tables(comparison)}
     assert not any(name.startswith("differences") for name in names), "nothing to compare"
     assert "results-wikitext2-validation-nonoverlapping-bits-per-byte" in names
