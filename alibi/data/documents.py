@@ -46,11 +46,11 @@ class Documents(Text):
     left_out: str | None
 
     def share(self, tokens: TokenFile) -> str:
-        part = tokens.num_bytes / self.bytes_in_text
         number = len(tokens.document_lines())
         documents = f"{number:,} of {self.documents_in_text:,} documents"
         largest = f"; the largest holds {100 * tokens.largest_document():.3g} % of its tokens" if number > 1 else ""
-        return f"{self.split}: {documents}, {100 * part:.3g} % of the bytes{largest}"
+        part = f"{tokens.num_bytes:,} bytes ({100 * tokens.num_bytes / self.bytes_in_text:.3g} %)"
+        return f"{self.split}: {documents}, {part}{largest}"
 
     def lines(self) -> Iterator[Line]:
         for path in self.paths:

@@ -187,7 +187,7 @@ def test_the_share_is_told_by_documents_and_bytes(tmp_path: Path, cache: Path) -
         text = open_text(DataConfig("text", str(folder)), split, False)
         return text.share(prepare_tokens(text, ByteTokenizer(), cache, quiet=True).cut(most))
 
-    assert share("validation") == "validation: 2 of 40 documents, 5 % of the bytes" + largest.format("52.2")
-    assert share("train") == "train: 36 of 40 documents, 90 % of the bytes" + largest.format("2.9")
-    assert share("all") == "all: 40 of 40 documents, 100 % of the bytes" + largest.format("2.61")
-    assert share("all", 30) == "all: 1 of 40 documents, 2.5 % of the bytes"
+    assert share("validation") == "validation: 2 of 40 documents, 44 bytes (5 %)" + largest.format("52.2")
+    assert share("train") == "train: 36 of 40 documents, 792 bytes (90 %)" + largest.format("2.9")
+    assert share("all") == "all: 40 of 40 documents, 880 bytes (100 %)" + largest.format("2.61")
+    assert share("all", 30) == "all: 1 of 40 documents, 22 bytes (2.5 %)"

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import shutil
 from dataclasses import replace
 
@@ -66,7 +67,9 @@ def test_the_share_is_told_before_the_table_and_above_it(checkpoint, other, tmp_
     command = EvaluateCommand(str(checkpoint.run), asked, OtherText(path=str(other)), paths=paths, device="cpu")
     evaluate(replace(command, tracking=TrackingConfig("disabled")))
     before, table = capsys.readouterr().out.split("\n\n", 1)
-    assert "\nvalidation: 1 of 20 documents, 5 % of the bytes; eval.split=all scores every document\n" in before
+    assert re.search(
+        r"\nvalidation: 1 of 20 documents, \d+ bytes \(5 %\); eval.split=all scores every document\n", before
+    )
     assert table.startswith("text validation (1 of 20 documents), nonoverlapping: ")
     assert "How far each run holds, text validation (1 of 20 documents), nonoverlapping" in table
 
@@ -74,14 +77,15 @@ def test_the_share_is_told_before_the_table_and_above_it(checkpoint, other, tmp_
 def test_all_is_every_document_under_a_name_of_its_own(scored, other):
     notes, path, result = scored(other, "all")
     contents, data = [file.read_text() for file in other.iterdir()], result["data"]
-    assert notes == ("all: 20 of 20 documents, 100 % of the bytes; the largest holds 5.07 % of its tokens",)
+    size = f"{sum(map(len, contents)):,} bytes (100 %)"
+    assert notes == (f"all: 20 of 20 documents, {size}; the largest holds 5.07 % of its tokens",)
     assert data["largest_document"] == pytest.approx(max(map(len, contents)) / sum(map(len, contents)), rel=0.02)
     assert path.name == f"step-00000001-text-{data['sha256'][:8]}-all-nonoverlapping.json"
     assert (data["split"], data["documents"], data["documents_in_text"]) == ("all", 20, 20)
     assert data["bytes"] == sum(map(len, contents))
     assert data["words"] == sum(len(text.split()) + text.count("\n") for text in contents)
     notes, _, result = scored(other, "all", max_tokens=200)
-    assert notes[0].startswith("all: 3 of 20 documents, 13 % of the bytes; the largest holds ")
+    assert re.match(r"all: 3 of 20 documents, \d+ bytes \(13 %\); the largest holds ", notes[0])
     assert (result["data"]["documents"], result["data"]["documents_in_text"]) == (3, 20)
 
 
@@ -90,7 +94,7 @@ def test_all_of_the_runs_own_text_says_that_it_was_trained_on(scored):
     assert "these are also the documents that the run was trained on" in notes[1]
     assert path.name == "step-00000001-text-all-nonoverlapping.json"
     notes, beside, _ = scored()
-    assert notes == ("validation: 1 of 20 documents, 5 % of the bytes",)  # the rest was trained on
+    assert re.fullmatch(r"validation: 1 of 20 documents, \d+ bytes \(5 %\)", *notes)  # the rest was trained on
     assert len(compare(load_results([path, beside])).sets) == 2
 
 
@@ -111,7 +115,7 @@ def test_a_text_without_splits_is_scored_whole(scored, tmp_path, is_file):
     for split, more in (("all", ()), ("validation", ("fewer than three documents have no validation split",))):
         notes, _, result = scored(given, split)
         assert [result["data"][name] for name in ("split", "documents", "words")] == ["all", 1, 12]
-        assert notes[0] == "all: 1 of 1 documents, 100 % of the bytes"
+        assert re.fullmatch(r"all: 1 of 1 documents, \d+ bytes \(100 %\)", notes[0])
         assert [note.partition(":")[0] for note in notes[1:]] == list(more)
     with pytest.raises(ValueError, match="split=test needs at least 3"):
         scored(given, "test")
