@@ -18,6 +18,7 @@ from huggingface_hub import constants
 
 from alibi.commands.evaluate_command import OtherText
 from alibi.data import DataConfig, TokenizerConfig, open_text, prepare_tokenizer, prepare_tokens
+from alibi.data.pretrained import load_pretrained
 from alibi.data.wikitext import FILE_SPLIT
 from alibi.processes import ALONE
 from alibi.training import RunConfig
@@ -258,6 +259,16 @@ def test_a_guest_of_the_hub_is_the_one_in_its_folder_and_there_again_without_a_n
     assert nats == guest_nats(tmp_path, corpus, cache, f"hf:{tmp_path / 'model'}")
     use(NOWHERE)
     assert guest_nats(tmp_path, corpus, cache) == nats
+
+
+def test_a_tokenizer_of_the_hub_is_the_one_in_its_folder_and_there_again_without_a_network(guest_hub, tmp_path, use):
+    tokenizer = load_pretrained("someone/gpt", None)
+    assert tokenizer.sha256 == load_pretrained(str(tmp_path / "model"), None).sha256
+    assert not any("safetensors" in line for line in guest_hub.asked if "/resolve/" in line), "no weights"
+    use(NOWHERE)
+    assert load_pretrained("someone/gpt", None).sha256 == tokenizer.sha256
+    with pytest.raises(ConnectionError, match="the hub did not give"):
+        load_pretrained("no/such", None)
 
 
 def test_a_guest_that_the_hub_does_not_give_is_one_message(guest_hub, tmp_path, corpus, cache, impatient, use):
