@@ -12,4 +12,13 @@ from alibi.runs.checkpoint import Checkpoint
 from alibi.runs.checkpoint_files import ChangedModel, DamagedCheckpoint, load_weights
 from alibi.runs.folder import RunFolder, checkpoint_of, load_model, load_tokenizer, resolve_runs, step_name
 from alibi.runs.guest import Guest, OpenModel
-from alibi.runs.run_settings import differences, group_name, read_settings, run_name, settings_text, weight_settings
+from alibi.runs.run_settings import (
+    EARLIER_DEFAULTS,
+    differences,
+    earlier_name,
+    group_name,
+    read_settings,
+    run_name,
+    settings_text,
+    weight_settings,
+)

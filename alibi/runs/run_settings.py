@@ -26,6 +26,10 @@ LATER = {
 }
 
 
+# Defaults in configs/ that have changed, with what they were: the same command then made a run of another name.
+EARLIER_DEFAULTS = {"model": {"embedding_std": None}}
+
+
 def read_settings(path: Path) -> dict:
     """The settings in a config.yaml.
 
@@ -76,6 +80,11 @@ def _flat(values: dict, left_out: dict[str, set[str]], prefix: str = "") -> dict
 def run_name(config: dict) -> str:
     """<model>-<size>-<data>-L<seq_len>-seed<seed>-<8 hex of the settings that change the weights>."""
     return _name(config, f"seed{config['seed']}-", weight_settings(config))
+
+
+def earlier_name(config: dict) -> str:
+    """The name that the run of the same command had before a default changed."""
+    return run_name(config | {part: config[part] | earlier for part, earlier in EARLIER_DEFAULTS.items()})
 
 
 def group_name(config: dict, text_sha256: str) -> str:

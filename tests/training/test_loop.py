@@ -1,5 +1,5 @@
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import pytest
 import torch
@@ -8,7 +8,7 @@ from safetensors.torch import load_file
 from alibi.data import Cursor, TokenizerConfig, TrainingOrder
 from alibi.data.tokenizers import BytePairTokenizer
 from alibi.environment import has_fast_bf16
-from alibi.runs import Checkpoint, RunFolder, load_model, load_tokenizer
+from alibi.runs import Checkpoint, RunFolder, load_model, load_tokenizer, run_name
 from alibi.tracking import read_metrics
 from alibi.training import train
 from alibi.training.update import NotFinite, Updater
@@ -227,3 +227,17 @@ def test_a_run_with_a_pretrained_tokenizer_carries_it_along(small_run, tmp_path)
     stored = load_tokenizer(tmp_path / "run")
     assert stored.encode(["a word\n"]) == tokenizer.encode(["a word\n"])
     assert load_model(tmp_path / "run").vocab_size == stored.vocab_size == tokenizer.vocab_size
+
+
+def test_a_command_whose_default_has_changed_names_the_run_that_it_made_before(small_run, tmp_path, capsys):
+    before, now, other = (small_run(max_steps=1, seed=seed) for seed in (0, 0, 1))
+    now.model.embedding_std = other.model.embedding_std = 0.02
+    folders = [tmp_path / run_name(asdict(config)) for config in (before, now, other)]
+    assert len(set(folders)) == 3
+    train(before, folders[0])
+    assert "before a default changed" not in capsys.readouterr().out
+    train(now, folders[1])
+    assert f"{folders[0]} is the run of this command before a default changed" in capsys.readouterr().out
+    train(other, folders[2])
+    train(now, tmp_path / "a-name-of-its-own")
+    assert "before a default changed" not in capsys.readouterr().out
