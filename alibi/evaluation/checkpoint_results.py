@@ -70,7 +70,7 @@ def evaluate_checkpoint(
         for length in missing
     ]
     batch_tokens = settings.batch_tokens or fast_batch_tokens(device, settings.cached)
-    if any(all_missing) and not model.why_not(min(lengths[0], len(tokens))):
+    if todo and not model.why_not(min(lengths[0], len(tokens))):
         warm_up(tokens, lengths[0], model.nats, device, batch_tokens)
     sliding = [(length, stride) for _, length, stride in todo if stride and not model.why_not(min(length, len(tokens)))]
     if sliding:
