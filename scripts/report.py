@@ -23,6 +23,9 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--out", type=user_path, help="folder for index.html, figures/, tables.md and comparison.json")
     parser.add_argument("--paper", type=user_path, help="folder for PDFs, 3.3 and 6.8 inches wide, and tables as .tex")
     parser.add_argument("--figures", nargs="+", choices=FIGURES, help="which figures --paper writes; all by default")
+    parser.add_argument(
+        "--against", metavar="LINE", help="charts are relative to this line, by its label in the tables"
+    )
     options = parser.parse_args()
     if options.figures and not options.paper:
         parser.error("--figures would be ignored without --paper DIR")
@@ -34,7 +37,7 @@ def main(options: argparse.Namespace) -> None:
     Raises:
         ValueError, OSError: no results, or none that can be compared.
     """
-    comparison = compare_files(options.results)
+    comparison = compare_files(options.results, options.against)
     print(comparison_text(comparison))
     if options.out:
         paths = write_report(comparison, options.out)

@@ -7,7 +7,7 @@ they are, where tokens cover the whole text.
 import re
 from collections import Counter, defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 
 from alibi.analysis.labels import label, tokenizers_of
@@ -74,14 +74,15 @@ class Comparison:
         }
 
 
-def compare_files(wanted: Sequence[str]) -> Comparison:
+def compare_files(wanted: Sequence[str], against: str | None = None) -> Comparison:
     """
     Args:
         wanted: result files, run folders, or globs of these.
+        against: label of the line to which charts are relative; None: each run to itself at its training length.
 
     Raises:
         FileNotFoundError: nothing there.
-        ValueError: a file that is no sound result; or several runs, of which no two may be compared.
+        ValueError: a file that is no sound result; several runs, of which no two may be compared; or no line `against`.
     """
     comparison = compare(load_results(find_results(wanted)))
     runs = {result.checkpoint.sha256 for result in comparison.results}
@@ -90,7 +91,10 @@ def compare_files(wanted: Sequence[str]) -> Comparison:
         files = ", ".join(str(result.path) for result in comparison.results)
         reasons = [f"no two of these {len(runs)} runs may be compared ({files}):", *notes, comparison.refusals()]
         raise ValueError("\n".join(reasons))
-    return comparison
+    lines = dict.fromkeys(run.line for run in comparison.runs)
+    if against is not None and against not in lines:
+        raise ValueError(f"against ({against}) must be a line of the comparison: {', '.join(lines)}.")
+    return replace(comparison, sets=[replace(part, against=against) for part in comparison.sets])
 
 
 def compare(results: Sequence[Result]) -> Comparison:

@@ -76,11 +76,13 @@ class ResultSet:
     Attributes:
         title: wikitext2 validation, nonoverlapping.
         slug: a name for files, no two sets alike.
+        against: label of the line to which charts are relative; None: each run to itself at its training length.
     """
 
     title: str
     slug: str
     runs: list[Run]
+    against: str | None = None
 
     @property
     def first(self) -> Result:
@@ -131,11 +133,26 @@ class ResultSet:
         return PairedDraws([run.result for run in self.runs])
 
     def relative(self, run: Run, metric: str) -> dict[int, tuple[float, list[float] | None]]:
-        """A run's metric over its own at the training length, with paired intervals; empty without one there."""
-        numbers, base = run.result.numbers, run.result.checkpoint.seq_len
-        if metric not in numbers.get(base, {}):
-            return {}
-        return {n: self.draws.over_length(run.result, n, base, metric) for n, row in numbers.items() if metric in row}
+        """By length, a run's metric over its own at the training length, or over that of `against`; paired intervals.
+
+        Of several runs of that line it is the one with the same seed, else the first. Lengths that one of the two
+        lacks are left out.
+        """
+        base, base_length = run, run.result.checkpoint.seq_len
+        if self.against:
+            same_seed = sorted(
+                (other for other in self.runs if other.line == self.against),
+                key=lambda other: other.result.checkpoint.seed != run.result.checkpoint.seed,
+            )
+            if not same_seed or metric not in self._comparable_of([run, same_seed[0]]):
+                return {}
+            base, base_length = same_seed[0], None
+        pairs = {n: (base.result, base_length or n) for n, row in run.result.numbers.items() if metric in row}
+        return {
+            n: self.draws.ratio((run.result, n), (result, at), metric)
+            for n, (result, at) in pairs.items()
+            if metric in result.numbers.get(at, {})
+        }
 
     @cached_property
     def pairs(self) -> list[RunPair]:

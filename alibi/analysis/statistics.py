@@ -138,19 +138,24 @@ class PairedDraws:
             sums = resampled_sums(np.column_stack([np.array(column, np.float64) for column in columns.values()]))
             self.sums = dict(zip(columns, sums.T, strict=True))
 
-    def over_length(self, result: Result, length: int, base: int, metric: str) -> tuple[float, list[float] | None]:
-        """A run's metric at one length over that at another, as a ratio with its interval, on the same resamples."""
+    def ratio(self, a: tuple[Result, int], b: tuple[Result, int], metric: str) -> tuple[float, list[float] | None]:
+        """A metric of one row over that of another, with its interval, on the same resamples for both.
+
+        Args:
+            a, b: a result and one of its lengths.
+        """
         unit, exponential = METRICS[metric].unit, metric != "bits_per_byte"
 
         def ratio(at: np.ndarray, by: np.ndarray) -> np.ndarray:
             with np.errstate(over="ignore"):
                 return np.exp(at - by) if exponential else at / by
 
-        means = [result.scored[n]["nll_nats"] / getattr(result.data, unit) for n in (length, base)]
-        value, keys = float(ratio(*np.array(means))), [(id(result), n) for n in (length, base)]
-        if length == base or not all(key in self.sums for key in keys):
+        rows = a, b
+        means = [result.scored[length]["nll_nats"] / getattr(result.data, unit) for result, length in rows]
+        value, known = float(ratio(*np.array(means))), all((id(result), n) in self.sums for result, n in rows)
+        if a == b or not known:
             return value, None
-        drawn = [self.sums[key] / self.sums[id(result), unit] for key in keys]
+        drawn = [self.sums[id(result), length] / self.sums[id(result), unit] for result, length in rows]
         return value, interval(ratio(*drawn), self.num_groups)
 
     def difference(self, a: Result, b: Result, length: int, metric: str) -> Difference | None:

@@ -85,7 +85,7 @@ def _draw_panel(axes: Axes, panel: Panel) -> None:
         axes.axvline(x, color="0.6", lw=0.8, ls="--", zorder=0)
         axes.annotate(
             text, (x, 0.98), (3, 0), ("data", "axes fraction"), "offset points", rotation=90, va="top",
-            fontsize=6, color="0.4", in_layout=False,
+            color="0.4", in_layout=False,
         )  # fmt: skip
     axes.set_xlabel(panel.x.label)
     axes.set_ylabel("\n".join(textwrap.wrap(panel.y.label, 28)))

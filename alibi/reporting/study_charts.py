@@ -18,13 +18,13 @@ Looks = Mapping[str, Look]
 LENGTH, NATS = "length of evaluation (tokens)", "nats per token"
 # Beyond this ratio of the largest to the smallest value a linear axis hides the small ones.
 LOG_AXIS_FROM = 3.0
-# A bin with fewer targets is noise: sliding evaluation sees short contexts only at the beginning of the text.
-FEWEST_TARGETS = 100
+# A bin has no interval. A target's nats have a standard deviation of about 3, so the mean of so many is known to 0.1.
+FEWEST_TARGETS = 1000
 COSTS = {"tokens_per_sec": "tokens per second", "peak_memory_mib": "peak memory (MiB)"}
 
 
 def perplexity_chart(part: ResultSet, looks: Looks, metric: str) -> Chart:
-    """A metric against length: relative to each run's own at its training length, and as it is."""
+    """A metric against length: relative, and as it is."""
     panels = [panel for relative in (True, False) if (panel := perplexity_panel(part, looks, metric, relative)).series]
     return Chart(f"{metric.replace('_', '-')}-{part.slug}", part.title, panels, columns=max(1, len(panels)))
 
@@ -34,7 +34,8 @@ def perplexity_panel(part: ResultSet, looks: Looks, metric: str, relative: bool)
 
     Args:
         metric: perplexity, word_perplexity or bits_per_byte.
-        relative: divide each curve by its own value at the training length, with intervals paired on the same text.
+        relative: divide each curve by its own value at the training length, or by the curve of `part.against`, with
+            intervals paired on the same text.
             Intervals of the values themselves are left out where most of them overlap: the text moves all alike.
     """
     if relative:
@@ -44,7 +45,8 @@ def perplexity_panel(part: ResultSet, looks: Looks, metric: str, relative: bool)
         if _mostly_overlap(series):
             series = [replace(one, points=[Point(point.x, point.y) for point in one.points]) for one in series]
     intervals = f" ({words.LEVEL} intervals)" if any(point.interval for one in series for point in one.points) else ""
-    label = METRICS[metric].label + (", relative" if relative else "") + intervals
+    divided = f", over {part.against or 'that at the training length'}" if relative else ""
+    label = METRICS[metric].label + divided + intervals
     return Panel(_lengths(series), _values(label, series), series, marks=_training_lengths(part.lines, series))
 
 

@@ -55,12 +55,13 @@ def address(whole_study, tmp_path_factory):
 
 @pytest.fixture
 def page(browser, address):
-    """The page as it is when it has just been opened; it is loaded once, because the chart library is large."""
+    """The page as it has just been opened, but for the curves, which show values; loaded once, as it is large."""
     if browser.current_url.partition("#")[0] != address:
         browser.get(address)
     emulate(browser)
     browser.execute_script(
-        "document.querySelector('form').reset(); drawAll(); scrollTo(0, 0); document.activeElement.blur()"
+        "const form = document.querySelector('form'); form.reset(); form.relative.checked = false; drawAll();"
+        "scrollTo(0, 0); document.activeElement.blur()"
     )
     return browser
 
@@ -209,15 +210,18 @@ def test_the_value_axis_is_log_or_linear(page):
     assert chart(page, "split", "gd._fullLayout.yaxis.type") == "linear", "a change may be negative"
 
 
-def test_values_relative_to_the_training_length(page):
+def test_values_relative_to_the_training_length_are_shown_at_first(page):
     absolute = traces(page, "perplexity")
-    click(page, "input[name=relative]")
+    page.execute_script("document.querySelector('form').reset(); drawAll()")
+    assert page.execute_script("return document.querySelector('form').relative.checked")
     relative = traces(page, "perplexity")
     assert relative.keys() == absolute.keys()
     for name, values in relative.items():
         assert values[0] == 1
         assert values == pytest.approx([value / absolute[name][0] for value in absolute[name]], rel=1e-5)
-    assert chart(page, "perplexity", "gd.layout.yaxis.title.text") == "perplexity per token, relative (95 % intervals)"
+    assert chart(page, "perplexity", "gd.layout.yaxis.title.text") == (
+        "perplexity per token, over that at the training length (95 % intervals)"
+    )
     assert chart(page, "perplexity", "gd.data.filter(t => t.fill).length") > 0, "paired on the same text"
 
 

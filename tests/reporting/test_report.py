@@ -209,6 +209,23 @@ def test_relative_curves_have_intervals_paired_on_the_same_text(small_study):
     assert points[512].interval[1] - points[512].interval[0] < 0.5 * (high - low) / run.rows[128]["perplexity"]
 
 
+def test_curves_relative_to_a_chosen_line_have_intervals_paired_on_the_same_text(small_study):
+    """By hand: the ratio of the two runs of a seed. The line itself is 1 throughout, without an interval."""
+    part = replace(small_study.sets[0], against="alibi L=128")
+    panel = perplexity_panel(part, looks_of(small_study), "perplexity", relative=True)
+    assert panel.y.label == "perplexity per token, over alibi L=128 (95 % intervals)"
+    curves = {one.name: {point.x: point for point in one.points} for one in panel.series if one.kind == "member"}
+    run, base = (next(r for r in part.runs if r.label == f"{method} L=128 seed 1") for method in ("t5", "alibi"))
+    rows = [one.result.rows[512] for one in (run, base)]
+    tokens = np.array(run.result.content.groups.tokens, np.float64)
+    sums = resampled_sums(np.column_stack([*(row["group_nats"] for row in rows), tokens]))
+    assert curves[run.label][512].y == pytest.approx(rows[0]["perplexity"] / rows[1]["perplexity"])
+    assert curves[run.label][512].interval == pytest.approx(
+        interval(np.exp((sums[:, 0] - sums[:, 1]) / sums[:, 2]), len(tokens))
+    )
+    assert {(y, bounds) for _, y, bounds in curves[base.label].values()} == {(1.0, None)}
+
+
 @pytest.mark.parametrize(("apart", "kept"), [(0.5, False), (50.0, True)])
 def test_bands_of_levels_that_mostly_overlap_are_left_out(apart, kept, small_study):
     part = small_study.sets[0]

@@ -110,7 +110,11 @@ def test_values_over_many_decades_have_ticks(make_result, tmp_path):
 
 def test_contexts_are_joined_within_an_octave_until_they_say_something():
     row = {
-        "context": {"up_to": [1, 2, 3, 4, 8], "targets": [60, 60, 60, 60, 500], "nll_nats": [60, 120, 120, 120, 1000]}
+        "context": {
+            "up_to": [1, 2, 3, 4, 8],
+            "targets": [600, 600, 600, 600, 5000],
+            "nll_nats": [600, 1200, 1200, 1200, 10000],
+        }
     }
     assert [(x, y) for x, y, *_ in context_curve(row)] == [(3, 2.0), (8, 2.0)], "1 alone and 4 alone hold too few"
     assert context_curve({}) == []
