@@ -13,9 +13,8 @@ from alibi.runs.checkpoint_files import ChangedModel, DamagedCheckpoint, load_we
 from alibi.runs.folder import RunFolder, checkpoint_of, load_model, load_tokenizer, resolve_runs, step_name
 from alibi.runs.guest import Guest, OpenModel
 from alibi.runs.run_settings import (
-    EARLIER_DEFAULTS,
     differences,
-    earlier_name,
+    earlier_runs,
     group_name,
     read_settings,
     run_name,

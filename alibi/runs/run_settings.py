@@ -24,10 +24,17 @@ LATER = {
     "tokenizer": {"pad_to_multiple_of", "path", "end_of_text"},
     "optimizer": {"warmup_init_lr", "cosine_steps", "momentum", "position_lr_multiplier"},
 }
-
-
-# Defaults in configs/ that have changed, with what they were: the same command then made a run of another name.
-EARLIER_DEFAULTS = {"model": {"embedding_std": None}}
+# What was in configs/ before, for each change: the same command then made a run of another name.
+EARLIER_DEFAULTS = (
+    {"model.embedding_std": None},
+    {  # experiment=wikitext2
+        "model.embedding_std": None,
+        "train.batch_tokens": 4096,
+        "train.max_steps": 800,
+        "optimizer.lr": 3e-3,
+        "optimizer.min_lr": 3e-4,
+    },
+)
 
 
 def read_settings(path: Path) -> dict:
@@ -82,9 +89,16 @@ def run_name(config: dict) -> str:
     return _name(config, f"seed{config['seed']}-", weight_settings(config))
 
 
-def earlier_name(config: dict) -> str:
-    """The name that the run of the same command had before a default changed."""
-    return run_name(config | {part: config[part] | earlier for part, earlier in EARLIER_DEFAULTS.items()})
+def earlier_runs(config: dict) -> dict[str, str]:
+    """Names that the run of the same command had before defaults changed, each with the settings that go on with it."""
+    found = {}
+    for earlier in EARLIER_DEFAULTS:
+        before = config
+        for name, value in earlier.items():
+            part, setting = name.split(".")
+            before = before | {part: before[part] | {setting: value}}
+        found[run_name(before)] = " ".join(f"{name}={json.dumps(value)}" for name, value in earlier.items())
+    return {name: settings for name, settings in found.items() if name != run_name(config)}
 
 
 def group_name(config: dict, text_sha256: str) -> str:

@@ -9,7 +9,7 @@ from alibi.environment import has_fast_bf16
 from alibi.evaluation import count_uncovered, in_order, said_of_uncovered
 from alibi.model import LanguageModel
 from alibi.processes import Processes
-from alibi.runs import CONFIG, EARLIER_DEFAULTS, Checkpoint, RunFolder, earlier_name, load_weights, run_name
+from alibi.runs import CONFIG, Checkpoint, RunFolder, earlier_runs, load_weights, run_name
 from alibi.runs.fingerprint import source_sha256
 from alibi.training.optimizer import build_optimizer
 from alibi.training.parallel import load_moments, place
@@ -155,11 +155,9 @@ class RunParts:
         long = (length for length in self.lengths if length > tokens)
         self.notes += [f"length {length} is above the {tokens} validation tokens: one window" for length in long]
         settings = asdict(config)
-        earlier = folder.path.with_name(earlier_name(settings))
-        if not checkpoint and folder.path.name == run_name(settings) != earlier.name and (earlier / CONFIG).is_file():
-            changes = [f"{part}.{name}=null" for part, values in EARLIER_DEFAULTS.items() for name in values]
-            self.notes.append(
-                f"{earlier} is the run of this command before a default changed; {' '.join(changes)} goes on"
-            )
+        named_by_settings = not checkpoint and folder.path.name == run_name(settings)
+        for name, overrides in earlier_runs(settings).items() if named_by_settings else ():
+            if ((earlier := folder.path.with_name(name)) / CONFIG).is_file():
+                self.notes.append(f"{earlier} is the run of this command before a default changed; {overrides} goes on")
         if config.precision == "bf16" and not has_fast_bf16(procs.device):
             self.notes.append("this machine has no bf16 instructions; bf16 is many times slower than precision=fp32")
