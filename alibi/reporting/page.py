@@ -5,6 +5,7 @@ Figures are in the colours of the light page; DARK has the colour of the dark pa
 
 import json
 import math
+import textwrap
 from collections import defaultdict
 from collections.abc import Mapping
 from html import escape
@@ -133,7 +134,8 @@ def panel_json(panel: Panel, numbers: Mapping[str, int]) -> dict:
 
 def _axis(axis: Axis) -> dict:
     values, texts = zip(*axis.ticks, strict=True) if axis.ticks else (None, None)
-    return {"title_text": axis.label, "type": "log" if axis.log else "linear", "tickvals": values, "ticktext": texts}
+    label = "<br>".join(escape(line) for line in textwrap.wrap(axis.label, 44))
+    return {"title_text": label, "type": "log" if axis.log else "linear", "tickvals": values, "ticktext": texts}
 
 
 def _traces(series: Series, x_label: str) -> list[go.Scatter | go.Bar]:

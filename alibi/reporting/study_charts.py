@@ -75,8 +75,11 @@ def context_chart(part: ResultSet, looks: Looks, length: int) -> Chart:
         curve = context_curve(run.result.numbers.get(length, {}))
         if len(curve) > 1:
             series.append(Series(run.line, run.label, (run.label,), curve, looks[run.line], "plain"))
-    x, marks = Axis("context of the target (tokens)", log=True), _training_lengths(part.lines, series)
-    panels = [Panel(x, Axis(NATS), series, marks=marks)] if series else []
+    contexts = [point.x for one in series for point in one.points] or [1]
+    powers = (2**n for n in range(max(contexts).bit_length()))
+    ticks = [(n, str(n)) for n in powers if n >= min(contexts)]
+    x = Axis("context of the target (tokens)", log=True, ticks=ticks)
+    panels = [Panel(x, Axis(NATS), series, marks=_training_lengths(part.lines, series))] if series else []
     return Chart(f"context-{part.slug}-{length}", f"{part.title}, length {length}", panels)
 
 

@@ -356,3 +356,11 @@ def test_the_same_weights_by_two_protocols_are_no_refusal():
     sliding = result(protocol="stride-8")
     assert compared(result(), sliding)["refused"] == []
     assert len(compared(result(), result("rotary", protocol="stride-8"))["refused"]) == 1
+
+
+def test_the_set_with_the_most_text_comes_first():
+    part, whole = result(split="part"), result(split="whole")
+    part["data"]["bytes"] -= 1
+    for files in ((part, whole), (whole, part)):
+        sets = compare([as_result(f"a/{n}.json", content) for n, content in enumerate(files)]).sets
+        assert [one.first.data.split for one in sets] == ["whole", "part"]

@@ -220,7 +220,7 @@ def test_values_relative_to_the_training_length_are_shown_at_first(page):
         assert values[0] == 1
         assert values == pytest.approx([value / absolute[name][0] for value in absolute[name]], rel=1e-5)
     assert chart(page, "perplexity", "gd.layout.yaxis.title.text") == (
-        "perplexity per token, over that at the training length (95 % intervals)"
+        "perplexity per token, over that at the<br>training length (95 % intervals)"
     )
     assert chart(page, "perplexity", "gd.data.filter(t => t.fill).length") > 0, "paired on the same text"
 

@@ -6,7 +6,7 @@ from PIL import Image
 
 from alibi.reporting import draw_perplexity
 from alibi.reporting.chart import looks_of
-from alibi.reporting.study_charts import context_curve, cost_chart, training_chart
+from alibi.reporting.study_charts import context_chart, context_curve, cost_chart, training_chart
 
 
 def drawn_of(tmp_path, *paths):
@@ -118,6 +118,14 @@ def test_contexts_are_joined_within_an_octave_until_they_say_something():
     }
     assert [(x, y) for x, y, *_ in context_curve(row)] == [(3, 2.0), (8, 2.0)], "1 alone and 4 alone hold too few"
     assert context_curve({}) == []
+
+
+def test_the_axis_of_contexts_has_powers_of_two(small_study):
+    part = small_study.sets[0]
+    [panel] = context_chart(part, looks_of(small_study), 512).panels
+    contexts = [point.x for one in panel.series for point in one.points]
+    assert [int(text) for _, text in panel.x.ticks] == [2**n for n in range(10) if min(contexts) <= 2**n]
+    assert max(contexts) == 512
 
 
 def test_two_dozen_lines_look_different_and_a_method_keeps_its_colour(make_result):
