@@ -35,8 +35,8 @@ def interval(low: float, high: float, signed: bool = False) -> str:
     digits = 3 if half <= 0 else min(3, max(0, 1 - math.floor(math.log10(half))))
     if signed:
         return f"[{minus(f'{low:+.{digits}f}')}, {minus(f'{high:+.{digits}f}')}]"
-    if high >= 10000:
-        return f"{number(low)}–{number(high)}"
+    if high >= 10_000:
+        return f"{low:,.0f}–{high:,.0f}" if high < 1e6 else f"{number(low)}–{number(high)}"
     return f"{low:.{digits}f}–{high:.{digits}f}"
 
 
