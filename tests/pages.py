@@ -10,7 +10,7 @@ PAGES = {path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8") for
 # A perplexity or a ratio (41.30), or a speed (2,084 tokens/s); memory by formula (1.25 GiB) and versions are neither.
 FIGURE = re.compile(r"(?<![\w.,/-])(?<!Python )(\d+\.\d\d(?![\d.])(?!\s[GM]i?B)|\d[\d,]*(?= tokens/s))")
 # Every figure stands in a table of one of these pages; a paragraph that quotes it links to that page.
-SOURCES = ("README.md", "docs/wikitext2.md", "docs/speed.md", "docs/paper.md")
+SOURCES = ("README.md", "docs/wikitext2.md", "docs/recipe.md", "docs/speed.md", "docs/paper.md")
 
 
 def blocks(page: str, kind: str) -> list[str]:
