@@ -209,20 +209,3 @@ def test_a_tilde_in_lists_guests_yaml_and_the_environment(tmp_path, monkeypatch)
     (tmp_path / "experiment" / "mine.yaml").write_text("# @package _global_\npaths:\n  outputs: ~/runs\n")
     config, folder = run(f"hydra.searchpath=[file://{tmp_path}]", "experiment=mine")
     assert (folder.parent, config.paths.cache) == (Path("/home/me/runs"), "/home/me/prepared")
-
-
-@pytest.mark.parametrize(
-    ("overrides", "std"),
-    [
-        ([], 0.02),
-        (["size=base"], 0.02),
-        (["experiment=quickstart"], 0.02),
-        (["model.embedding_std=null"], None),
-        (["size=paper"], None),
-        (["experiment=paper"], None),
-        (["experiment=paper_small"], None),
-    ],
-)
-def test_the_sizes_of_the_laboratory_start_with_small_embeddings_and_the_papers_do_not(overrides, std):
-    config, _ = run(*overrides)
-    assert config.model.embedding_std == std

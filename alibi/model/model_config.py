@@ -127,8 +127,7 @@ class ModelConfig:
             )
         if self.embedding_std is not None:
             raise ValueError(
-                f"model.embedding_std ({self.embedding_std}) must be null with model.adaptive_cutoffs, "
-                "whose embeddings have a start of their own."
+                f"model.embedding_std ({self.embedding_std}) would be ignored with model.adaptive_cutoffs; remove it."
             )
         if not self.tie_embeddings:
             raise ValueError("model.adaptive_cutoffs needs model.tie_embeddings=true: it has one set of words only.")

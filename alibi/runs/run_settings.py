@@ -26,14 +26,8 @@ LATER = {
 }
 # What was in configs/ before, for each change: the same command then made a run of another name.
 EARLIER_DEFAULTS = (
-    {"model.embedding_std": None},
-    {  # experiment=wikitext2
-        "model.embedding_std": None,
-        "train.batch_tokens": 4096,
-        "train.max_steps": 800,
-        "optimizer.lr": 3e-3,
-        "optimizer.min_lr": 3e-4,
-    },
+    # experiment=wikitext2
+    {"train.batch_tokens": 4096, "train.max_steps": 800, "optimizer.lr": 3e-3, "optimizer.min_lr": 3e-4},
 )
 
 

@@ -1,4 +1,5 @@
 import json
+import shutil
 from dataclasses import asdict, replace
 
 import pytest
@@ -8,7 +9,7 @@ from safetensors.torch import load_file
 from alibi.data import Cursor, TokenizerConfig, TrainingOrder
 from alibi.data.tokenizers import BytePairTokenizer
 from alibi.environment import has_fast_bf16
-from alibi.runs import Checkpoint, RunFolder, load_model, load_tokenizer, run_name
+from alibi.runs import Checkpoint, RunFolder, load_model, load_tokenizer, run_name, settings_text
 from alibi.tracking import read_metrics
 from alibi.training import train
 from alibi.training.update import NotFinite, Updater
@@ -229,16 +230,20 @@ def test_a_run_with_a_pretrained_tokenizer_carries_it_along(small_run, tmp_path)
     assert load_model(tmp_path / "run").vocab_size == stored.vocab_size == tokenizer.vocab_size
 
 
-def test_a_command_whose_default_has_changed_names_the_run_that_it_made_before(small_run, tmp_path, capsys):
-    before, now, other = (small_run(max_steps=1, seed=seed) for seed in (0, 0, 1))
-    now.model.embedding_std = other.model.embedding_std = 0.02
-    folders = [tmp_path / run_name(asdict(config)) for config in (before, now, other)]
-    assert len(set(folders)) == 3
-    train(before, folders[0])
+def test_a_command_whose_recipe_has_changed_names_the_run_that_it_made_before(small_run, tmp_path, capsys):
+    """experiment=wikitext2 had 800 updates of 4,096 tokens."""
+    before, now, other = small_run(batch_tokens=4096, max_steps=800), small_run(max_steps=1), small_run(max_steps=1)
+    before.optimizer.lr, before.optimizer.min_lr, other.seed = 3e-3, 3e-4, 1
+    earlier, *folders = (tmp_path / run_name(asdict(config)) for config in (before, now, other))
+    train(now, folders[0])
     assert "before a default changed" not in capsys.readouterr().out
-    train(now, folders[1])
-    said = f"{folders[0]} is the run of this command before a default changed; model.embedding_std=null goes on"
+    shutil.rmtree(folders[0])
+    earlier.mkdir()
+    (earlier / "config.yaml").write_text(settings_text(asdict(before)))
+    train(now, folders[0])
+    settings = "train.batch_tokens=4096 train.max_steps=800 optimizer.lr=0.003 optimizer.min_lr=0.0003"
+    said = f"{earlier} is the run of this command before a default changed; {settings} goes on"
     assert said in capsys.readouterr().out
-    train(other, folders[2])
+    train(other, folders[1])
     train(now, tmp_path / "a-name-of-its-own")
     assert "before a default changed" not in capsys.readouterr().out
