@@ -106,10 +106,11 @@ def generate(
     Raises:
         ValueError: an empty prompt, ids or settings out of range, padding that is not on the left.
     """
-    sampling, N = Sampling(temperature, top_k, top_p, generator), prompt_ids.shape[-1]
+    sampling = Sampling(temperature, top_k, top_p, generator)
     if num_tokens < 0:
         raise ValueError(f"num_tokens ({num_tokens}) must be at least 0.")
     _check_ids(prompt_ids, stop_id, top_k, model.vocab_size)
+    N = prompt_ids.shape[1]
     _check_padding(padding_mask, tuple(prompt_ids.shape))
     ids = torch.full((len(prompt_ids), N + num_tokens), stop_id or 0, dtype=torch.long, device=model.device)
     ids[:, :N] = prompt_ids
@@ -144,6 +145,10 @@ def _next_logits(model: LanguageModel, ids: Tensor, padding: Tensor | None, cach
 
 
 def _check_ids(prompt_ids: Tensor, stop_id: int | None, top_k: int | None, vocab_size: int) -> None:
+    if not isinstance(prompt_ids, Tensor):
+        raise ValueError(
+            f"prompt_ids are a {type(prompt_ids).__name__}; they must be a tensor: torch.tensor([[5, 7]])."
+        )
     shape = tuple(prompt_ids.shape)
     if len(shape) != 2 or 0 in shape or prompt_ids.dtype not in (torch.int32, torch.int64):
         rule = "they must be integers of shape (batch, seq), at least one token: ids[None] is a batch of one"

@@ -21,14 +21,18 @@ def parse() -> argparse.Namespace:
     parser = script_parser(__doc__)
     parser.add_argument("results", type=expanded, nargs="+", help="result files, run folders, or globs of these")
     parser.add_argument("--out", type=user_path, help="folder for index.html, figures/, tables.md and comparison.json")
-    parser.add_argument("--paper", type=user_path, help="folder for PDFs, 3.3 and 6.8 inches wide, and tables as .tex")
-    parser.add_argument("--figures", nargs="+", choices=FIGURES, help="which figures --paper writes; all by default")
+    parser.add_argument("--paper", type=user_path, help="folder for PDFs, 3.3 and 6.8 inches wide, and tables.tex")
+    parser.add_argument(
+        "--figures", nargs="+", choices=FIGURES, help="which figures --paper writes; perplexity by default"
+    )
     parser.add_argument(
         "--against", metavar="LINE", help="charts are relative to this line, by its label in the tables"
     )
     options = parser.parse_args()
     if options.figures and not options.paper:
         parser.error("--figures would be ignored without --paper DIR")
+    if options.against and not (options.out or options.paper):
+        parser.error("--against would be ignored without --out DIR or --paper DIR: it is for charts")
     return options
 
 
@@ -45,7 +49,7 @@ def main(options: argparse.Namespace) -> None:
         (options.out / "comparison.json").write_text(content + "\n")
         print(f"\n{len(paths)} files; the page is {paths[0]}")
     if options.paper:
-        for path in write_paper(comparison, options.paper, options.figures or FIGURES):
+        for path in write_paper(comparison, options.paper, options.figures or FIGURES[:1]):
             print(path)
 
 

@@ -78,7 +78,8 @@ def compare_files(wanted: Sequence[str], against: str | None = None) -> Comparis
     """
     Args:
         wanted: result files, run folders, or globs of these.
-        against: label of the line to which charts are relative; None: each run to itself at its training length.
+        against: label of the line, or of a run of it, to which charts are relative; None: each run to itself at its
+            training length.
 
     Raises:
         FileNotFoundError: nothing there.
@@ -91,10 +92,10 @@ def compare_files(wanted: Sequence[str], against: str | None = None) -> Comparis
         files = ", ".join(str(result.path) for result in comparison.results)
         reasons = [f"no two of these {len(runs)} runs may be compared ({files}):", *notes, comparison.refusals()]
         raise ValueError("\n".join(reasons))
-    lines = dict.fromkeys(run.line for run in comparison.runs)
+    lines = {run.line: run.line for run in comparison.runs} | {run.label: run.line for run in comparison.runs}
     if against is not None and against not in lines:
         raise ValueError(f"against ({against}) must be a line of the comparison: {', '.join(lines)}.")
-    return replace(comparison, sets=[replace(part, against=against) for part in comparison.sets])
+    return replace(comparison, sets=[replace(part, against=lines.get(against)) for part in comparison.sets])
 
 
 def compare(results: Sequence[Result]) -> Comparison:

@@ -10,7 +10,10 @@ from alibi.results import Result
 
 LONGEST_VALUE = 24  # of a setting in a label, in characters
 COUNTS = {"model.num_layers": "layers", "model.num_heads": "heads"}  # 6 layers, not num_layers 6
+PATHS = ("data.path", "tokenizer.path")
 LAST_RESORTS = ("text", "tokenizer", "folder")  # what tells lines apart where no setting does
+# What is compared within a method only: its own settings, and what every label says.
+OF_A_METHOD = ("model.position.", "train.seq_len", *LAST_RESORTS)
 
 
 def label(results: Sequence[Result]) -> list[tuple[str, str, str]]:
@@ -85,9 +88,10 @@ def _all_but_seed(result: Result) -> tuple | None:
 
 
 def _told_apart(lines: Mapping[tuple, Result]) -> dict[tuple, list[str]]:
-    """The words that tell each line from others of its method: the fewest settings, else text, tokenizer or folder.
+    """The words that tell each line from others: the fewest settings, and within a method text, tokenizer or folder.
 
-    Shortest first, the last resorts behind them.
+    Lines of two methods that differ in a setting say it too, since the method is then not all that differs. Shortest
+    first, the last resorts behind them.
     """
     facts = {line: _facts(result) for line, result in lines.items()}
     words: dict[tuple, dict[str, str]] = {line: {} for line in lines}
@@ -95,7 +99,8 @@ def _told_apart(lines: Mapping[tuple, Result]) -> dict[tuple, list[str]]:
     for name in (*settings, *LAST_RESORTS):
         alike = defaultdict(list)
         for line, result in lines.items():
-            alike[_method(result), *words[line].items()].append(line)
+            method = _method(result) if name.startswith(OF_A_METHOD) else None
+            alike[method, *words[line].items()].append(line)
         for namesakes in alike.values():
             if len({facts[line].get(name) for line in namesakes}) > 1:
                 for line in namesakes:
@@ -111,7 +116,7 @@ def _facts(result: Result) -> dict[str, str]:
     """{"model.d_model": "d_model 64", ...}: the step, the settings that a few words can say, and the last resorts."""
     words = {"step": f"step {result.checkpoint.step}"}
     for name, value in (result.checkpoint.settings or {}).items():
-        value = PurePath(value).name if name == "data.path" and isinstance(value, str) else value
+        value = PurePath(value).name if name in PATHS and isinstance(value, str) else value
         text = value if isinstance(value, str) else _short(value)
         phrase = f"{name.removesuffix('.name').removesuffix('.path').rpartition('.')[2]} {text}"
         phrase = phrase if name not in COUNTS else f"{text} {COUNTS[name] if value != 1 else COUNTS[name][:-1]}"

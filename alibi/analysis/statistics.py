@@ -153,7 +153,7 @@ class PairedDraws:
         rows = a, b
         means = [result.scored[length]["nll_nats"] / getattr(result.data, unit) for result, length in rows]
         value, known = float(ratio(*np.array(means))), all((id(result), n) in self.sums for result, n in rows)
-        if a == b or not known:
+        if not known:
             return value, None
         drawn = [self.sums[id(result), length] / self.sums[id(result), unit] for result, length in rows]
         return value, interval(ratio(*drawn), self.num_groups)

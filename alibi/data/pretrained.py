@@ -18,6 +18,7 @@ space goes with a word. A line end that has a token of its own is covered, whate
 """
 
 import json
+import re
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
@@ -31,6 +32,7 @@ from alibi.data.tokenizers import END_OF_TEXT, FastTokenizer, beyond_one_space
 from alibi.files import one_line
 
 FILE, SETTINGS = "tokenizer.json", "tokenizer_config.json"
+HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
 # Names of the end-of-text token, for a file that states none.
 USUAL_ENDS = (END_OF_TEXT, "</s>", "<eos>", "<|end_of_text|>")
 # Settings of a tokenizer's parts, by which they act on the beginning of a text, and their values without that.
@@ -112,6 +114,8 @@ def load_pretrained(path: str, end_of_text: str | None) -> PretrainedTokenizer:
     place = Path(path)
     if not place.exists():
         name, _, revision = path.partition("@")
+        if not HUB_ID.fullmatch(name):
+            raise FileNotFoundError(f"tokenizer.path ({path}) is no file or folder here, and no hub id (OWNER/NAME).")
         place = fetch(name, (FILE, SETTINGS), revision=revision or None)
     file = place if place.is_file() else place / FILE
     if not file.is_file():
@@ -123,16 +127,27 @@ def load_pretrained(path: str, end_of_text: str | None) -> PretrainedTokenizer:
     names = [end_of_text] if end_of_text else [*_stated_end(file.with_name(SETTINGS)), *USUAL_ENDS]
     number = next((n for name in names if (n := tokenizer.token_to_id(name)) is not None), None)
     if number is None:
-        what = f"tokenizer.end_of_text ({end_of_text}) is not in its vocabulary" if end_of_text else "none is known"
-        raise ValueError(f"tokenizer.path ({path}) needs an end-of-text token, and {what}; name one of its tokens.")
+        what = f"{end_of_text} is not in its vocabulary" if end_of_text else "its files name none"
+        raise ValueError(
+            f"tokenizer.path ({path}) needs an end-of-text token, and {what}; "
+            "name one of its tokens by tokenizer.end_of_text=TOKEN."
+        )
     return PretrainedTokenizer(json.loads(tokenizer.to_str()), number)
 
 
 def _stated_end(settings: Path) -> list[str]:
-    """The eos_token of a tokenizer_config.json, if it names one."""
-    stated = json.loads(settings.read_text(encoding="utf-8")).get("eos_token") if settings.is_file() else None
+    """The eos_token of a tokenizer_config.json, if it names one.
+
+    Raises:
+        ValueError: it is not JSON.
+    """
+    try:
+        content = json.loads(settings.read_text(encoding="utf-8")) if settings.is_file() else {}
+    except ValueError as error:
+        raise ValueError(f"{settings} is not JSON ({error}); remove or mend it.") from error
+    stated = content.get("eos_token") if isinstance(content, dict) else None
     name = stated.get("content") if isinstance(stated, dict) else stated
-    return [name] if name else []
+    return [name] if isinstance(name, str) else []
 
 
 def of_a_line(content: dict) -> dict:

@@ -46,12 +46,17 @@ class TokenizerConfig:
                 raise ValueError(f"tokenizer.{setting} ({value}) would be ignored by {self.name}; remove it.")
             if value is not None and not low <= value <= MAX_IDS:
                 raise ValueError(f"tokenizer.{setting} ({value}) must be from {low} to {MAX_IDS} for {self.name}.")
-        pretrained = self.name == PretrainedTokenizer.name
-        if pretrained and self.path is None:
+        if self.is_pretrained and not self.path:
             raise ValueError("tokenizer=pretrained needs tokenizer.path: a tokenizer.json, its folder, or a hub id.")
-        for setting in () if pretrained else ("path", "end_of_text"):
+        if self.is_pretrained and self.end_of_text == "":
+            raise ValueError("tokenizer.end_of_text () must be one of the tokenizer's tokens; null: the one it names.")
+        for setting in () if self.is_pretrained else ("path", "end_of_text"):
             if (value := getattr(self, setting)) is not None:
                 raise ValueError(f"tokenizer.{setting} ({value}) would be ignored by {self.name}; remove it.")
+
+    @property
+    def is_pretrained(self) -> bool:
+        return self.name == PretrainedTokenizer.name
 
     @property
     def key(self) -> dict:
@@ -65,7 +70,7 @@ class TokenizerConfig:
 
     def load(self) -> Tokenizer | None:
         """The tokenizer that needs no training; None if this one does. Raises as load_pretrained."""
-        return load_pretrained(self.path, self.end_of_text) if self.name == PretrainedTokenizer.name else None
+        return load_pretrained(self.path, self.end_of_text) if self.is_pretrained else None
 
 
 def tokenizer_from_json(text: str) -> Tokenizer:

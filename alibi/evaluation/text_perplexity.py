@@ -26,13 +26,16 @@ def perplexity(model: LanguageModel, tokenizer: Tokenizer, text: str, length: in
     ids = np.array(tokenizer.encode_prompt(text))
     if not len(ids):
         raise ValueError("the text is empty; give at least one token.")
-    if not 1 <= (stride or length) <= length:
-        raise ValueError(f"stride ({stride}) must be from 1 to length ({length}), and length at least 1.")
+    if length < 1:
+        raise ValueError(f"length ({length}) must be at least 1.")
+    stride = length if stride is None else stride
+    if not 1 <= stride <= length:
+        raise ValueError(f"stride ({stride}) must be from 1 to length ({length}).")
     tokens = TokenFile(Path(), {}, {}, tokenizer.first_input, 0, 0, 0, ids)
     total, batch_tokens, training = NatsSum(), fast_batch_tokens(model.device), model.training
     try:
         scorer = model_scorer(model.eval())
-        for _ in score(tokens, length, stride or length, scorer, [total], model.device, batch_tokens):
+        for _ in score(tokens, length, stride, scorer, [total], model.device, batch_tokens):
             pass
     finally:
         model.train(training)

@@ -46,6 +46,8 @@ class ALiBiTransformer(nn.Module):
 
     def __init__(self, config: ALiBiConfig) -> None:
         super().__init__()
+        if not isinstance(config, ALiBiConfig):
+            raise ValueError(f"config ({config!r}) must be an ALiBiConfig; LanguageModel takes a ModelConfig.")
         self.config = config
         shape = ModelConfig(
             position={"name": "alibi"},

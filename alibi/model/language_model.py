@@ -44,6 +44,8 @@ class LanguageModel(nn.Module):
 
     def __init__(self, config: ModelConfig, vocab_size: int, seed: int | None = None) -> None:
         super().__init__()
+        if not isinstance(config, ModelConfig):
+            raise ValueError(f"config ({config!r}) must be a ModelConfig, such as ModelConfig(position='rotary').")
         if vocab_size < 1:
             raise ValueError(f"vocab_size ({vocab_size}) must be at least 1.")
         if not config.causal:
@@ -77,8 +79,11 @@ class LanguageModel(nn.Module):
         """Hidden states (B, L - first_query, D) of ids (B, L); see Transformer.forward.
 
         Raises:
-            ValueError: ids of another shape.
+            ValueError: ids of another shape, or no tensor of whole numbers.
         """
+        if not isinstance(input_ids, Tensor) or input_ids.is_floating_point():
+            what = input_ids.dtype if isinstance(input_ids, Tensor) else type(input_ids).__name__
+            raise ValueError(f"input_ids are of {what}; they must be a tensor of ids: torch.tensor([[5, 7, 2]]).")
         if input_ids.dim() != 2:
             shape = tuple(input_ids.shape)
             raise ValueError(f"input_ids have shape {shape}; they must be (batch, seq): ids[None] is a batch of one.")

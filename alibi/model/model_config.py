@@ -92,6 +92,8 @@ class ModelConfig:
         check_kinds(self, "model.")
         if isinstance(self.position, str):
             self.position = {"name": self.position}
+        if not isinstance(self.position, dict):
+            raise ValueError(f'position ({self.position!r}) must be a name or a dict, {{"name": "alibi"}}.')
         if self.d_ff is None:
             self.d_ff = 4 * self.d_model
         for name in ("num_layers", "d_model", "num_heads", "d_ff"):

@@ -24,24 +24,25 @@ COLOURS = {
 # For other methods: the rest of theirs, and Paul Tol's muted ones.
 MORE_COLOURS = (
     ("#E69F00", "#F2B84B"), ("#56B4E9", "#9AD4F5"), ("#332288", "#8C7FE0"), ("#117733", "#4FB872"),
-    ("#999933", "#CFCF6B"), ("#882255", "#CF6A9B"), ("#CC6677", "#E69AA6"), ("#000000", "#FFFFFF"),
+    ("#999933", "#CFCF6B"), ("#000000", "#FFFFFF"),
 )  # fmt: skip
 COLOUR_PAIRS = (*COLOURS.values(), *MORE_COLOURS)
-# Lines of one colour differ by marker and dash: (matplotlib's name, plotly's name).
+# No two lines have the same marker and dash, so that they differ in print: matplotlib's name, plotly's, and SVG's
+# (a character, the lengths of strokes and gaps).
 MARKERS = (
-    ("o", "circle"), ("s", "square"), ("D", "diamond"), ("^", "triangle-up"), ("v", "triangle-down"), ("X", "x"),
-    ("P", "cross"), ("*", "star"),
+    ("o", "circle", "●"), ("s", "square", "■"), ("D", "diamond", "◆"), ("^", "triangle-up", "▲"),
+    ("v", "triangle-down", "▼"), ("X", "x", "✖"), ("P", "cross", "✚"), ("*", "star", "★"),
 )  # fmt: skip
-DASHES = (("-", "solid"), ("--", "dash"), (":", "dot"), ("-.", "dashdot"))
+DASHES = (("-", "solid", "none"), ("--", "dash", "6 3"), (":", "dot", "2 2"), ("-.", "dashdot", "6 2 2 2"))
 
 
 @dataclass(frozen=True)
 class Look:
-    """A (light, dark) colour, and (matplotlib, plotly) names of marker and dash."""
+    """A (light, dark) colour, and (matplotlib, plotly, SVG) names of marker and dash."""
 
     colour: tuple[str, str]
-    marker: tuple[str, str] = MARKERS[0]
-    dash: tuple[str, str] = DASHES[0]
+    marker: tuple[str, str, str] = MARKERS[0]
+    dash: tuple[str, str, str] = DASHES[0]
 
 
 # The two parts of a change with length, and their sum: (name, look).
@@ -67,7 +68,7 @@ class Series:
         label: the legend's entry, a line or a part of a split; series that share it share the entry.
         name: whose points these are: a run, or the mean of several.
         runs: labels of the runs it was made from. The page hides it unless all of them are chosen.
-        kind: "main" has markers; "member" is thin, one of several seeds or training loss; "plain" has no markers;
+        kind: "main" has markers; "member" is thin, one of several seeds or training loss; "plain" is thin;
             "bar" and "dot" stand at positions 0, 1, ... of the x axis.
     """
 
@@ -121,14 +122,12 @@ class Chart:
 
 
 def looks_of(comparison: Comparison) -> dict[str, Look]:
-    """By label of the line: the colour of its method, and a marker and dash that no other line of that colour has."""
+    """By label of the line: the colour of its method, and a marker and dash that no other line has."""
     methods = {run.line: run.result.checkpoint.model for part in comparison.sets for run in part.runs}
     looks: dict[str, Look] = {}
-    for label, method in methods.items():
-        colour = colour_of(method)
-        place = sum(look.colour == colour for look in looks.values())
+    for place, (label, method) in enumerate(methods.items()):
         marker, turn = place % len(MARKERS), place // len(MARKERS)
-        looks[label] = Look(colour, MARKERS[marker], DASHES[(marker + turn) % len(DASHES)])
+        looks[label] = Look(colour_of(method), MARKERS[marker], DASHES[(marker + turn) % len(DASHES)])
     return looks
 
 

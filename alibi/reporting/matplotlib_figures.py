@@ -1,6 +1,7 @@
 """Charts as files for a paper: PNG, SVG and PDF at a column's or a page's width, the same bytes for the same data."""
 
 import logging
+import math
 import os
 import textwrap
 from collections.abc import Sequence
@@ -23,7 +24,7 @@ STYLE = Path(__file__).parent / "paper.mplstyle"
 CURVES = {
     "main": {"lw": 1.2, "ms": 2.8},
     "member": {"lw": 0.5, "alpha": 0.6, "marker": ""},
-    "plain": {"lw": 0.9, "alpha": 0.85, "marker": ""},
+    "plain": {"lw": 0.9, "alpha": 0.85, "ms": 1.8},
 }
 # Of the legend, in inches: the height of a line, the mean width of a letter, and a handle with its spaces.
 LINE, LETTER, HANDLE = 0.14, 0.062, 0.5
@@ -140,7 +141,9 @@ def _legend(every: list[Series], width: float) -> tuple[dict[str, Artist], int]:
         for series in every
     }
     longest = max(len(line) for text in entries for line in text.split("\n"))
-    return entries, max(1, min(len(entries), int(width / (HANDLE + LETTER * longest))))
+    most = max(1, min(len(entries), int(width / (HANDLE + LETTER * longest))))
+    rows = math.ceil(len(entries) / most)
+    return entries, math.ceil(len(entries) / rows)
 
 
 def _plain_text(name: str) -> str:

@@ -45,7 +45,7 @@ TEMPLATE = go.layout.Template(
 CURVES = {
     "main": {"mode": "lines+markers", "line": {"width": 2.2}, "marker": {"size": 6}},
     "member": {"mode": "lines", "line": {"width": 0.9}, "opacity": 0.7},
-    "plain": {"mode": "lines", "line": {"width": 1.4}},
+    "plain": {"mode": "lines+markers", "line": {"width": 1.4}, "marker": {"size": 3}},
 }
 
 

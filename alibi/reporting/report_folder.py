@@ -43,17 +43,16 @@ def write_report(comparison: Comparison, folder: Path) -> list[Path]:
     return [index, tables, *figures]
 
 
-def write_paper(comparison: Comparison, folder: Path, figures: Sequence[str] = FIGURES) -> list[Path]:
-    """Write figures as PDF at the width of a column and of a page, and every table as LaTeX; returns their paths."""
+def write_paper(comparison: Comparison, folder: Path, figures: Sequence[str]) -> list[Path]:
+    """Write figures as PDF at the width of a column and of a page, and tables.tex to copy from; returns their paths."""
     paths = []
     for chart in (chart for figure in figures for chart in _charts(comparison, figure)):
         for name, width in (("column", COLUMN), ("page", PAGE)):
             paths += write_figure(replace(chart, stem=f"{chart.stem}-{name}"), folder, ("pdf",), width)
     folder.mkdir(parents=True, exist_ok=True)
-    for table in all_tables(comparison):
-        paths.append(folder / f"{table.name}.tex")
-        paths[-1].write_text(latex(table), encoding="utf-8")
-    return paths
+    tables = folder / "tables.tex"
+    tables.write_text("\n".join(map(latex, all_tables(comparison))), encoding="utf-8")
+    return [*paths, tables]
 
 
 def _charts(comparison: Comparison, figure: str) -> list[Chart]:
@@ -91,7 +90,7 @@ def markdown(table: Table) -> str:
 
 
 def latex(table: Table) -> str:
-    """A table for \\input; intervals small under their numbers."""
+    """A table; intervals small under their numbers."""
     stacked = r"\begin{{tabular}}[t]{{@{{}}r@{{}}}}{}\\{{\scriptsize {}}}\end{{tabular}}"
     title, header, rows, note = _escaped(table, LATEX, r"\textbf{{{}}}", stacked)
     header, *body = (" & ".join(cells) + r" \\" for cells in (header, *rows))

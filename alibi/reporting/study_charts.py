@@ -18,7 +18,7 @@ Looks = Mapping[str, Look]
 LENGTH, NATS = "length of evaluation (tokens)", "nats per token"
 # Beyond this ratio of the largest to the smallest value a linear axis hides the small ones.
 LOG_AXIS_FROM = 3.0
-# A bin has no interval. A target's nats have a standard deviation of about 3, so the mean of so many is known to 0.1.
+# A bin has no interval. A target's nats have a standard deviation of about 3: with fewer, a curve is mostly noise.
 FEWEST_TARGETS = 1000
 COSTS = {"tokens_per_sec": "tokens per second", "peak_memory_mib": "peak memory (MiB)"}
 
@@ -111,7 +111,7 @@ def cost_chart(part: ResultSet, looks: Looks) -> Chart:
     panels = []
     for name, title in COSTS.items():
         if series := _line_series(part, looks, partial(_row_points, name=name)):
-            panels.append(Panel(_lengths(series), replace(_values(title, series), from_zero=True), series))
+            panels.append(Panel(_lengths(series), Axis(title, from_zero=True), series))
     return Chart(f"cost-{part.slug}", part.title, panels)
 
 
@@ -126,7 +126,7 @@ def split_chart(part: ResultSet, metric: str = "perplexity") -> Chart:
     for line in dict.fromkeys(run.line for run, _ in changes):
         own = [(run, change) for run, change in changes if run.line == line]
         panels.append(_split_panel(f"{line}, stride {own[0][1].stride}", own, metric))
-    title = "each panel has its own scale" if len(panels) > 1 else ""
+    title = f"{part.title}; each panel has its own scale" if len(panels) > 1 else part.title
     return Chart(f"two-part-split-{part.slug}", title, panels, columns=max(1, min(3, len(panels))))
 
 

@@ -44,9 +44,9 @@ def train(config: RunConfig, run_dir: Path) -> str:
     check_schedule(config.optimizer, config.train.max_steps)
     with processes(pick_device(config.device)) as procs, ExitStack() as held:
         folder = RunFolder(run_dir)
-        procs.on_main(find_checkpoint, config, folder, lambda _: None)  # refuse before any text is prepared
+        found = procs.on_main(find_checkpoint, config, folder, lambda _: None)  # refuse before any text is prepared
         with procs.together():
-            texts = prepare_texts(config, procs)
+            texts = prepare_texts(config, procs, found)
         # All processes continue from the same checkpoint, whatever their disks show them.
         checkpoint = procs.on_main(open_folder, config, folder, texts, held)
         what = [weight_settings(asdict(config)), texts.sha256, texts.tokenizer.sha256]

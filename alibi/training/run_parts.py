@@ -31,8 +31,11 @@ class RunTexts:
     sha256: dict[str, str]
 
 
-def prepare_texts(config: RunConfig, procs: Processes) -> RunTexts:
+def prepare_texts(config: RunConfig, procs: Processes, checkpoint: Checkpoint | None = None) -> RunTexts:
     """Prepare the tokenizer and token files, or take them from the cache.
+
+    Args:
+        checkpoint: to continue from; it holds a pretrained tokenizer, whose own files may be gone by then.
 
     Raises:
         ValueError, FileNotFoundError, ConnectionError: as open_text and prepare_tokens.
@@ -43,7 +46,10 @@ def prepare_texts(config: RunConfig, procs: Processes) -> RunTexts:
     if train.left_out:
         procs.say(f"           {train.left_out}")
     quiet = not procs.is_main
-    tokenizer = prepare_tokenizer(config.tokenizer, train, cache, quiet)
+    if checkpoint and config.tokenizer.is_pretrained:
+        tokenizer = checkpoint.load_tokenizer()
+    else:
+        tokenizer = prepare_tokenizer(config.tokenizer, train, cache, quiet)
     texts = train, open_text(config.data, "validation", words)
     tokens = [prepare_tokens(text, tokenizer, cache, quiet) for text in texts]
     for text, encoded in zip(texts, tokens, strict=True):

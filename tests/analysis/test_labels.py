@@ -172,3 +172,20 @@ def test_a_line_has_one_name_in_every_set():
     sliding = run(protocol="stride-8", **one)
     _, lines = named({"a/evaluation/n": run(**one), "b/evaluation/n": run(**other), "a/evaluation/s": sliding})
     assert lines == ["alibi L=64 lr 1", "alibi L=64 lr 2", "alibi L=64 lr 1"]
+
+
+def test_a_setting_that_differs_between_methods_is_said_and_a_methods_own_is_not():
+    """Two layers of one method beside twelve of another would pass for a comparison of methods."""
+    shallow, deep, alike = (run(**{"model.num_layers": n, "optimizer.position_lr_multiplier": m, "train.seq_len": 64})
+                            for n, m in ((2, None), (12, 10), (12, None)))  # fmt: skip
+    deep["checkpoint"]["model"], alike["checkpoint"]["model"] = "t5", "rotary"
+    alike["checkpoint"]["settings"] |= {"model.position.theta": 500.0}
+    files = {f"{n}/evaluation/x": content for n, content in enumerate((shallow, deep, alike))}
+    lines = ["alibi L=64 2 layers", "t5 L=64 12 layers position_lr_multiplier 10", "rotary L=64 12 layers"]
+    assert named(files)[1] == lines
+
+
+def test_two_tokenizers_are_told_apart_by_their_files_name():
+    paths = ("/a/long/way/to/the/folder/of/one", "/a/long/way/to/the/folder/of/two")
+    files = {f"{n}/evaluation/x": run(**{"tokenizer.path": path}) for n, path in enumerate(paths)}
+    assert named(files)[1] == ["alibi L=64 tokenizer one", "alibi L=64 tokenizer two"]

@@ -67,10 +67,21 @@ def test_the_end_of_text_is_found_or_named(end, stated, named, folder):
 
 def test_what_cannot_be_used_is_refused_by_name(folder, tmp_path):
     path = str(folder("<done>"))
-    with pytest.raises(ValueError, match=r"needs an end-of-text token, and none is known; name one"):
+    with pytest.raises(
+        ValueError, match=r"its files name none; name one of its tokens by tokenizer\.end_of_text=TOKEN"
+    ):
         load_pretrained(path, None)
-    with pytest.raises(ValueError, match=r"tokenizer\.end_of_text \(<end>\) is not in its vocabulary"):
+    with pytest.raises(ValueError, match=r"and <end> is not in its vocabulary; name one of its tokens"):
         load_pretrained(path, "<end>")
+    with pytest.raises(FileNotFoundError, match=r"\(/no/such/file\) is no file or folder here, and no hub id"):
+        load_pretrained("/no/such/file", None)
+    settings = tmp_path / "tokenizer_config.json"
+    settings.write_text("{broken")
+    with pytest.raises(ValueError, match=r"tokenizer_config\.json is not JSON"):
+        load_pretrained(path, None)
+    settings.write_text("[1, 2]")
+    with pytest.raises(ValueError, match="its files name none"):
+        load_pretrained(path, None)
     (tmp_path / "tokenizer.json").write_text("{}")
     with pytest.raises(ValueError, match=r"tokenizer\.json is no tokenizer"):
         load_pretrained(path, None)
@@ -83,6 +94,8 @@ def test_what_cannot_be_used_is_refused_by_name(folder, tmp_path):
     ("settings", "message"),
     [
         ({"name": "pretrained"}, r"needs tokenizer\.path"),
+        ({"name": "pretrained", "path": ""}, r"needs tokenizer\.path"),
+        ({"name": "pretrained", "path": "gpt2", "end_of_text": ""}, r"tokenizer\.end_of_text \(\) must be one of"),
         ({"name": "bpe", "path": "gpt2"}, r"tokenizer\.path \(gpt2\) would be ignored by bpe"),
         ({"name": "word", "end_of_text": "</s>"}, r"tokenizer\.end_of_text \(</s>\) would be ignored by word"),
         ({"name": "pretrained", "path": "gpt2", "vocab_size": 500}, r"tokenizer\.vocab_size \(500\) would be ignored"),

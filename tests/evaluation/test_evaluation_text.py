@@ -145,3 +145,17 @@ def test_rows_that_counted_other_words_lose_what_is_per_word(scored):
     [part] = compare(load_results([path, path.with_name("old.json")])).sets
     assert "word_perplexity" not in part.comparable
     assert "bits_per_byte" in part.comparable
+
+
+def test_documents_that_changed_since_training_are_scored_only_on_demand(checkpoint, own, tmp_path, cache, capsys):
+    """The split has moved with them, and may hold documents of the training split."""
+    asked = EvaluationSettings(lengths=[16])
+    command = EvaluateCommand(str(checkpoint.run), asked, paths=PathsConfig(str(tmp_path), str(cache)), device="cpu")
+    command = replace(command, tracking=TrackingConfig("disabled"))
+    evaluate(command)
+    for path in sorted(own.iterdir()):
+        path.write_text("changed\n" + path.read_text())
+    with pytest.raises(ValueError, match=r"no longer those that it was split from.*data=text scores it anyway"):
+        evaluate(command)
+    evaluate(replace(command, data=OtherText(name="text", path=str(own))))
+    assert "this is not run's own text" in capsys.readouterr().out

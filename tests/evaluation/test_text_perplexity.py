@@ -43,7 +43,12 @@ def test_it_is_the_exponential_of_the_mean_of_the_models_own_nats(run):
 
 @pytest.mark.parametrize(
     ("text", "length", "stride", "message"),
-    [("", 8, None, "text is empty"), ("x", 0, None, "length at least 1"), ("x", 8, 9, r"stride \(9\).*length \(8\)")],
+    [
+        ("", 8, None, "text is empty"),
+        ("x", 0, None, r"length \(0\) must be at least 1"),
+        ("x", 8, 9, r"stride \(9\).*length \(8\)"),
+        ("x", 8, 0, r"stride \(0\).*length \(8\)"),
+    ],
 )
 def test_what_cannot_be_scored_is_refused(text, length, stride, message, run):
     with pytest.raises(ValueError, match=message):

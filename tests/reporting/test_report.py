@@ -202,7 +202,7 @@ def test_relative_curves_have_intervals_paired_on_the_same_text(small_study):
     ratios = np.exp((sums[:, 1] - sums[:, 0]) / sums[:, 2])
     [curve] = [one for one in relative.series if one.name == part.runs[0].label]
     points = {point.x: point for point in curve.points}
-    assert points[128] == (128, 1.0, None)
+    assert points[128] == (128, 1.0, [1.0, 1.0])
     assert points[512].y == pytest.approx(run.rows[512]["perplexity"] / run.rows[128]["perplexity"])
     assert points[512].interval == pytest.approx(interval(ratios, len(tokens)))
     low, high = run.rows[512]["interval"]["perplexity"]
@@ -210,7 +210,7 @@ def test_relative_curves_have_intervals_paired_on_the_same_text(small_study):
 
 
 def test_curves_relative_to_a_chosen_line_have_intervals_paired_on_the_same_text(small_study):
-    """By hand: the ratio of the two runs of a seed. The line itself is 1 throughout, without an interval."""
+    """By hand: the ratio of the two runs of a seed. The line itself is 1 throughout, in an interval of no width."""
     part = replace(small_study.sets[0], against="alibi L=128")
     panel = perplexity_panel(part, looks_of(small_study), "perplexity", relative=True)
     assert panel.y.label == "perplexity per token, over alibi L=128 (95 % intervals)"
@@ -223,7 +223,7 @@ def test_curves_relative_to_a_chosen_line_have_intervals_paired_on_the_same_text
     assert curves[run.label][512].interval == pytest.approx(
         interval(np.exp((sums[:, 0] - sums[:, 1]) / sums[:, 2]), len(tokens))
     )
-    assert {(y, bounds) for _, y, bounds in curves[base.label].values()} == {(1.0, None)}
+    assert {(y, *bounds) for _, y, bounds in curves[base.label].values()} == {(1.0, 1.0, 1.0)}
 
 
 @pytest.mark.parametrize(("apart", "kept"), [(0.5, False), (50.0, True)])

@@ -221,10 +221,13 @@ def test_a_run_with_a_pretrained_tokenizer_carries_it_along(small_run, tmp_path)
     """The tokenizer of another run, as a file: the same ids under another kind; the file is not needed again."""
     tokenizer = BytePairTokenizer.train(["a few words and some more\n"] * 20, 300)
     (tmp_path / "tokenizer.json").write_text(tokenizer.to_json())
-    config = small_run(max_steps=2)
+    config = small_run(max_steps=4, max_hours=1e-9)
     config.tokenizer = TokenizerConfig("pretrained", path=str(tmp_path / "tokenizer.json"))
-    train(config, tmp_path / "run")
+    with pytest.raises(SystemExit):
+        train(config, tmp_path / "run")
     (tmp_path / "tokenizer.json").unlink()
+    config.train.max_hours = None
+    assert train(config, tmp_path / "run") == "ran"
     stored = load_tokenizer(tmp_path / "run")
     assert stored.encode(["a word\n"]) == tokenizer.encode(["a word\n"])
     assert load_model(tmp_path / "run").vocab_size == stored.vocab_size == tokenizer.vocab_size

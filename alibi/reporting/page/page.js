@@ -54,12 +54,19 @@ function drawFigure(box, figures, runs, scale, template) {
     heading.textContent = title;
     target.setAttribute("aria-label", title || box.querySelector("figcaption").textContent);
     layout.width = printing.matches ? (visible.length > 1 ? PRINT_HALF : PRINT_WIDTH) : target.clientWidth;
-    if (["perplexity", "cost"].includes(box.dataset.chart)) layout.yaxis.type = scale;
+    if (box.dataset.chart === "perplexity") layout.yaxis.type = scale;
     Plotly.react(target, data, { ...layout, template }, { displayModeBar: false, doubleClick: false, showTips: false });
   });
   const shown = new Set(visible.flatMap((panel) => panel.data).filter((trace) => trace.visible).map((trace) => trace.legendgroup));
-  for (const entry of all("li", box)) entry.hidden = !shown.has(entry.textContent);
-  box.querySelector(".note").textContent = visible.length ? "" : "Nothing to draw for these choices.";
+  for (const entry of all("li", box)) entry.hidden = !shown.has(entry.querySelector("span").textContent);
+  box.querySelector(".note").textContent = visible.length ? "" : nothing(box.dataset.chart, page.figures);
+}
+
+// Says which evaluations have the figure.
+function nothing(chart, figures) {
+  const sets = new Set(figures.filter((figure) => figure.chart === chart).flatMap(({ when }) => (when.set || "").split(" ")));
+  const titles = [...form.elements.set.options].filter(({ value }) => sets.has(value)).map(({ text }) => text);
+  return `Nothing to draw for these choices${titles.length ? `; there is something for: ${titles.join("; ")}` : ""}.`;
 }
 
 // A line's box stands for all of its seeds.
