@@ -38,12 +38,12 @@ function drawAll() {
   for (const part of all("div[data-set], div[data-unit]")) part.hidden = !isChosen(part.dataset, choices);
   for (const box of all("figure")) {
     const chosen = page.figures.filter((figure) => figure.chart === box.dataset.chart && isChosen(figure.when, choices));
-    drawFigure(box, chosen, runs, choices.scale, page.template);
+    drawFigure(box, chosen, runs, choices.scale, page);
   }
 }
 
 // Draws the panels that have a visible trace. Unused plots are hidden, not purged: Plotly may be about to lay one out again.
-function drawFigure(box, figures, runs, scale, template) {
+function drawFigure(box, figures, runs, scale, page) {
   const plots = box.querySelector(".plots"), panels = figures.flatMap((figure) => figure.panels);
   for (const trace of panels.flatMap((panel) => panel.data)) trace.visible = trace.meta.every((run) => runs.has(run));
   const visible = panels.filter((panel) => panel.data.some((trace) => trace.visible));
@@ -55,18 +55,18 @@ function drawFigure(box, figures, runs, scale, template) {
     target.setAttribute("aria-label", title || box.querySelector("figcaption").textContent);
     layout.width = printing.matches ? (visible.length > 1 ? PRINT_HALF : PRINT_WIDTH) : target.clientWidth;
     if (box.dataset.chart === "perplexity") layout.yaxis.type = scale;
-    Plotly.react(target, data, { ...layout, template }, { displayModeBar: false, doubleClick: false, showTips: false });
+    Plotly.react(target, data, { ...layout, template: page.template }, { displayModeBar: false, doubleClick: false, showTips: false });
   });
   const shown = new Set(visible.flatMap((panel) => panel.data).filter((trace) => trace.visible).map((trace) => trace.legendgroup));
   for (const entry of all("li", box)) entry.hidden = !shown.has(entry.querySelector("span").textContent);
-  box.querySelector(".note").textContent = visible.length ? "" : nothing(box.dataset.chart, page.figures);
+  box.querySelector(".note").textContent = visible.length ? "" : nothing(page.figures.filter((figure) => figure.chart === box.dataset.chart), form.set.value);
 }
 
-// Says which evaluations have the figure.
-function nothing(chart, figures) {
-  const sets = new Set(figures.filter((figure) => figure.chart === chart).flatMap(({ when }) => (when.set || "").split(" ")));
-  const titles = [...form.elements.set.options].filter(({ value }) => sets.has(value)).map(({ text }) => text);
-  return `Nothing to draw for these choices${titles.length ? `; there is something for: ${titles.join("; ")}` : ""}.`;
+// Why nothing is drawn; where only other evaluations have such figures, which.
+function nothing(figures, set) {
+  const sets = figures.flatMap(({ when }) => (when.set || set).split(" "));
+  const others = sets.includes(set) ? [] : [...form.set.options].filter(({ value }) => sets.includes(value));
+  return others.length ? `Nothing to draw here, but for: ${others.map(({ text }) => text).join("; ")}.` : "Nothing to draw for these choices.";
 }
 
 // A line's box stands for all of its seeds.
