@@ -9,7 +9,11 @@ from pathlib import PurePath
 from alibi.results import Result
 
 LONGEST_VALUE = 24  # of a setting in a label, in characters
-COUNTS = {"model.num_layers": "layers", "model.num_heads": "heads"}  # 6 layers, not num_layers 6
+WORDS = {  # 6 layers, not num_layers 6
+    "model.num_layers": "{} layers",
+    "model.num_heads": "{} heads",
+    "optimizer.position_lr_multiplier": "position lr x{}",
+}
 PATHS = ("data.path", "tokenizer.path")
 LAST_RESORTS = ("text", "tokenizer", "folder")  # what tells lines apart where no setting does
 # What is compared within a method only: its own settings, and what every label says.
@@ -118,8 +122,8 @@ def _facts(result: Result) -> dict[str, str]:
     for name, value in (result.checkpoint.settings or {}).items():
         value = PurePath(value).name if name in PATHS and isinstance(value, str) else value
         text = value if isinstance(value, str) else _short(value)
-        phrase = f"{name.removesuffix('.name').removesuffix('.path').rpartition('.')[2]} {text}"
-        phrase = phrase if name not in COUNTS else f"{text} {COUNTS[name] if value != 1 else COUNTS[name][:-1]}"
+        plain = f"{name.removesuffix('.name').removesuffix('.path').rpartition('.')[2]} {{}}"
+        phrase = WORDS.get(name, plain).format(text)
         if name != "seed" and value is not None and len(text) <= LONGEST_VALUE and phrase.isprintable():
             words[name] = phrase
     if text := _trained_on(result):
@@ -128,11 +132,11 @@ def _facts(result: Result) -> dict[str, str]:
 
 
 def _short(value: object) -> str:
-    """As JSON; small numbers by their exponent: 3e-4."""
+    """As JSON; numbers as short as can be, small ones by their exponent: 3e-4."""
     if isinstance(value, float) and 0 < abs(value) < 0.01:
         digits, _, exponent = f"{value:.6e}".partition("e")
         return f"{float(digits):g}e{int(exponent)}"
-    return json.dumps(value)
+    return f"{value:.15g}" if isinstance(value, float) else json.dumps(value)
 
 
 def _trained_on(result: Result) -> str | None:

@@ -177,11 +177,11 @@ def test_a_line_has_one_name_in_every_set():
 def test_a_setting_that_differs_between_methods_is_said_and_a_methods_own_is_not():
     """Two layers of one method beside twelve of another would pass for a comparison of methods."""
     shallow, deep, alike = (run(**{"model.num_layers": n, "optimizer.position_lr_multiplier": m, "train.seq_len": 64})
-                            for n, m in ((2, None), (12, 10), (12, None)))  # fmt: skip
+                            for n, m in ((2, None), (12, 10.0), (12, None)))  # fmt: skip
     deep["checkpoint"]["model"], alike["checkpoint"]["model"] = "t5", "rotary"
     alike["checkpoint"]["settings"] |= {"model.position.theta": 500.0}
     files = {f"{n}/evaluation/x": content for n, content in enumerate((shallow, deep, alike))}
-    lines = ["alibi L=64 2 layers", "t5 L=64 12 layers position_lr_multiplier 10", "rotary L=64 12 layers"]
+    lines = ["alibi L=64 2 layers", "t5 L=64 12 layers position lr x10", "rotary L=64 12 layers"]
     assert named(files)[1] == lines
 
 
