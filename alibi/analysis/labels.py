@@ -16,8 +16,8 @@ WORDS = {  # 6 layers, not num_layers 6
 }
 PATHS = ("data.path", "tokenizer.path")
 LAST_RESORTS = ("text", "tokenizer", "folder")  # what tells lines apart where no setting does
-# What is compared within a method only: its own settings, and what every label says.
-OF_A_METHOD = ("model.position.", "train.seq_len", *LAST_RESORTS)
+# What is compared within a method only: its own settings, and what tables have a column for.
+OF_A_METHOD = ("model.position.", "train.seq_len", "step", *LAST_RESORTS)
 
 
 def label(results: Sequence[Result]) -> list[tuple[str, str, str]]:
@@ -103,8 +103,8 @@ def _told_apart(lines: Mapping[tuple, Result]) -> dict[tuple, list[str]]:
     for name in (*settings, *LAST_RESORTS):
         alike = defaultdict(list)
         for line, result in lines.items():
-            method = _method(result) if name.startswith(OF_A_METHOD) else None
-            alike[method, *words[line].items()].append(line)
+            alone = name.startswith(OF_A_METHOD) or not _trained_on(result)  # a model made elsewhere tells little
+            alike[_method(result) if alone else None, *words[line].items()].append(line)
         for namesakes in alike.values():
             if len({facts[line].get(name) for line in namesakes}) > 1:
                 for line in namesakes:
