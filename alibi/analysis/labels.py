@@ -123,7 +123,7 @@ def _facts(result: Result) -> dict[str, str]:
         value = PurePath(value).name if name in PATHS and isinstance(value, str) else value
         text = value if isinstance(value, str) else _short(value)
         plain = f"{name.removesuffix('.name').removesuffix('.path').rpartition('.')[2]} {{}}"
-        phrase = WORDS.get(name, plain).format(text)
+        phrase = WORDS.get(name, plain).format(text).removesuffix("s" if value == 1 else "")
         if name != "seed" and value is not None and len(text) <= LONGEST_VALUE and phrase.isprintable():
             words[name] = phrase
     if text := _trained_on(result):

@@ -138,21 +138,16 @@ class ResultSet:
         Of several runs of that line it is the one with the same seed, else the first. Lengths that one of the two
         lacks are left out.
         """
-        base, base_length = run, run.result.checkpoint.seq_len
-        if self.against:
-            same_seed = sorted(
-                (other for other in self.runs if other.line == self.against),
-                key=lambda other: other.result.checkpoint.seed != run.result.checkpoint.seed,
-            )
-            if not same_seed or metric not in self._comparable_of([run, same_seed[0]]):
-                return {}
-            base, base_length = same_seed[0], None
-        pairs = {n: (base.result, base_length or n) for n, row in run.result.numbers.items() if metric in row}
-        return {
-            n: self.draws.ratio((run.result, n), (result, at), metric)
-            for n, (result, at) in pairs.items()
-            if metric in result.numbers.get(at, {})
-        }
+        checkpoint, found = run.result.checkpoint, {}
+        line = [other for other in self.runs if other.line == self.against] if self.against else [run]
+        base = min(line, key=lambda other: other.result.checkpoint.seed != checkpoint.seed, default=None)
+        if base is None or metric not in self._comparable_of([run, base]):
+            return {}
+        for n, row in run.result.numbers.items():
+            at = n if self.against else checkpoint.seq_len
+            if metric in row and metric in base.result.numbers.get(at, {}):
+                found[n] = self.draws.ratio((run.result, n), (base.result, at), metric)
+        return found
 
     @cached_property
     def pairs(self) -> list[RunPair]:

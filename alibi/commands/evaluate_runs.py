@@ -63,7 +63,7 @@ def _opened(command: EvaluateCommand, models: list[Checkpoint | Guest], quiet: b
     ids, runs = [model.wandb_id for model in models], []
     for model, data, wandb_id in zip(models, wanted_texts(command, models), ids, strict=True):
         text = open_evaluation_text(model, data, command.eval, Path(command.paths.cache), quiet)
-        asked = command.data.name or command.data.path
+        asked = any(vars(command.data).values())
         if isinstance(model, Checkpoint) and not asked and text.documents_in_text and text.own_sha256 is None:
             raise ValueError(
                 f"{model.run}: the documents of its text are no longer those that it was split from, so the "

@@ -13,7 +13,7 @@ from alibi.files import one_line
 MAX_IDS = 2**24  # the BPE trainer allocates room for all of them before it begins
 TRAINED = {kind.name: kind for kind in (BytePairTokenizer, WordTokenizer, ByteTokenizer)}
 NAMES = (*TRAINED, PretrainedTokenizer.name)
-LATER = {"pad_to_multiple_of", "path", "end_of_text"}  # settings added later: None is what was done before
+LATER_SETTINGS = {"pad_to_multiple_of", "path", "end_of_text"}  # None is what was done before
 
 
 @dataclass
@@ -61,7 +61,7 @@ class TokenizerConfig:
     @property
     def key(self) -> dict:
         """What identifies a trained tokenizer, beside its text."""
-        return {name: value for name, value in asdict(self).items() if name not in LATER or value}
+        return {name: value for name, value in asdict(self).items() if name not in LATER_SETTINGS or value}
 
     def train(self, lines: Iterable[str]) -> Tokenizer:
         """The tokenizer that these lines give."""

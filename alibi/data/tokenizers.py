@@ -18,7 +18,6 @@ import tokenizers as hf
 from tokenizers import decoders, models, pre_tokenizers, trainers
 
 BYTES = 256
-MAX_IDS = 2**24  # the BPE trainer allocates room for all of them before it begins
 WORD_SPECIALS = ("<s>", "<pad>", "</s>", "<unk>")
 END_OF_TEXT = "<|endoftext|>"
 

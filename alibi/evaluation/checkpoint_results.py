@@ -10,6 +10,7 @@ import torch
 from alibi.analysis import ABOUT_INTERVALS
 from alibi.analysis.change import add_changes
 from alibi.analysis.curves import how_far
+from alibi.data import TokenFile
 from alibi.environment import environment
 from alibi.evaluation.evaluation_settings import EvaluationSettings, in_order
 from alibi.evaluation.evaluation_text import EvaluationText
@@ -72,10 +73,7 @@ def evaluate_checkpoint(
     batch_tokens = settings.batch_tokens or fast_batch_tokens(device, settings.cached)
     if todo and not model.why_not(min(lengths[0], len(tokens))):
         warm_up(tokens, lengths[0], model.nats, device, batch_tokens)
-    sliding = [(length, stride) for _, length, stride in todo if stride and not model.why_not(min(length, len(tokens)))]
-    if sliding:
-        seconds = sum(expected_seconds(tokens, *one, model.nats, device, batch_tokens) for one in sliding)
-        procs.say(f"sliding: about {duration(seconds / procs.number)} for {len(sliding)} pairs of length and stride")
+    say_how_long([(length, stride) for _, length, stride in todo if stride], tokens, model, batch_tokens, procs)
     for number, length, stride in todo:
         if reason := model.why_not(min(length, len(tokens))):
             row = {"length": length, "stride": stride or length, "error": reason}
@@ -88,6 +86,16 @@ def evaluate_checkpoint(
         procs.on_main(lambda number, row: files[number].add(row), number, row)
     procs.on_main(lambda: add_changes([file.path for file in files], procs.say))
     return files
+
+
+def say_how_long(
+    sliding: list[tuple[int, int]], tokens: TokenFile, model: OpenModel, batch_tokens: int, procs: Processes
+) -> None:
+    """Say how long these lengths and strides will take; nonoverlapping evaluation is quick."""
+    possible = [one for one in sliding if not model.why_not(min(one[0], len(tokens)))]
+    seconds = sum(expected_seconds(tokens, *one, model.nats, procs.device, batch_tokens) for one in possible)
+    if possible:
+        procs.say(f"sliding: about {duration(seconds / procs.number)} for {len(possible)} pairs of length and stride")
 
 
 def open_model(

@@ -23,8 +23,6 @@ LATEX = str.maketrans({
 MARKDOWN = str.maketrans(
     {c: f"\\{c}" for c in "\\`*_[]|#~$"} | {"<": "&lt;", ">": "&gt;", "&": "&amp;", "\n": " ", "\r": " "}
 )
-
-
 FIGURES = ("perplexity", "context", "cost", "split", "training")
 
 

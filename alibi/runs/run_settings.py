@@ -7,6 +7,8 @@ from pathlib import Path
 
 import yaml
 
+from alibi.data import LATER_SETTINGS
+
 CHOOSE = "choose another run_dir, or another run by runs="
 PARTS = {"seed", "model", "data", "tokenizer", "train", "tracking"}
 # Settings of how a run is executed, tracked and stored. All others change the weights.
@@ -21,7 +23,7 @@ NOT_WEIGHTS = {
 # Settings added later. None is what runs did before, and is not hashed, so that stored runs keep their names.
 LATER = {
     "model": {"adaptive_cutoffs", "adaptive_factor", "adaptive_dropout", "embedding_std"},
-    "tokenizer": {"pad_to_multiple_of", "path", "end_of_text"},
+    "tokenizer": LATER_SETTINGS,
     "optimizer": {"warmup_init_lr", "cosine_steps", "momentum", "position_lr_multiplier"},
 }
 # What was in configs/ before, for each change: the same command then made a run of another name.

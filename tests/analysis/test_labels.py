@@ -189,3 +189,8 @@ def test_two_tokenizers_are_told_apart_by_their_files_name():
     paths = ("/a/long/way/to/the/folder/of/one", "/a/long/way/to/the/folder/of/two")
     files = {f"{n}/evaluation/x": run(**{"tokenizer.path": path}) for n, path in enumerate(paths)}
     assert named(files)[1] == ["alibi L=64 tokenizer one", "alibi L=64 tokenizer two"]
+
+
+def test_one_layer_is_no_layers():
+    files = {f"{n}/evaluation/x": run(**{"model.num_layers": n}) for n in (1, 2)}
+    assert named(files)[1] == ["alibi L=64 1 layer", "alibi L=64 2 layers"]
