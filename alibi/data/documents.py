@@ -136,8 +136,10 @@ def split_documents(
     if split == "all":
         return tuple(by_hash)
     held_out = [path for path in by_hash if path.stat().st_size <= largest][: 2 * number]
-    train = [path for path in by_hash if path not in set(held_out)]
-    return tuple({"validation": held_out[:number], "test": held_out[number:], "train": train}[split])
+    if split == "train":
+        known = set(held_out)
+        return tuple(path for path in by_hash if path not in known)
+    return tuple(held_out[:number] if split == "validation" else held_out[number:])
 
 
 def find_text_files(root: Path, pattern: str) -> tuple[tuple[Path, ...], str | None]:

@@ -84,7 +84,7 @@ class Series:
 class Axis:
     """
     Attributes:
-        from_zero: a linear axis begins at zero, for quantities of which a fraction of the axis is a fraction.
+        from_zero: a linear axis that begins at zero, for quantities of which a fraction of the axis is a fraction.
         ticks: (value, text), or None for the drawing library's own.
     """
 
