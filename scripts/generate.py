@@ -15,10 +15,10 @@ import torch
 
 from alibi.environment import pick_device
 from alibi.generation import generate
-from alibi.model import LARGEST
 from alibi.paths import expanded
 from alibi.runs import Checkpoint, resolve_runs
 from alibi.script import script, script_parser
+from alibi.settings import LARGEST
 
 
 def parse() -> argparse.Namespace:

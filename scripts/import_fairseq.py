@@ -17,11 +17,11 @@ from alibi.data.text import read_lines
 from alibi.data.tokenizers import WordTokenizer
 from alibi.files import file_sha256, write_atomically
 from alibi.interop.fairseq import FairseqCheckpoint, read_fairseq_checkpoint, read_fairseq_dictionary
-from alibi.model import LARGEST
 from alibi.paths import user_path
 from alibi.pointers import refuse_pointer
 from alibi.runs import CONFIG, RunFolder, settings_text
 from alibi.script import script, script_parser
+from alibi.settings import LARGEST
 from alibi.training import RunConfig
 from alibi.training.optimizer import OptimizerConfig
 from alibi.training.training_settings import TrainSettings

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from alibi.model import check_kinds
+from alibi.settings import check_kinds
 
 
 @dataclass

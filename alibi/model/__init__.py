@@ -3,4 +3,4 @@
 from alibi.model.alibi_transformer import ALiBiConfig, ALiBiTransformer
 from alibi.model.cache import KeyValueCache
 from alibi.model.language_model import LanguageModel, ParameterCount
-from alibi.model.model_config import LARGEST, ModelConfig, check_kinds, nearest_divisor
+from alibi.model.model_config import ModelConfig, nearest_divisor

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from alibi.model.initialise import draw_seed, initialise
-from alibi.model.model_config import ModelConfig, check_kinds
+from alibi.model.model_config import ModelConfig
 from alibi.model.transformer import Transformer
+from alibi.settings import check_kinds
 
 
 @dataclass

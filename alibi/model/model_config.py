@@ -1,43 +1,12 @@
-"""The settings of a model, the same dataclass for every position method; and the check of numbers in settings."""
+"""The settings of a model, the same dataclass for every position method."""
 
-import math
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from itertools import pairwise
-from numbers import Integral, Real
-from typing import Any, get_args
+from typing import Any
 
-from alibi.positions import LARGEST
+from alibi.settings import check_kinds
 
 ACTIVATIONS = ("gelu", "relu", "swiglu")
-KINDS = {
-    bool: (bool, "true or false"),
-    int: (Integral, f"a whole number below 2**53 ({LARGEST})"),
-    float: (Real, "a finite number"),
-}
-
-
-def check_kinds(settings: object, prefix: str = "") -> None:
-    """Check every bool, int and float of a dataclass of settings, also in lists, against the type of its field.
-
-    Range checks alone do not: nan passes `x <= 0`, and True is 1.
-
-    Args:
-        settings: fields annotated `int`, `int | None`, `list[int]`, ... are checked, others ignored.
-        prefix: of the names in messages, such as "model.".
-
-    Raises:
-        ValueError: a value of another type, a number that is not finite, or an integer too large for JSON readers.
-    """
-    for one in fields(settings):
-        kind = next((k for k in KINDS if one.type in (k, k | None, list[k], list[k] | None)), None)
-        value = getattr(settings, one.name)
-        if kind is None or (value is None and type(None) in get_args(one.type)):
-            continue
-        accepted, words = KINDS[kind]
-        for number in value if isinstance(value, list | tuple) else [value]:
-            fits = isinstance(number, accepted) and isinstance(number, bool) == (kind is bool)
-            if not fits or not abs(number) < (LARGEST if kind is int else math.inf):
-                raise ValueError(f"{prefix}{one.name} ({value!r}) must be {words}.")
 
 
 def nearest_divisor(number: int, near: int) -> int:

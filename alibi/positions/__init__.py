@@ -3,7 +3,17 @@
 from importlib import import_module
 from pkgutil import iter_modules
 
-from alibi.positions.base import LARGEST, DistanceBias, LinearBias, Position, Turn, build_position
+from alibi.positions.base import (
+    Bias,
+    DecayBias,
+    DistanceBias,
+    LinearBias,
+    PairBias,
+    Position,
+    QueryTableBias,
+    Turn,
+    build_position,
+)
 
 for _module in iter_modules(__path__):
     import_module(f"{__name__}.{_module.name}")

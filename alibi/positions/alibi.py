@@ -11,6 +11,8 @@ symmetric, as the first author describes it in the code's discussion.
 
 import math
 
+import torch
+
 from alibi.positions.base import LinearBias, Position
 
 
@@ -32,5 +34,5 @@ def alibi_slopes(num_heads: int) -> list[float]:
 
 
 class ALiBi(Position, name="alibi"):
-    def distance_bias(self) -> LinearBias:
-        return LinearBias(tuple(alibi_slopes(self.num_heads)))
+    def bias(self) -> LinearBias:
+        return LinearBias(torch.tensor(alibi_slopes(self.num_heads), dtype=torch.float64))

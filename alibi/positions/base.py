@@ -1,42 +1,43 @@
-"""The interface of a position method: hooks, which do nothing by default.
+"""The interface of a position method: its hooks, which do nothing by default, and the kinds of bias they may return.
 
-A method enters the model in at most three places, the last of which has two hooks (`distance_bias` and `bias`):
+A method says what is added or turned. Attention alone knows kernels, gradients, masks, caches and which keys are too
+far away to matter. A method may enter in four places:
 
-    embed     x_BLD           added to the token embeddings
-    rotate    query, key      rotates queries and keys before their dot product
-    bias      scores_BHLM     added to query . key / sqrt(head_dim)
+    embed                          x_BLD           added to the token embeddings
+    turn_query, turn_key           q_BHLK, k_BHMK  turned before their dot product
+    bias, remember + content_bias  scores_BHLM     added to query . key / sqrt(head_dim)
+    head_windows                   scores_BHLM     keys that a head does not see
 
-Every hook gets explicit positions, (L,) or (B, L), and no maximum length: nothing here depends on the
-training length, and no state grows with length. A method is one file in this folder, a class with a
-`name`, and one YAML in configs/model. It imports only torch, math, dataclasses and this module.
+Hooks get explicit positions, integers (L,) or (B, L), and no length: what a method does at a position must not depend
+on how long the text is. They run with autocast off, in float32 or wider. A method is one file in this folder, a class
+with a name, and one YAML in configs/model. It imports torch, math, dataclasses, typing, this module and `rotation`.
 
-Legend: B batch, L queries, M keys, D d_model, H heads, K head_dim, R any shape of distances.
+Legend: B batch, L queries, N new keys, M keys, D d_model, H heads, K head_dim, C queries of a block, E extent of a
+table, R any shape of distances or any number of things remembered.
 """
 
-import inspect
-import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
-# Integers in settings stay below this: some JSON readers turn larger ones into floats and round them.
-LARGEST = 2**53
-# Rotates queries or keys (B, H, L, K); shape and dtype stay the same.
+from alibi.settings import check_kinds
+
+# Turns queries or keys, (B, H, L, K) to (B, H, L, K'), keeping the dtype. The scale of scores stays 1 / sqrt(K).
 Turn = Callable[[Tensor], Tensor]
 
 
 class DistanceBias:
-    """A score bias that depends only on the distance i - j, so that O(L) numbers describe all L x M.
+    """A bias that depends only on the distance i - j: O(L) numbers describe all L x M.
 
     Attributes:
         constant_from: all distances from this one on have the same bias, so the gradient of a learned bias
             can be computed without visiting their keys; None if there is no such distance.
     """
 
-    constant_from: ClassVar[int | None] = None
+    constant_from: int | None = None
 
     def at(self, distance: Tensor) -> Tensor:
         """Bias at signed distances, query position minus key position.
@@ -45,7 +46,7 @@ class DistanceBias:
             distance: integers of any shape R.
 
         Returns:
-            (H, *R), float32 or wider (bf16 cannot hold distances above 256); attention casts it once.
+            (H, *R), differentiable, float32 or wider (bf16 cannot hold distances above 256).
         """
         raise NotImplementedError
 
@@ -54,23 +55,81 @@ class DistanceBias:
 class LinearBias(DistanceBias):
     """-slope * |i - j|. Symmetric, so it works for encoders too; causal attention sees only one side."""
 
-    slopes: tuple[float, ...]
+    slopes_H: Tensor
 
     def at(self, distance: Tensor) -> Tensor:
         # float64, so that the single cast in attention rounds correctly at any length.
-        slopes_H = torch.tensor(self.slopes, dtype=torch.float64, device=distance.device)
+        slopes_H = self.slopes_H.to(distance.device, torch.float64)
         return -slopes_H.reshape(-1, *[1] * distance.dim()) * distance.abs()
+
+
+@dataclass(frozen=True)
+class DecayBias:
+    """gain_i times the sum of log_decay over the tokens j + 1 .. i; causal models only.
+
+    Attributes:
+        log_decay_BHM: at most 0, one number a token and head. Attention takes padding for 0 and sums in float64.
+        gain_BHL: at least 0; None: 1.
+    """
+
+    log_decay_BHM: Tensor
+    gain_BHL: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class QueryTableBias:
+    """table[i, i - j] for distances below E, and 0 from there on; causal models only."""
+
+    table_BHLE: Tensor
+
+
+@dataclass(frozen=True)
+class PairBias:
+    """Any bias of two positions, computed again for every block of queries and keys: for what is no other kind.
+
+    Attributes:
+        at: (i, j, *parameters) -> a shape that broadcasts to (B, H, C, N), where i (1 or B, 1, C, 1) and j
+            (1 or B, 1, 1, N) are the positions of queries and keys, so that i - j is all their distances.
+        parameters: what `at` computes gradients for; it must reach them through its arguments alone.
+    """
+
+    at: Callable[..., Tensor]
+    parameters: tuple[Tensor, ...] = ()
+
+
+Bias = DistanceBias | DecayBias | QueryTableBias | PairBias
 
 
 class Position(nn.Module):
     """Base class of all position methods.
 
-    A subclass registers itself by name: `class Rotary(Position, name="rotary")`. The method's own
-    settings are keyword-only arguments of its `__init__`, with defaults; the YAML gives their values.
+    A subclass registers itself by name: `class Rotary(Position, name="rotary")`. Its settings are the fields of its
+    `Settings`, a dataclass that extends this one's, with defaults; the YAML gives their values. A method with
+    parameters has a field `shared`: one set for all layers, or one for each.
+
+    Args:
+        settings: None: the defaults.
+
+    Attributes:
+        causal_only: the method has no meaning in an encoder, which is refused.
     """
 
+    @dataclass
+    class Settings:
+        def __post_init__(self) -> None:
+            check_kinds(self)
+            self.check()
+
+        def check(self) -> None:
+            """Check the ranges; a message begins with the setting's name, `build_position` adds its full key.
+
+            Raises:
+                ValueError: a value out of range.
+            """
+
     registry: ClassVar[dict[str, type["Position"]]] = {}
-    name: str
+    name: ClassVar[str]
+    causal_only: ClassVar[bool] = False
 
     def __init_subclass__(cls, name: str, **kwargs) -> None:
         super().__init_subclass__(**kwargs)
@@ -79,77 +138,81 @@ class Position(nn.Module):
         cls.name = name
         Position.registry[name] = cls
 
-    def __init__(self, d_model: int, num_heads: int, causal: bool) -> None:
+    def __init__(self, d_model: int, num_heads: int, causal: bool, settings: Settings | None = None) -> None:
         super().__init__()
-        self.d_model = d_model
-        self.num_heads = num_heads
+        self.d_model, self.num_heads, self.head_dim = d_model, num_heads, d_model // num_heads
         self.causal = causal
+        self.settings = self.Settings() if settings is None else settings
+        if self.causal_only and not causal:
+            raise ValueError(f"{self.name} is for causal models alone; set causal=True, or choose another method.")
+
+    @property
+    def shared(self) -> bool:
+        """Whether all layers use one module; so does a method without parameters."""
+        return getattr(self.settings, "shared", None) in (None, True)
 
     def initialise(self, generator: torch.Generator) -> None:
-        """Initialise the method's own parameters, if it has any."""
+        """Set all parameters of the method, those of its submodules included; nothing else touches them."""
+        if list(self.parameters()):
+            raise NotImplementedError(f"{self.name} has parameters; its `initialise` must set them all.")
 
     def embed(self, x_BLD: Tensor, positions: Tensor) -> Tensor:
         """Token embeddings (B, L, D), already scaled, with the position added."""
         return x_BLD
 
-    def rotate(self, positions: Tensor) -> Turn | None:
-        """The rotation of queries, and of keys, at `positions`.
-
-        Called once per forward pass; every block uses the result.
-
-        Returns:
-            A function from (B, H, L, K) to the same shape and dtype, or None for no rotation.
-        """
+    def turn_query(self, positions: Tensor) -> Turn | None:
+        """How queries at `positions` are turned; None: not at all. Called once a forward pass and layer, or once a
+        pass if the method is shared."""
         return None
 
-    def distance_bias(self) -> DistanceBias | None:
-        """The score bias if it depends only on the distance. Preferred: memory stays O(L)."""
+    def turn_key(self, positions: Tensor) -> Turn | None:
+        """How keys are turned; as queries by default."""
+        return self.turn_query(positions)
+
+    def head_windows(self) -> tuple[int | None, ...] | None:
+        """How many keys each head sees, the query's own counted; None: all of them."""
         return None
 
-    def has_bias(self) -> bool:
-        """Whether the method adds anything to the scores."""
-        return type(self).bias is not Position.bias or self.distance_bias() is not None
+    def bias(self) -> Bias | None:
+        """The score bias if it does not depend on the content; once a pass if the method is shared."""
+        return None
 
-    def bias(self, query_positions: Tensor, key_positions: Tensor) -> Tensor | None:
-        """The whole score bias, (H, L, M) or (B, H, L, M). Override it only if no DistanceBias fits.
+    def remember(self, x_BND: Tensor) -> Tensor | None:
+        """(B, R, N): what `content_bias` needs of each key, from the attention's input; the cache keeps it."""
+        return None
+
+    def content_bias(self, x_BLD: Tensor, positions: Tensor, remembered_BRM: Tensor | None) -> Bias | None:
+        """The score bias if it depends on the content; a method has this or `bias`.
 
         Args:
-            query_positions: integers, (L,) or (B, L).
-            key_positions: integers, (M,) or (B, M).
+            x_BLD: the attention's input at the queries.
+            positions: of the queries.
+            remembered_BRM: of all keys.
         """
-        description = self.distance_bias()
-        if description is None:
-            return None
-        distance = query_positions[..., :, None] - key_positions[..., None, :]
-        bias = description.at(distance)
-        return bias.transpose(0, 1) if distance.dim() == 3 else bias
+        return None
 
 
-def build_position(values: dict, d_model: int, num_heads: int, causal: bool) -> Position:
+def build_position(values: dict, d_model: int, num_heads: int, causal: bool, key: str = "model.position") -> Position:
     """Build the method named in `values`, such as `{"name": "rotary", "theta": 10000.0}`.
 
+    Args:
+        key: full name of these settings, for messages.
+
     Raises:
-        ValueError: unknown method or setting, or a value of the wrong type, not finite or too large.
+        ValueError: unknown method or setting, or a value that the method refuses.
     """
     settings = dict(values)
     name = settings.pop("name", None)
     if not isinstance(name, str) or name not in Position.registry:
         known = ", ".join(sorted(Position.registry))
-        raise ValueError(f"model.position.name ({name!r}) is not a position method; choose one of: {known}.")
+        raise ValueError(f"{key}.name ({name!r}) is not a position method; choose one of: {known}.")
     method = Position.registry[name]
-    parameters = inspect.signature(method).parameters.values()
-    known = {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
+    known = [one.name for one in fields(method.Settings)]
     if unknown := sorted(set(settings) - set(known)):
-        has = ", ".join(known) if known else "no settings of its own"
-        raise ValueError(f"model.position.{unknown[0]} is not a setting of {name}, which has {has}; remove it.")
-    for setting, value in settings.items():
-        wanted = (int, float) if isinstance(known[setting], float) else type(known[setting])
-        if not isinstance(value, wanted) or isinstance(value, bool) != isinstance(known[setting], bool):
-            raise ValueError(
-                f"model.position.{setting} ({value}) must be a {type(known[setting]).__name__}, not a "
-                f"{type(value).__name__}; its default is {known[setting]}."
-            )
-        if isinstance(value, int | float) and not abs(value) < (LARGEST if isinstance(value, int) else math.inf):
-            rule = f"finite, and below 2**53 ({LARGEST}) if it is whole"
-            raise ValueError(f"model.position.{setting} ({value}) must be {rule}; its default is {known[setting]}.")
-    return method(d_model, num_heads, causal, **settings)
+        has = ", ".join(known) or "no settings of its own"
+        raise ValueError(f"{key}.{unknown[0]} is not a setting of {name}, which has {has}; remove it.")
+    try:
+        return method(d_model, num_heads, causal, method.Settings(**settings))
+    except ValueError as error:
+        of_setting = str(error).split(" ", 1)[0] in known
+        raise ValueError(f"{key}.{error}" if of_setting else str(error)) from error

@@ -10,6 +10,8 @@ tensor2tensor and fairseq, which the ALiBi paper's baseline uses: sines first, a
 exponent. Deviation: positions count from 0 (fairseq's from 2).
 """
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
@@ -17,26 +19,28 @@ from alibi.positions.base import Position
 
 
 class Sinusoidal(Position, name="sinusoidal"):
-    def __init__(self, d_model: int, num_heads: int, causal: bool, *, theta: float = 10000.0) -> None:
+    @dataclass
+    class Settings(Position.Settings):
         """
-        Args:
+        Attributes:
             theta: base of the wavelengths, which run from 2 pi to theta * 2 pi.
-
-        Raises:
-            ValueError: odd d_model or one below 4; theta not above 0.
         """
-        super().__init__(d_model, num_heads, causal)
-        if d_model % 2 or d_model < 4:
-            raise ValueError(
-                f"d_model ({d_model}) must be even and at least 4 for sinusoidal; use {max(4, d_model + 1)}."
-            )
-        if not theta > 0:
-            raise ValueError(f"model.position.theta ({theta}) must be above 0; the paper uses 10000.")
-        self.theta = theta
+
+        theta: float = 10000.0
+
+        def check(self) -> None:
+            if not self.theta > 0:
+                raise ValueError(f"theta ({self.theta}) must be above 0; the paper uses 10000.")
+
+    def __init__(self, *args) -> None:
+        super().__init__(*args)
+        if self.d_model % 2 or self.d_model < 4:
+            use = max(4, self.d_model + 1)
+            raise ValueError(f"d_model ({self.d_model}) must be even and at least 4 for sinusoidal; use {use}.")
 
     def embed(self, x_BLD: Tensor, positions: Tensor) -> Tensor:
         half = self.d_model // 2
         # float64: in float32 the sine of an angle near 65,536 is 2e-3 off.
         k = torch.arange(half, dtype=torch.float64, device=positions.device)
-        angle = positions[..., None] * self.theta ** (-k / (half - 1))
+        angle = positions[..., None] * self.settings.theta ** (-k / (half - 1))
         return x_BLD + torch.cat([angle.sin(), angle.cos()], dim=-1).to(x_BLD.dtype)

@@ -4,7 +4,7 @@
 
 Causal buckets: distances 0 .. n/2 - 1 exactly, then n/2 logarithmic ones up to `max_distance`,
 which all longer distances share. An encoder spends half of its buckets on later keys. One table is
-shared by all blocks, so the position object belongs to the stack.
+shared by all layers, or with `shared: false` each layer has its own, as KERPLE's and CABLE's comparisons run it.
 
 Source: Raffel et al., arXiv 1910.10683, section 2.1; initialised as theirs, N(0, 1/d_model).
 Deviation: the 1/sqrt(head_dim) scaling is kept (T5 has none), so that methods differ in position only.
@@ -59,35 +59,35 @@ class BucketBias(DistanceBias):
 
 
 class T5Bias(Position, name="t5"):
-    def __init__(
-        self, d_model: int, num_heads: int, causal: bool, *, num_buckets: int = 32, max_distance: int = 128
-    ) -> None:
+    @dataclass
+    class Settings(Position.Settings):
         """
-        Args:
-            num_buckets: rows of the table.
+        Attributes:
+            num_buckets: rows of the table, a multiple of 4.
             max_distance: distances from here on share the last bucket.
-
-        Raises:
-            ValueError: num_buckets no multiple of 4, or below 4 (8 for an encoder); max_distance not
-                above the exact buckets.
+            shared: one table for all layers; None: true, as in T5.
         """
-        super().__init__(d_model, num_heads, causal)
-        least = 4 if causal else 8
+
+        num_buckets: int = 32
+        max_distance: int = 128
+        shared: bool | None = None
+
+    def __init__(self, *args) -> None:
+        super().__init__(*args)
+        num_buckets, most = self.settings.num_buckets, self.settings.max_distance
+        least = 4 if self.causal else 8
         if num_buckets % 4 or num_buckets < least:
+            raise ValueError(f"num_buckets ({num_buckets}) must be a multiple of 4 and at least {least}; T5 uses 32.")
+        exact = num_buckets // (2 if self.causal else 4)
+        if most <= exact:
             raise ValueError(
-                f"model.position.num_buckets ({num_buckets}) must be a multiple of 4 and at least {least}; T5 uses 32."
+                f"max_distance ({most}) must be above the {exact} distances that have a bucket each (num_buckets is "
+                f"{num_buckets}); T5 uses 128."
             )
-        exact = num_buckets // (2 if causal else 4)
-        if max_distance <= exact:
-            raise ValueError(
-                f"model.position.max_distance ({max_distance}) must be above the {exact} distances that have "
-                f"a bucket each (model.position.num_buckets is {num_buckets}); T5 uses 128."
-            )
-        self.max_distance = max_distance
-        self.table = nn.Parameter(torch.empty(num_buckets, num_heads))
+        self.table = nn.Parameter(torch.empty(num_buckets, self.num_heads))
 
     def initialise(self, generator: torch.Generator) -> None:
         nn.init.normal_(self.table, std=self.d_model**-0.5, generator=generator)
 
-    def distance_bias(self) -> BucketBias:
-        return BucketBias(self.table, self.max_distance, self.causal)
+    def bias(self) -> BucketBias:
+        return BucketBias(self.table, self.settings.max_distance, self.causal)

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import torch
 
-from alibi.model import LanguageModel, check_kinds
+from alibi.model import LanguageModel
+from alibi.settings import check_kinds
 
 # Settings that belong to one optimizer alone, and their values where they are None.
 OWN_SETTINGS = {

@@ -4,8 +4,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from alibi.data import DataConfig, TokenizerConfig
-from alibi.model import ModelConfig, check_kinds, nearest_divisor
+from alibi.model import ModelConfig, nearest_divisor
 from alibi.paths import PathsConfig
+from alibi.settings import check_kinds
 from alibi.tracking import TrackingConfig
 from alibi.training.optimizer import OptimizerConfig
 
