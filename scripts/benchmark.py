@@ -175,7 +175,7 @@ def check_run(options: argparse.Namespace) -> None:
         raise ValueError(f"--run gives the weights of {TRAINED}; add it to --methods, or leave --run out.")
     longest = shape_of(options, max(options.lengths), "fp32")
     trained, plain = load_model(options.run), build_model(TRAINED, longest)
-    if (method := trained.config.position["name"]) != plain.config.position["name"]:
+    if (method := trained.config.method) != plain.config.method:
         raise ValueError(f"--run {options.run} is of {method}; give one of {TRAINED}.")
     sizes = [
         {

@@ -91,7 +91,7 @@ def report(config: RunConfig, costs: Costs, gpus: int, ids: int, told: float | N
     )
     return "\n".join(
         (
-            f"model      {shape.position['name']}: {shape.num_layers} layers, d_model {shape.d_model}, {ids:,} ids",
+            f"model      {shape.method}: {shape.num_layers} layers, d_model {shape.d_model}, {ids:,} ids",
             f"parameters {count.total:,}: position {count.position:,}, embedding {count.embedding:,}, "
             f"rest {count.rest:,}",
             f"training   {train.max_steps:,} updates of {train.batch_tokens:,} tokens at length {train.seq_len:,}: "

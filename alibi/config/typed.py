@@ -45,12 +45,18 @@ def scratch_folder(launcher: str = "", outputs: str = "outputs") -> str:
     return folder
 
 
+def divided(length: int, by: int) -> int:
+    """A part of a length, at least 1; where the YAML of a method takes a setting from the training length."""
+    return max(1, int(length) // by)
+
+
 def register() -> None:
     """Register the types of the settings with Hydra; call it before @hydra.main."""
     store = ConfigStore.instance()
     store.store(name="train_schema", node=RunConfig)
     store.store(name="evaluate_schema", node=EvaluateCommand)
     OmegaConf.register_new_resolver("scratch_folder", scratch_folder, replace=True)
+    OmegaConf.register_new_resolver("divided", divided, replace=True)
     OmegaConf.register_new_resolver("help_text", help_text, replace=True)
 
 
@@ -84,9 +90,11 @@ def run_from(composed: DictConfig) -> tuple[RunConfig, Path]:
     config = typed(RunConfig, composed)
     config.precision = resolve_precision(config.precision, pick_device(config.device))
     model, multiplier = config.model, config.optimizer.position_lr_multiplier
-    position = build_position(model.position, model.d_model, model.num_heads, model.causal)
-    if multiplier is not None and not list(position.parameters()):
-        why = f"would be ignored: {position.name} has no parameters of its own"
+    keys = {f"model.layer_types.{kind}" if kind else "model": layer for kind, layer in model.layers()}
+    shape = model.d_model, model.num_heads, model.causal
+    positions = [build_position(layer.position, *shape, f"{key}.position") for key, layer in keys.items()]
+    if multiplier is not None and not any(list(position.parameters()) for position in positions):
+        why = f"would be ignored: {model.method} has no parameters of its own"
         raise ValueError(f"optimizer.position_lr_multiplier ({multiplier}) {why}; remove it.")
     if config.data.path is not None:
         config.data.path = str(Path(config.data.path).absolute())

@@ -119,7 +119,7 @@ def checkpoint_head(checkpoint: Checkpoint, model: LanguageModel) -> dict:
         "path": _shown(checkpoint.path.relative_to(checkpoint.run.parent).as_posix()),  # a run folder may be moved
         "sha256": checkpoint.sha256,
         "step": checkpoint.step,
-        "model": config["model"]["position"]["name"],
+        "model": model.config.method,
         "seq_len": train["seq_len"],
         "seed": config["seed"],
         "parameters": count.total,
@@ -128,7 +128,7 @@ def checkpoint_head(checkpoint: Checkpoint, model: LanguageModel) -> dict:
             "text_sha256": checkpoint.texts["train"],
             "tokens": trained_tokens,
             # Backward costs twice the forward pass.
-            "flops": 3 * trained_tokens * model.flops_per_token((train["seq_len"] + 1) / 2),
+            "flops": 3 * trained_tokens * model.flops_per_token(train["seq_len"]),
         },
         "run": _shown(checkpoint.run.name),
         "settings": {name: _shown(value) for name, value in weight_settings(config).items()},

@@ -5,30 +5,23 @@
 Legend: B batch, L queries, N new keys, M keys, D d_model, H heads, K head_dim.
 """
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import scaled_dot_product_attention
+from torch.nn.functional import pad, scaled_dot_product_attention
 from torch.utils.checkpoint import checkpoint
 
 from alibi.model.cache import KeyValueCache
 from alibi.model.content import KeySizes
 from alibi.model.fused import FusedAttention
-from alibi.model.model_config import ModelConfig
+from alibi.model.layer_position import LayerPosition, hooks_in_float32
+from alibi.model.mask import Part
+from alibi.model.model_config import LayerSettings, ModelConfig
+from alibi.model.query_scale import QueryScale
 from alibi.model.score_bias import ScoreBias
-from alibi.positions import Turn
-
-
-@dataclass(frozen=True)
-class Turns:
-    """The method's rotations of queries and of new keys, made once per forward pass."""
-
-    query: Turn | None
-    key: Turn | None
-
 
 # Blocks of queries with a mask against torch's causal kernel, both without positions, on a CPU: below this
 # length blocks are faster (0.73 to 0.82 of the time at 512), above it a little slower (1.00 to 1.01 at 2,048,
@@ -36,42 +29,73 @@ class Turns:
 TORCH_IS_FASTER_FROM = 1024
 
 
-def attend(q_BHLK: Tensor, k_BHMK: Tensor, v_BHMK: Tensor, scores: ScoreBias, dropout: float = 0.0) -> Tensor:
-    """softmax(q k^T / sqrt(head_dim) + bias) v, (B, H, L, K); no tensor of size L x M is made."""
-    L, M, on_cpu = q_BHLK.shape[2], k_BHMK.shape[2], q_BHLK.device.type == "cpu"
+def attend(
+    q_BHLK: Tensor, k_BHMK: Tensor, v_BHMV: Tensor, scores: ScoreBias, scale: float, dropout: float = 0.0
+) -> Tensor:
+    """softmax(scale * q k^T + bias) v, (B, H, L, V); no tensor of size L x M is made."""
+    if narrower := q_BHLK.shape[-1] - v_BHMV.shape[-1]:  # the kernels want one width
+        return attend(q_BHLK, k_BHMK, pad(v_BHMV, (0, narrower)), scores, scale, dropout)[..., :-narrower]
+    of, on_cpu = scores.of, q_BHLK.device.type == "cpu"
     # With dropout, torch on a CPU makes the whole L x M matrix.
-    torch_is_best = not dropout and L >= TORCH_IS_FASTER_FROM if on_cpu else True
-    if scores.plain and (L == M or not scores.causal) and torch_is_best:
-        return scaled_dot_product_attention(q_BHLK, k_BHMK, v_BHMK, dropout_p=dropout, is_causal=scores.causal)
-    if on_cpu and not dropout and ((scores.in_line and scores.padding_BM is None) or not scores.learned):
-        line_HW = scores.line(torch.promote_types(q_BHLK.dtype, torch.float32)) if scores.learned else None
-        return FusedAttention.apply(q_BHLK, k_BHMK, v_BHMK, scores, line_HW)
-    return _attend_in_blocks(q_BHLK, k_BHMK, v_BHMK, scores, dropout)
+    torch_is_best = not dropout and of.num_queries >= TORCH_IS_FASTER_FROM if on_cpu else True
+    if scores.plain and (of.num_queries == of.num_keys or not of.causal) and torch_is_best:
+        how = {"dropout_p": dropout, "is_causal": of.causal, "scale": scale}
+        return scaled_dot_product_attention(q_BHLK, k_BHMK, v_BHMV, **how)
+    if on_cpu and not dropout and scores.fused:
+        inputs = scores.inputs(torch.promote_types(q_BHLK.dtype, torch.float32))
+        return FusedAttention.apply(q_BHLK, k_BHMK, v_BHMV, scale, scores, *inputs)
+    return _attend_in_blocks(q_BHLK, k_BHMK, v_BHMV, scores, scale, dropout)
 
 
-def _attend_in_blocks(q_BHLK: Tensor, k_BHMK: Tensor, v_BHMK: Tensor, scores: ScoreBias, dropout: float) -> Tensor:
+def _attend_in_blocks(
+    q_BHLK: Tensor, k_BHMK: Tensor, v_BHMK: Tensor, scores: ScoreBias, scale: float, dropout: float
+) -> Tensor:
     """Public torch functions only, for what the fused path cannot do; the backward pass recomputes each block."""
     wide = torch.promote_types(q_BHLK.dtype, torch.float32)
 
-    def attend_block(q: Tensor, k: Tensor, v: Tensor, start: int, stop: int) -> Tensor:
-        bias = scores.block(start, stop, wide)
-        if bias is not None:
+    def attend_block(q: Tensor, k: Tensor, v: Tensor, start: int, stop: int, parts: list[Part]) -> Tensor:
+        bias = [scores.block(start, stop, wide, part.first, part.last) for part in parts]
+        if bias[0] is None:
+            bias = None
+        else:
+            bias = torch.cat([one.expand(-1, -1, -1, one.shape[-1]) for one in bias], -1)
+            bias = bias if bias.shape[1] == 1 else bias[:, parts[0].heads]
             bias = _in_type(bias, q.dtype).expand(q.shape[0], q.shape[1], -1, -1).contiguous()
-        return scaled_dot_product_attention(q.flip(2), k, v, attn_mask=bias, dropout_p=dropout).flip(2)
+        out = scaled_dot_product_attention(q.flip(2), k, v, attn_mask=bias, dropout_p=dropout, scale=scale)
+        return out.flip(2)
 
-    if scores.distance_bias is not None and KeySizes.worthwhile(q_BHLK):
-        scores = scores.floored(KeySizes(k_BHMK).bias_depth(q_BHLK, scores.first_query))
-    if scores.in_line:
-        scores.line(wide)  # computed once, not again in each block
+    if scores.term is not None and KeySizes.worthwhile(q_BHLK):
+        scores = scores.floored(KeySizes(k_BHMK).bias_depth(q_BHLK, scores.of.first_query, scale))
+    scores.line(wide)  # computed once, not again in each block
     out = []
     for start, stop in scores.blocks():
-        keys = scores.keys_seen(stop)
-        block = q_BHLK[:, :, start:stop], k_BHMK[:, :, :keys], v_BHMK[:, :, :keys], start, stop
-        if torch.is_grad_enabled():
-            out.append(checkpoint(attend_block, *block, use_reentrant=False, preserve_rng_state=bool(dropout)))
-        else:
-            out.append(attend_block(*block))
+        of_heads = []
+        for heads, parts in _by_heads(scores.mask.parts(start, stop)):
+            q = q_BHLK[:, heads, start:stop]
+            keys = [slice(part.first, part.last) for part in parts]
+            k, v = (_joined([t[:, heads, one] for one in keys]) for t in (k_BHMK, v_BHMK))
+            if torch.is_grad_enabled():
+                how = {"use_reentrant": False, "preserve_rng_state": bool(dropout)}
+                of_heads.append(checkpoint(attend_block, q, k, v, start, stop, parts, **how))
+            else:
+                of_heads.append(attend_block(q, k, v, start, stop, parts))
+        out.append(_joined(of_heads, dim=1))
     return torch.cat(out, dim=2)
+
+
+def _by_heads(parts: list[Part]) -> list[tuple[slice, list[Part]]]:
+    """The parts that each range of heads visits."""
+    found: list[tuple[slice, list[Part]]] = []
+    for part in parts:
+        if found and found[-1][0] == part.heads:
+            found[-1][1].append(part)
+        else:
+            found.append((part.heads, [part]))
+    return found
+
+
+def _joined(tensors: list[Tensor], dim: int = 2) -> Tensor:
+    return tensors[0] if len(tensors) == 1 else torch.cat(tensors, dim)
 
 
 def _in_type(bias: Tensor, dtype: torch.dtype) -> Tensor:
@@ -99,20 +123,21 @@ def own_randomness(device: torch.device) -> Iterator[None]:
 
 
 class Attention(nn.Module):
-    def __init__(self, config: ModelConfig) -> None:
+    def __init__(self, config: ModelConfig, layer: LayerSettings) -> None:
         super().__init__()
         self.num_heads = config.num_heads
+        self.scale = 1 / math.sqrt(config.d_model // config.num_heads)
         self.dropout = config.attention_dropout
         self.query = nn.Linear(config.d_model, config.d_model, bias=config.bias)
         self.key = nn.Linear(config.d_model, config.d_model, bias=config.bias)
         self.value = nn.Linear(config.d_model, config.d_model, bias=config.bias)
         self.output = nn.Linear(config.d_model, config.d_model, bias=config.bias)
+        self.query_scale = QueryScale(layer.query_scale, config.num_heads) if layer.query_scale else None
 
     def forward(
         self,
         x_BND: Tensor,
-        scores: ScoreBias,
-        turns: Turns,
+        position: LayerPosition,
         first_query: int = 0,
         cache: KeyValueCache | None = None,
         block: int = 0,
@@ -120,15 +145,18 @@ class Attention(nn.Module):
         """Attention of the tokens from `first_query` on, (B, L, D), over all tokens and the cache."""
         q_BHLK = self._heads(self.query(x_BND[:, first_query:]))
         k_BHMK, v_BHMK = self._heads(self.key(x_BND)), self._heads(self.value(x_BND))
-        if turns.query is not None:
-            q_BHLK, k_BHMK = turns.query(q_BHLK), turns.key(k_BHMK)
+        q_BHLK, k_BHMK = position.turned(q_BHLK, k_BHMK)
+        if self.query_scale is not None:
+            q_BHLK = self.query_scale(q_BHLK, position.mask.keys_of_queries())
         if cache is not None:
             k_BHMK, v_BHMK = cache.extend(block, k_BHMK, v_BHMK)
-        if self.training and self.dropout:
-            with own_randomness(x_BND.device):
-                out_BHLK = attend(q_BHLK, k_BHMK, v_BHMK, scores, self.dropout)
-        else:
-            out_BHLK = attend(q_BHLK, k_BHMK, v_BHMK, scores)
+        scores = position.scores(x_BND, first_query, cache, block)
+        with hooks_in_float32(x_BND.device):  # of which a bias is computed block by block
+            if self.training and self.dropout:
+                with own_randomness(x_BND.device):
+                    out_BHLK = attend(q_BHLK, k_BHMK, v_BHMK, scores, self.scale, self.dropout)
+            else:
+                out_BHLK = attend(q_BHLK, k_BHMK, v_BHMK, scores, self.scale)
         return self.output(out_BHLK.transpose(1, 2).flatten(2))
 
     def _heads(self, x_BND: Tensor) -> Tensor:

@@ -1,6 +1,6 @@
 """Keys and values kept while decoding, so that a new token does not cost a copy of all earlier ones.
 
-Legend: B batch, N new keys, M keys held, H heads, K head_dim.
+Legend: B batch, N new keys, M keys held, H heads, K head_dim, R numbers that a position method remembers of a key.
 """
 
 import torch
@@ -56,7 +56,7 @@ class Growing:
 
 
 class KeyValueCache:
-    """Keys (already rotated) and values of every block, for decoding; filled by the stack.
+    """Keys (already turned) and values of every block, for decoding; filled by the stack.
 
     Attributes:
         consecutive: whether each position so far is one above the position before it.
@@ -65,6 +65,7 @@ class KeyValueCache:
     def __init__(self) -> None:
         self._keys: list[Growing] = []
         self._values: list[Growing] = []
+        self._content: dict[int, Growing] = {}
         self._positions: Growing | None = None
         self._padding: Growing | None = None
         self.consecutive = True
@@ -105,6 +106,13 @@ class KeyValueCache:
             self._values.append(Growing(value_BHNK, dim=2))
             return key_BHNK, value_BHNK
         return self._keys[block].append(key_BHNK), self._values[block].append(value_BHNK)
+
+    def remember_content(self, block: int, remembered_BRN: Tensor) -> Tensor:
+        """Append what a block's position method remembers of new keys; returns that of all of its keys."""
+        if block not in self._content:
+            self._content[block] = Growing(remembered_BRN, dim=2)
+            return remembered_BRN
+        return self._content[block].append(remembered_BRN)
 
     def remember(self, positions: Tensor, padding_BN: Tensor | None, consecutive: bool, batch: int) -> None:
         """Append positions and padding of the new tokens.

@@ -1,6 +1,6 @@
 """How far content can move attention scores, bounded without computing them.
 
-By Cauchy and Schwarz, with mu any vector (here the mean key) and u = 1 / sqrt(head_dim),
+By Cauchy and Schwarz, with mu any vector (here the mean key) and u the scale, 1 / sqrt(head_dim),
 
     u q_i.k_j <= u q_i.mu + u |q_i| |k_j - mu|
 
@@ -44,7 +44,7 @@ class KeySizes:
 
     @torch.no_grad()
     @torch.autocast("cpu", enabled=False)
-    def bias_depth(self, q_BHLK: Tensor, first_query: int) -> Tensor:
+    def bias_depth(self, q_BHLK: Tensor, first_query: int, scale: float) -> Tensor:
         """How many nats below the bias of a query's own key a bias hides the key's weight by rounding.
 
         A query sees its own key, so the weight of another is at most exp(its score - the own score), and content
@@ -66,5 +66,5 @@ class KeySizes:
         own_BHLK = self.key_BHMK[:, :, first_query : first_query + q_BHLK.shape[2]]
         own_BHL = torch.linalg.vecdot(q_BHLK, own_BHLK) - (q_BHLK @ self.mean_BHK1)[..., 0]
         most_BHL = torch.linalg.vector_norm(q_BHLK, dim=-1) * self.size_BHM.amax(-1, keepdim=True)
-        apart_H = q_BHLK.shape[-1] ** -0.5 * (most_BHL - own_BHL).amax((0, 2))
+        apart_H = scale * (most_BHL - own_BHL).amax((0, 2))
         return (apart_H + self.margin + math.log(self.size_BHM.shape[-1])).nan_to_num(nan=math.inf)

@@ -1,16 +1,16 @@
-"""Which keys a linear bias lets attention skip: those whose weights together are below rounding.
+"""Which keys a bias lets attention skip: those whose weights together are below rounding.
 
-A head with slope m adds -m (i - j) to the score of query i and key j. For the keys of one block, by the
-bound of `content`,
+ALiBi, for instance, adds -m (i - j) to the score of query i and key j. For the keys of one block, by the bound of
+`content`,
 
-    score_ij <= u q_i.mu + u |q_i| max_j |k_j - mu| - m (i - j)
+    score_ij <= u q_i.mu + u |q_i| max_j |k_j - mu| + reach_i + reach_block
 
-Summed over the keys of a block and of all blocks further away, this bounds what they add to the sum of the
-softmax. If the bound is `margin` below the log-sum-exp of the nearer keys for every query of a block, these
-keys are skipped, and the result equals dense attention to rounding. The bound is computed from the actual
-queries and keys: if content scores far away are large, no key is skipped.
+where the bias is at most the last two (`Term.reach`). Summed over the keys of a block and of all blocks further away,
+this bounds what they add to the sum of the softmax. If the bound is `margin` below the log-sum-exp of the nearer keys
+for every query of a block, these keys are skipped, and the result equals dense attention to rounding. The bound is
+computed from the actual queries and keys: if content scores far away are large, no key is skipped.
 
-There is no approximation to choose and no window: how far a head sees follows from its slope and its keys.
+There is no approximation to choose and no window: how far a head sees follows from its bias and its keys.
 
 Legend: B batch, H heads, C queries in a block, M keys, K head_dim, N blocks of keys before the near ones.
 """
@@ -35,23 +35,32 @@ class FarKeys:
     """
     Args:
         keys: sizes of all keys.
-        scores: with slopes.
+        scores: with a bias that fades.
     """
 
-    def __init__(self, keys: KeySizes, scores: ScoreBias) -> None:
-        self.first_query, self.margin, self.mean_BHK1 = scores.first_query, keys.margin, keys.mean_BHK1
+    def __init__(self, keys: KeySizes, scores: ScoreBias, scale: float) -> None:
+        self.scale, self.term, self.margin, self.mean_BHK1 = scale, scores.term, keys.margin, keys.mean_BHK1
         size_BHM = keys.size_BHM
-        self.slope_H1 = torch.tensor(scores.slopes, dtype=size_BHM.dtype, device=size_BHM.device)[:, None]
         whole = size_BHM.shape[2] // KEYS_PER_BLOCK * KEYS_PER_BLOCK
         self.largest_BHN = size_BHM[:, :, :whole].unflatten(2, (-1, KEYS_PER_BLOCK)).amax(-1)
 
     @staticmethod
     def worthwhile(scores: ScoreBias) -> bool:
-        """Whether there is a whole block of queries, and there are keys far enough away to be skipped."""
-        least = QUERIES_PER_BLOCK + NEAR_KEYS + KEYS_PER_BLOCK
-        return scores.slopes is not None and scores.num_queries >= QUERIES_PER_BLOCK and scores.num_keys > least
+        """Whether there is a whole block of queries, and there are keys far enough away to be skipped.
 
-    def spans(self, q_BHCK: Tensor, lse_BHC: Tensor, start: int, stop: int, near: int) -> list[tuple[int, slice]]:
+        Every query must see a key before the near ones, so a window must be wider than these and a block together.
+        """
+        least = QUERIES_PER_BLOCK + NEAR_KEYS + KEYS_PER_BLOCK
+        of, mask = scores.of, scores.mask
+        if not (of.skip_far_keys and of.causal and of.padding_BM is None) or mask.sink_tokens or len(mask.windows) > 1:
+            return False
+        if of.num_queries < QUERIES_PER_BLOCK or min(of.num_keys, mask.narrowest or of.num_keys) <= least:
+            return False
+        return scores.term.fades
+
+    def spans(
+        self, q_BHCK: Tensor, lse_BHC: Tensor, start: int, stop: int, near: int
+    ) -> list[tuple[int, slice]]:
         """The first key that may matter, for each range of adjacent heads that share it.
 
         Args:
@@ -59,21 +68,21 @@ class FarKeys:
             lse_BHC: of the keys from `near` on.
             near: first key already visited.
         """
-        u, blocks = q_BHCK.shape[-1] ** -0.5, near // KEYS_PER_BLOCK
-        q_BHCK = q_BHCK.to(self.mean_BHK1.dtype)
+        u, blocks = self.scale, near // KEYS_PER_BLOCK
+        dtype = self.mean_BHK1.dtype
+        q_BHCK = q_BHCK.to(dtype)
         size_BHC = u * torch.linalg.vector_norm(q_BHCK, dim=-1)
         common_BHC = u * (q_BHCK @ self.mean_BHK1)[..., 0]
-        # Counted from `near`, because large distances would lose digits.
-        index_C = torch.arange(stop - 1, start - 1, -1, device=q_BHCK.device) + self.first_query - near
-        last_key_N = torch.arange(1, blocks + 1, device=q_BHCK.device) * KEYS_PER_BLOCK - 1 - near
-        of_query_BHC = common_BHC - self.slope_H1 * index_C - lse_BHC + (self.margin + math.log(KEYS_PER_BLOCK))
-        of_keys_BHN, falls_HN = self.largest_BHN[:, :, :blocks], self.slope_H1 * last_key_N
+        ends_N = torch.arange(1, blocks + 1, device=q_BHCK.device) * KEYS_PER_BLOCK - 1
+        reach_BHC, falls_BHN = (one.to(dtype) for one in self.term.reach(start, stop, near, ends_N))
+        of_query_BHC = common_BHC + reach_BHC - lse_BHC + (self.margin + math.log(KEYS_PER_BLOCK))
+        of_keys_BHN = self.largest_BHN[:, :, :blocks]
         # First for all queries at once, with the maximum of each term, which is cheap however long the text is. The
         # nearer blocks are then checked for each query.
-        of_all_BHN = size_BHC.amax(-1, keepdim=True) * of_keys_BHN + of_query_BHC.amax(-1, keepdim=True) + falls_HN
+        of_all_BHN = size_BHC.amax(-1, keepdim=True) * of_keys_BHN + of_query_BHC.amax(-1, keepdim=True) + falls_BHN
         far = int(_negligible(of_all_BHN, SHARE_OF_FAR).sum(-1).min())
         of_each_BHCN = size_BHC[..., None] * of_keys_BHN[:, :, None, far:]
-        of_each_BHCN.add_(of_query_BHC[..., None]).add_(falls_HN[:, None, far:])
+        of_each_BHCN.add_(of_query_BHC[..., None]).add_(falls_BHN[:, :, None, far:])
         negligible_BHN = _negligible(of_each_BHCN, 1 - SHARE_OF_FAR).all(2)
         first_H = (far + negligible_BHN.sum(-1).amin(0)) * KEYS_PER_BLOCK
         spans, head = [], 0

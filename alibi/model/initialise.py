@@ -12,6 +12,7 @@ from torch import nn
 from alibi.model.adaptive import BandProjection
 from alibi.model.embeddings import TokenEmbedding
 from alibi.model.output import SoftmaxOutput
+from alibi.model.query_scale import QueryScale
 from alibi.positions import Position
 
 
@@ -28,14 +29,19 @@ def initialise(model: nn.Module, seed: int, num_layers: int) -> None:
     Linear layers: N(0, 1 / inputs), which keeps unit variance; the two that write to the residual
     stream are divided by sqrt(2 * num_layers), so that the sum over all blocks has unit variance
     (Radford et al., "Language Models are Unsupervised Multitask Learners", section 2.3). Token embeddings: their own
-    `std`; other embeddings and an untied output layer: N(0, 1 / width). Biases 0, norms 1. Band projections and
-    position methods initialise themselves.
+    `std`; other embeddings and an untied output layer: N(0, 1 / width). Biases 0, norms 1. Band projections, query
+    scales and position methods initialise themselves, all of their modules included.
     """
     drawn = set()  # tied weights occur twice
+    of_positions = {part for one in model.modules() if isinstance(one, Position) for part in one.modules()}
     for name, module in model.named_modules():
         generator = named_generator(seed, name)
         if isinstance(module, Position | BandProjection):
             module.initialise(generator)
+        elif isinstance(module, QueryScale):
+            module.initialise()
+        elif module in of_positions:
+            continue
         elif isinstance(module, nn.Linear):
             writes_residual = name.endswith(("attention.output", "feed_forward.down"))
             scale = (2 * num_layers) ** -0.5 if writes_residual else 1.0

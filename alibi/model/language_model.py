@@ -15,6 +15,7 @@ from alibi.model.initialise import draw_seed, initialise
 from alibi.model.model_config import ModelConfig
 from alibi.model.output import SoftmaxOutput
 from alibi.model.transformer import Transformer
+from alibi.positions import Position
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,12 @@ class ParameterCount:
     @property
     def total(self) -> int:
         return self.position + self.embedding + self.rest
+
+
+def mean_keys(length: int, window: int | None = None) -> float:
+    """Keys that a query sees in a causal window of `length`, on average over its queries."""
+    seen = min(length, window or length)
+    return (seen * (seen + 1) / 2 + (length - seen) * seen) / length
 
 
 class LanguageModel(nn.Module):
@@ -113,18 +120,23 @@ class LanguageModel(nn.Module):
         """The sum of `nll` over all targets (B, L), a scalar for training; no logits are kept for its gradient."""
         return self.output.total_nats(self.hidden(input_ids), target_ids)
 
-    def flops_per_token(self, context: float) -> float:
-        """Floating-point operations of the matrix products of one forward pass; a multiply-add counts as two.
+    def flops_per_token(self, length: int) -> float:
+        """Floating-point operations of the matrix products of one forward pass over a causal window of `length`.
 
-        Args:
-            context: mean number of keys that a query sees, (L + 1) / 2 in a causal window of L.
+        A multiply-add counts as two. Those of a position method are left out.
         """
         weights = self.count_parameters().rest + self.output.weights_per_token
-        return 2 * weights + 4 * self.config.num_layers * self.config.d_model * context
+        seen = sum(mean_keys(length, layer.window) for _, layer in self.config.layers())
+        return 2 * weights + 4 * self.config.d_model * seen
+
+    def position_parameters(self) -> list[nn.Parameter]:
+        """The parameters of all position methods in the model."""
+        return [p for module in self.modules() if isinstance(module, Position) for p in module.parameters()]
 
     def count_parameters(self) -> ParameterCount:
         def count(*modules: nn.Module) -> int:
             return sum(p.numel() for p in {p for module in modules for p in module.parameters()})
 
-        position, embedding = count(self.transformer.position), count(self.embedding, self.output)
+        position = sum(p.numel() for p in self.position_parameters())
+        embedding = count(self.embedding, self.output)
         return ParameterCount(position, embedding, count(self) - position - embedding)

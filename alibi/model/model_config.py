@@ -1,9 +1,11 @@
 """The settings of a model, the same dataclass for every position method."""
 
-from dataclasses import dataclass, field
-from itertools import pairwise
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from itertools import cycle, islice, pairwise
 from typing import Any
 
+from alibi.model.query_scale import QueryScaleConfig
 from alibi.settings import check_kinds
 
 ACTIVATIONS = ("gelu", "relu", "swiglu")
@@ -14,13 +16,64 @@ def nearest_divisor(number: int, near: int) -> int:
     return min((d for d in range(1, number + 1) if number % d == 0), key=lambda d: abs(d - near))
 
 
+def method_name(model: Mapping[str, Any]) -> str:
+    """The name of the method or pattern of a model, from its settings; those of older runs have no `name`."""
+    return model.get("name") or (model["position"] or {}).get("name") or "-".join(model.get("pattern") or ["?"])
+
+
 @dataclass
-class ModelConfig:
-    """Shape and parts of a language model.
+class LayerSettings:
+    """What may differ between layers; of all layers as `model.*`, of a type of layer as `model.layer_types.<type>.*`.
 
     Attributes:
         position: the method's name and its own settings, {"name": "rotary", "theta": 10000.0}; a name alone has the
             method's defaults.
+        window: how many keys a query sees, its own counted; None: all before it.
+        sink_tokens: first tokens of each row that are seen from outside the window too; None: 0.
+        query_scale: a factor on the query that grows with the number of keys it sees.
+    """
+
+    position: dict[str, Any] | None = None
+    window: int | None = None
+    sink_tokens: int | None = None
+    query_scale: QueryScaleConfig | None = None
+
+    def check(self, key: str, causal: bool) -> None:
+        """
+        Args:
+            key: full name of these settings, for messages.
+
+        Raises:
+            ValueError: a value of the wrong type or out of range, or one that would have no effect.
+        """
+        check_kinds(self, f"{key}.")
+        if isinstance(self.position, str):
+            self.position = {"name": self.position}
+        if not isinstance(self.position, dict):
+            raise ValueError(f'{key}.position ({self.position!r}) must be a name or a dict, {{"name": "alibi"}}.')
+        if self.window is not None and self.window < 1:
+            raise ValueError(f"{key}.window ({self.window}) must be at least 1, the query's own key; null sees all.")
+        if self.window is not None and not causal:
+            raise ValueError(f"{key}.window ({self.window}) needs a causal model; remove it, or set causal=True.")
+        if self.sink_tokens is not None and self.sink_tokens < 1:
+            raise ValueError(f"{key}.sink_tokens ({self.sink_tokens}) must be at least 1; null has none.")
+        if self.sink_tokens is not None and self.window is None:
+            why = f"would be ignored without {key}.window: all tokens are seen"
+            raise ValueError(f"{key}.sink_tokens ({self.sink_tokens}) {why}; remove it, or set a window.")
+        if isinstance(self.query_scale, dict):
+            self.query_scale = QueryScaleConfig(**self.query_scale)
+        if self.query_scale is not None:
+            self.query_scale.check(f"{key}.query_scale")
+
+
+@dataclass
+class ModelConfig(LayerSettings):
+    """Shape and parts of a language model. The settings of LayerSettings hold for all layers unless there is a pattern.
+
+    Attributes:
+        name: of the method or pattern of layers, in names of runs and in results; None: the position method's name.
+        pattern: types of layers from the bottom up, repeated and cut off at the last layer: [local, local, global].
+        layer_types: settings of each type of layer.
         size: label of the shape, for names of runs.
         d_ff: width of the feed-forward layer; None: 4 * d_model, which is filled in. With swiglu, which has three
             matrices in place of two, the width is two thirds of it.
@@ -38,7 +91,6 @@ class ModelConfig:
         adaptive_dropout: on the input of the adaptive softmax and in its tails; None: 0 if there are bands.
     """
 
-    position: dict[str, Any] = field(default_factory=lambda: {"name": "alibi"})
     size: str = "custom"
     num_layers: int = 6
     d_model: int = 256
@@ -56,13 +108,17 @@ class ModelConfig:
     adaptive_cutoffs: list[int] | None = None
     adaptive_factor: int | None = None
     adaptive_dropout: float | None = None
+    name: str | None = None
+    pattern: list[str] | None = None
+    layer_types: dict[str, LayerSettings] | None = None
 
     def __post_init__(self) -> None:
         check_kinds(self, "model.")
-        if isinstance(self.position, str):
-            self.position = {"name": self.position}
-        if not isinstance(self.position, dict):
-            raise ValueError(f'position ({self.position!r}) must be a name or a dict, {{"name": "alibi"}}.')
+        if self.pattern is None and self.layer_types is None:
+            self.position = {"name": "alibi"} if self.position is None else self.position
+            self.check("model", self.causal)
+        else:
+            self._check_pattern()
         if self.d_ff is None:
             self.d_ff = 4 * self.d_model
         for name in ("num_layers", "d_model", "num_heads", "d_ff"):
@@ -81,6 +137,44 @@ class ModelConfig:
         if self.embedding_std is not None and not self.embedding_std > 0:
             raise ValueError(f"model.embedding_std ({self.embedding_std}) must be above 0; null is d_model^-0.5.")
         self._check_adaptive()
+
+    @property
+    def method(self) -> str:
+        """What names of runs and results say of the position method."""
+        return method_name(vars(self))
+
+    def layers(self) -> list[tuple[str | None, LayerSettings]]:
+        """Of each layer its type, None without a pattern, and its settings."""
+        if self.pattern is None:
+            return [(None, self)] * self.num_layers
+        return [(kind, self.layer_types[kind]) for kind in islice(cycle(self.pattern), self.num_layers)]
+
+    def _check_pattern(self) -> None:
+        if not self.pattern or not self.layer_types:
+            given, lacks = ("pattern", "layer_types") if self.pattern else ("layer_types", "pattern")
+            raise ValueError(f"model.{given} needs model.{lacks}: [a, b] names types of layers, which have settings.")
+        for name in ("position", "window", "sink_tokens", "query_scale"):
+            if (value := getattr(self, name)) is not None:
+                raise ValueError(
+                    f"model.{name} ({value}) would be ignored with a pattern of layers; set "
+                    f"model.layer_types.{self.pattern[0]}.{name}, or choose a model without a pattern."
+                )
+        types = ", ".join(self.layer_types)
+        for kind in self.pattern:
+            if kind not in self.layer_types:
+                raise ValueError(f"model.pattern has {kind!r}, which is not in model.layer_types; it has: {types}.")
+        for kind, layer in self.layer_types.items():
+            if isinstance(layer, dict):
+                unknown = sorted(layer.keys() - {one.name for one in fields(LayerSettings)})
+                if unknown:
+                    raise ValueError(f"model.layer_types.{kind}.{unknown[0]} is not a setting of a layer; remove it.")
+                layer = self.layer_types[kind] = LayerSettings(**layer)
+            layer.check(f"model.layer_types.{kind}", self.causal)
+        used = {kind for kind, _ in self.layers()}
+        for kind in self.layer_types:
+            if kind not in used:
+                how = f"none of the {self.num_layers} layers is one; the pattern is {self.pattern}"
+                raise ValueError(f"model.layer_types.{kind} would be ignored: {how}. Add layers, or change the pattern.")
 
     def _check_adaptive(self) -> None:
         cutoffs = self.adaptive_cutoffs

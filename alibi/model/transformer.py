@@ -1,4 +1,4 @@
-"""The stack: pre-norm blocks that share one position method; hidden states in, hidden states out.
+"""The stack: pre-norm blocks and the position methods that they share; hidden states in, hidden states out.
 
     x = x + attention(norm(x));  x = x + feed_forward(norm(x))
 
@@ -9,10 +9,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from alibi.model.attention import Attention, Turns
+from alibi.model.attention import Attention
 from alibi.model.cache import KeyValueCache
-from alibi.model.model_config import ModelConfig
-from alibi.model.score_bias import ScoreBias
+from alibi.model.layer_position import LayerPosition, hooks_in_float32
+from alibi.model.mask import Pass
+from alibi.model.model_config import LayerSettings, ModelConfig
 from alibi.positions import Position, build_position
 
 
@@ -39,10 +40,16 @@ class FeedForward(nn.Module):
 
 
 class Block(nn.Module):
-    def __init__(self, config: ModelConfig) -> None:
+    """
+    Args:
+        position: the layer's own method; None: one that layers share, which the stack holds.
+    """
+
+    def __init__(self, config: ModelConfig, layer: LayerSettings, position: Position | None = None) -> None:
         super().__init__()
+        self.layer, self.position = layer, position
         self.attention_norm = nn.LayerNorm(config.d_model, bias=config.bias)
-        self.attention = Attention(config)
+        self.attention = Attention(config, layer)
         self.feed_forward_norm = nn.LayerNorm(config.d_model, bias=config.bias)
         self.feed_forward = FeedForward(config)
         self.dropout = nn.Dropout(config.dropout)
@@ -50,35 +57,45 @@ class Block(nn.Module):
     def forward(
         self,
         x_BND: Tensor,
-        scores: ScoreBias,
-        turns: Turns,
+        of: Pass,
+        shared: LayerPosition | None,
         first_query: int = 0,
         cache: KeyValueCache | None = None,
         block: int = 0,
     ) -> Tensor:
-        attended = self.attention(self.attention_norm(x_BND), scores, turns, first_query, cache, block)
+        position = LayerPosition(self.position, self.layer, of, first_query) if shared is None else shared
+        attended = self.attention(self.attention_norm(x_BND), position, first_query, cache, block)
         x_BLD = x_BND[:, first_query:] + self.dropout(attended)
         return x_BLD + self.dropout(self.feed_forward(self.feed_forward_norm(x_BLD)))
 
 
 class Transformer(nn.Module):
-    """Blocks, a final norm, and the position method that the blocks share.
+    """Blocks, a final norm, and the position methods that blocks share.
 
     Args:
         config: shape and parts; `config.causal` False makes it an encoder.
 
     Attributes:
-        skip_far_keys: skip keys whose weights a linear bias pushes below rounding; False visits all keys,
-            with the same result up to rounding.
+        skip_far_keys: skip keys whose weights a bias pushes below rounding; False visits all keys, with the same result
+            up to rounding.
+        position: the method of all layers; None if each has its own, or there is a pattern.
+        positions: the methods that layers of a type share, by type.
     """
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.d_model, self.causal = config.d_model, config.causal
         self.skip_far_keys = True
-        self.position: Position = build_position(config.position, config.d_model, config.num_heads, config.causal)
+        layers = config.layers()
+        methods = {kind: _build(config, kind, layer) for kind, layer in layers}
+        shared = {kind: method for kind, method in methods.items() if method.shared}
+        self.position: Position | None = shared.pop(None, None)
+        self.positions = nn.ModuleDict(shared)
         self.dropout = nn.Dropout(config.dropout)
-        self.blocks = nn.ModuleList(Block(config) for _ in range(config.num_layers))
+        self.kinds = [kind for kind, _ in layers]
+        self.blocks = nn.ModuleList(
+            Block(config, layer, None if methods[kind].shared else _build(config, kind, layer)) for kind, layer in layers
+        )
         self.final_norm = nn.LayerNorm(config.d_model, bias=config.bias) if config.final_norm else nn.Identity()
 
     def forward(
@@ -106,8 +123,24 @@ class Transformer(nn.Module):
                 first_query out of range.
         """
         self._check(x, positions, padding_mask, cache, first_query)
-        N, past = x.shape[1], 0 if cache is None else len(cache)
-        consecutive = positions is None
+        of = self._pass(x, positions, padding_mask, cache)
+        with hooks_in_float32(x.device):
+            for method in (self.position, *self.positions.values()):
+                x = x if method is None else method.embed(x, of.query_positions)
+        x = self.dropout(x)
+        made: dict[tuple[str | None, int], LayerPosition] = {}
+        for number, (kind, block) in enumerate(zip(self.kinds, self.blocks, strict=True)):
+            first = first_query if number == len(self.blocks) - 1 else 0
+            method = self.position if kind is None else self.positions[kind] if kind in self.positions else None
+            if method is not None and (kind, first) not in made:
+                made[kind, first] = LayerPosition(method, block.layer, of, first)
+            x = block(x, of, made.get((kind, first)), first, cache, number)
+        return self.final_norm(x)
+
+    def _pass(
+        self, x: Tensor, positions: Tensor | None, padding_mask: Tensor | None, cache: KeyValueCache | None
+    ) -> Pass:
+        N, past, consecutive = x.shape[1], 0 if cache is None else len(cache), positions is None
         if consecutive:
             positions = torch.arange(N, device=x.device)
             if past:
@@ -116,28 +149,7 @@ class Transformer(nn.Module):
         if cache is not None:
             cache.remember(positions, padding_mask, consecutive, x.shape[0])
             keys, padding, consecutive = cache.positions, cache.padding_mask, cache.consecutive
-
-        def scores_from(first: int) -> ScoreBias:
-            return ScoreBias(
-                self.position,
-                positions[..., first:],
-                keys,
-                past + first,
-                self.causal,
-                consecutive,
-                padding,
-                self.skip_far_keys,
-            )
-
-        turn = self.position.rotate(positions)
-        scores, turns = scores_from(0), Turns(turn, turn)
-        x = self.dropout(self.position.embed(x, positions))
-        for number, block in enumerate(self.blocks):
-            first = first_query if number == len(self.blocks) - 1 else 0
-            if first:
-                scores, turns = scores_from(first), Turns(self.position.rotate(positions[..., first:]), turn)
-            x = block(x, scores, turns, first, cache, number)
-        return self.final_norm(x)
+        return Pass(positions, keys, past, self.causal, consecutive, padding, self.skip_far_keys)
 
     def _check(self, x, positions, padding_mask, cache, first_query) -> None:
         if x.dim() != 3 or x.shape[-1] != self.d_model:
@@ -164,3 +176,18 @@ class Transformer(nn.Module):
             )
         if cache is not None and cache.batch_size not in (None, B):
             raise ValueError(f"x has {B} rows and the cache holds {cache.batch_size}; a cache serves one batch.")
+
+
+def _build(config: ModelConfig, kind: str | None, layer: LayerSettings) -> Position:
+    """A new module of the position method of a type of layer.
+
+    Raises:
+        ValueError: settings that the method refuses, or a method that cannot be what is asked for.
+    """
+    key = "model" if kind is None else f"model.layer_types.{kind}"
+    position = build_position(layer.position, config.d_model, config.num_heads, config.causal, f"{key}.position")
+    if not position.shared and type(position).embed is not Position.embed:
+        raise ValueError(f"{key}.position.shared must be true: {position.name} adds to the embeddings, once for all.")
+    if position.head_windows() and not config.causal:
+        raise ValueError(f"{position.name} has windows, which need a causal model; set causal=True.")
+    return position

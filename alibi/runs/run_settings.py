@@ -8,6 +8,7 @@ from pathlib import Path
 import yaml
 
 from alibi.data import LATER_SETTINGS
+from alibi.model.model_config import method_name
 
 CHOOSE = "choose another run_dir, or another run by runs="
 PARTS = {"seed", "model", "data", "tokenizer", "train", "tracking"}
@@ -18,11 +19,15 @@ NOT_WEIGHTS = {
     "": {"run_dir", "device", "tracking", "paths"},
     "data": {"path"},
     "train": EXECUTED | RECORDED,
-    "model": {"size"},
+    "model": {"size", "name"},
 }
 # Settings added later. None is what runs did before, and is not hashed, so that stored runs keep their names.
 LATER = {
-    "model": {"adaptive_cutoffs", "adaptive_factor", "adaptive_dropout", "embedding_std"},
+    "model": {
+        *("adaptive_cutoffs", "adaptive_factor", "adaptive_dropout", "embedding_std"),
+        *("position", "window", "sink_tokens", "query_scale", "pattern", "layer_types"),
+    },
+    "model.position": {"shared"},
     "tokenizer": LATER_SETTINGS,
     "optimizer": {"warmup_init_lr", "cosine_steps", "momentum", "position_lr_multiplier"},
 }
@@ -105,7 +110,7 @@ def group_name(config: dict, text_sha256: str) -> str:
 def _name(config: dict, seed: str, hashed: dict) -> str:
     digest = hashlib.sha256(json.dumps(hashed, sort_keys=True).encode()).hexdigest()[:8]
     model, data, seq_len = config["model"], config["data"]["name"], config["train"]["seq_len"]
-    name = f"{model['position']['name']}-{model['size']}-{data}-L{seq_len}-{seed}{digest}"
+    name = f"{method_name(model)}-{model['size']}-{data}-L{seq_len}-{seed}{digest}"
     return re.sub(r"[^A-Za-z0-9._-]", "_", name)
 
 

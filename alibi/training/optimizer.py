@@ -122,7 +122,7 @@ def learning_rate(config: OptimizerConfig, update: int, max_steps: int) -> float
 def build_optimizer(config: OptimizerConfig, model: LanguageModel) -> torch.optim.Optimizer:
     """Parameter groups, each with its multiple of the learning rate: matrices, which decay; vectors; and the position
     method's own parameters, if it has any."""
-    own = list(model.transformer.position.parameters())
+    own = model.position_parameters()
     others = [p for p in model.parameters() if p not in set(own)]
     matrices, vectors = ([p for p in others if (p.dim() >= 2) == wide] for wide in (True, False))
     groups = [

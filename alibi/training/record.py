@@ -78,7 +78,7 @@ def describe_run(run: RunParts, micro_batch_seconds: float, loss: float) -> str:
     vocab_size = texts.tokenizer.vocab_size
     lines = [
         f"run        {run.folder.path}",
-        f"model      {shape.position['name']}: {shape.num_layers} layers, d_model {shape.d_model}, "
+        f"model      {shape.method}: {shape.num_layers} layers, d_model {shape.d_model}, "
         f"{shape.num_heads} heads, d_ff {shape.d_ff}",
         f"parameters {count.total:,}: position {count.position:,}, embedding {count.embedding:,}, rest {count.rest:,}",
         f"tokens     {len(texts.train):,} train, {len(texts.validation):,} validation; "

@@ -1,0 +1,234 @@
+"""Gradients of a learned bias on a CPU, collected block by block while attention's backward pass visits its keys.
+
+The gradient of the scores is an L x M matrix, of which each kind of bias needs sums:
+
+    linear, decay   over rows or columns, weighted: one or two more columns of queries and keys, of which one side is
+                    zero, so that scores stay as they are and the kernel's own gradient of the other side is the sum
+    line            along diagonals, a tile at a time
+    query table     along diagonals of each query, near keys only
+    pair            whatever autograd makes of a tile
+
+Legend: B batch, L queries, M keys, H heads, K head_dim, C queries in a block, N keys, T keys of a tile, X more columns.
+"""
+
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+
+from alibi.model.bias_terms import DecayTerm, LinearTerm, PairTerm, QueryTableTerm
+from alibi.model.mask import Part
+from alibi.model.score_bias import ScoreBias
+
+# Keys of a tile. A tile of all keys leaves the CPU's cache: 2.9 in place of 1.3 times the cost of plain attention.
+TILE_KEYS = 384
+
+
+class Columns:
+    """Gradients through more columns of queries and keys."""
+
+    def __init__(self, scores: ScoreBias, scale: float) -> None:
+        self.scores, self.term, self.scale = scores, scores.term, scale
+
+    def queries(self, start: int, stop: int, heads: slice) -> Tensor:
+        """(1 or B, H, C, X)."""
+        raise NotImplementedError
+
+    def keys(self, start: int, part: Part) -> Tensor:
+        """(1 or B, H, N, X)."""
+        raise NotImplementedError
+
+    def add(self, dq_BHCX: Tensor, dk_BHNX: Tensor, start: int, stop: int, part: Part) -> None:
+        raise NotImplementedError
+
+    def backward(self, kernel, tensors: tuple[Tensor, ...], lse: Tensor, start: int, stop: int, part: Part, **how):
+        """The kernel's gradients of q, k and v, given (grad, q, k, v, out), with the columns put behind."""
+        grad, q, k, v, out = tensors
+        K, q_columns, k_columns = q.shape[-1], self.queries(start, stop, part.heads), self.keys(start, part)
+        X = q_columns.shape[-1]
+        q, k = (
+            torch.cat([x, columns.to(x.dtype).expand(*x.shape[:3], X)], -1)
+            for x, columns in ((q, q_columns), (k, k_columns))
+        )
+        dq, dk, dv = kernel(pad(grad, (0, X)), q, k, pad(v, (0, X)), pad(out, (0, X)), lse, 0.0, False, **how)
+        self.add(dq[..., K:] / self.scale, dk[..., K:] / self.scale, start, stop, part)
+        return dq[..., :K], dk[..., :K], dv[..., :K]
+
+
+class LinearGradient(Columns):
+    """Sums of the scores' gradient times j: those times i are zero, since each query's sum over its keys is."""
+
+    def __init__(self, scores: ScoreBias, scale: float) -> None:
+        super().__init__(scores, scale)
+        self.slopes_H = torch.zeros_like(self.term.bias.slopes_H, dtype=torch.float64)
+
+    def queries(self, start, stop, heads):
+        return self.slopes_H.new_zeros(1, 1, stop - start, 1)
+
+    def keys(self, start, part):
+        # Counted from the block's first query, because large numbers would lose digits.
+        return torch.arange(part.first, part.last)[:, None] - (self.scores.of.first_query + start)
+
+    def add(self, dq_BHCX, dk_BHNX, start, stop, part):
+        self.slopes_H[part.heads] += dq_BHCX.double().sum((0, 2, 3))
+
+    def result(self) -> tuple[Tensor, ...]:
+        return (self.slopes_H,)
+
+
+class DecayGradient(Columns):
+    """Of P_j: minus the sum over queries of their gain; of a gain: minus the sum over keys of P_j, as above."""
+
+    def __init__(self, scores: ScoreBias, scale: float) -> None:
+        super().__init__(scores, scale)
+        self.gained = self.term.gain_BHL is not None
+        self.total_BHM = torch.zeros_like(self.term.total_BHM)
+        self.gain_BHL = torch.zeros_like(self.term.gain_BHL) if self.gained else None
+
+    def queries(self, start, stop, heads):
+        if not self.gained:
+            return self.total_BHM.new_ones(1, 1, stop - start, 1)
+        return pad(self.term.gain(start, stop)[:, heads].detach(), (0, 1))
+
+    def keys(self, start, part):
+        total_BHM = self.term.total_BHM.detach()[:, part.heads]
+        if not self.gained:
+            return total_BHM.new_zeros(1, 1, part.last - part.first, 1)
+        near = total_BHM[..., self.scores.of.first_query + start, None]
+        return pad((total_BHM[..., part.first : part.last] - near)[..., None], (1, 0))
+
+    def add(self, dq_BHCX, dk_BHNX, start, stop, part):
+        self.total_BHM[:, part.heads, part.first : part.last] -= dk_BHNX[..., 0]
+        if self.gained:
+            self.gain_BHL[:, part.heads, start:stop] -= dq_BHCX[..., 1].flip(-1)
+
+    def result(self) -> tuple[Tensor, ...]:
+        return (self.total_BHM, self.gain_BHL) if self.gained else (self.total_BHM,)
+
+
+class Tiles:
+    """Gradients from the scores' own, a tile of keys at a time."""
+
+    def __init__(self, scores: ScoreBias, scale: float, wide: torch.dtype) -> None:
+        self.scores, self.term, self.scale, self.wide = scores, scores.term, scale, wide
+
+    def first_key(self, start: int, part: Part) -> int:
+        """The first key of a part that matters."""
+        return part.first
+
+    def collect(self, tensors: tuple[Tensor, ...], lse: Tensor, start: int, stop: int, part: Part) -> None:
+        """Given (grad, q, k, v, out) of the block, k and v of all keys."""
+        heads = part.heads
+        grad, q, k, v, out = (t[:, heads].to(self.wide) for t in tensors)
+        lse_BHC1, dot_BHC1 = lse[:, heads, :, None], (grad * out).sum(-1, keepdim=True)
+        for first in range(begin := self.first_key(start, part), part.last, TILE_KEYS):
+            last = min(first + TILE_KEYS, part.last)
+            weight = q @ k[:, :, first:last].transpose(2, 3)
+            bias = self.scores.block(start, stop, self.wide, first, last).detach()
+            weight.mul_(self.scale).add_(bias if bias.shape[1] == 1 else bias[:, heads]).sub_(lse_BHC1).exp_()
+            dscore = (grad @ v[:, :, first:last].transpose(2, 3)).sub_(dot_BHC1).mul_(weight)
+            self.add(dscore, start, stop, first, heads)
+        if begin > part.first:
+            self.add_rest(start, stop, part, begin)
+
+    def add(self, dscore_BHCT: Tensor, start: int, stop: int, first: int, heads: slice) -> None:
+        """Take in the gradient of the scores of one tile."""
+        raise NotImplementedError
+
+    def add_rest(self, start: int, stop: int, part: Part, begin: int) -> None:
+        """Take in the keys of a part before `begin`."""
+
+
+class LineGradient(Tiles):
+    """If the bias is constant from some distance on, keys beyond it are not visited: a query's sum over its keys is
+    zero, so theirs is minus the sum of the others."""
+
+    def __init__(self, scores: ScoreBias, scale: float, wide: torch.dtype) -> None:
+        super().__init__(scores, scale, wide)
+        self.line_HW = torch.zeros_like(scores.line(wide))
+        # Sinks and windows of some heads may end on either side of that distance.
+        whole = not scores.mask.sink_tokens and len(scores.mask.windows) == 1
+        self.constant_from = self.term.bias.constant_from if whole else None
+        self.visited_H = 0
+
+    def first_key(self, start, part):
+        self.visited_H = 0  # a new block
+        if self.constant_from is None:
+            return part.first
+        return max(part.first, self.scores.of.first_query + start - self.constant_from)
+
+    def add(self, dscore_BHCT, start, stop, first, heads):
+        along = _sum_antidiagonals(dscore_BHCT.sum(0))
+        x = self.scores.line_index(stop, first)
+        self.line_HW[heads, x : x + along.shape[1]] += along
+        self.visited_H = self.visited_H + along.sum(1)
+
+    def add_rest(self, start, stop, part, begin):
+        window = self.scores.mask.narrowest
+        seen = part.first if window is None else max(part.first, self.scores.of.first_query + stop - window)
+        self.line_HW[:, self.scores.line_index(stop, seen)] -= self.visited_H
+
+    def result(self) -> tuple[Tensor, ...]:
+        return (self.line_HW,)
+
+
+def _sum_antidiagonals(x_HCN: Tensor) -> Tensor:
+    """(H, C + N - 1): element s is the sum of x[:, r, c] over r + c = s."""
+    H, C, N = x_HCN.shape
+    padded = pad(x_HCN, (0, C))
+    # Read with rows one number shorter: row r is shifted right by r, so that equal r + c are in one column.
+    return padded.flatten(1)[:, : C * (N + C - 1)].view(H, C, N + C - 1).sum(1)
+
+
+class QueryTableGradient(Tiles):
+    """Each pair of a query and a near key reads one entry of the query's table."""
+
+    def __init__(self, scores: ScoreBias, scale: float, wide: torch.dtype) -> None:
+        super().__init__(scores, scale, wide)
+        self.table_BHLE = torch.zeros_like(self.term.bias.table_BHLE)
+
+    def first_key(self, start, part):
+        return min(self.term.first_near(start, part.first), part.last)
+
+    def add(self, dscore_BHCT, start, stop, first, heads):
+        entry, inside = self.term.entries(start, stop, first, first + dscore_BHCT.shape[-1])
+        block_BHCE = torch.zeros_like(self.table_BHLE[:, heads, start:stop]).to(dscore_BHCT.dtype)
+        block_BHCE.scatter_add_(-1, entry.expand_as(dscore_BHCT), dscore_BHCT.masked_fill(~inside, 0.0))
+        self.table_BHLE[:, heads, start:stop] += block_BHCE.flip(2)
+
+    def result(self) -> tuple[Tensor, ...]:
+        return (self.table_BHLE,)
+
+
+class PairGradient(Tiles):
+    """The tile is computed again, and autograd goes through it."""
+
+    def __init__(self, scores: ScoreBias, scale: float, wide: torch.dtype) -> None:
+        super().__init__(scores, scale, wide)
+        self.of_inputs = [torch.zeros_like(one) for one in self.term.inputs]
+
+    def add(self, dscore_BHCT, start, stop, first, heads):
+        with torch.enable_grad():
+            inputs = tuple(one.detach().requires_grad_(one.requires_grad) for one in self.term.inputs)
+            bias = self.term.tile(inputs, start, stop, first, first + dscore_BHCT.shape[-1])
+            bias = bias if bias.shape[1] == 1 else bias[:, heads]
+        wanted = [place for place, one in enumerate(inputs) if one.requires_grad]
+        dbias = dscore_BHCT.sum_to_size(bias.shape)
+        grads = torch.autograd.grad(bias, [inputs[place] for place in wanted], dbias, allow_unused=True)
+        for place, grad in zip(wanted, grads, strict=True):
+            if grad is not None:
+                self.of_inputs[place] += grad
+
+    def result(self) -> tuple[Tensor, ...]:
+        return tuple(self.of_inputs)
+
+
+def gradient_of(scores: ScoreBias, scale: float, wide: torch.dtype) -> Columns | Tiles | None:
+    """What collects the gradients of `scores.inputs`; None if none are wanted."""
+    if not scores.learned:
+        return None
+    if isinstance(scores.term, LinearTerm):
+        return LinearGradient(scores, scale)
+    if isinstance(scores.term, DecayTerm):
+        return DecayGradient(scores, scale)
+    kinds = {QueryTableTerm: QueryTableGradient, PairTerm: PairGradient}
+    return kinds.get(type(scores.term), LineGradient)(scores, scale, wide)

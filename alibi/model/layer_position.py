@@ -1,0 +1,59 @@
+"""A position method at work in one forward pass: its turns, its bias and what its heads see.
+
+Made once a pass where layers share the method, else by each layer inside its own forward, since FSDP gathers a
+layer's parameters there. Hooks run with autocast off and in float32 or wider.
+
+Legend: B batch, L queries, N new keys, M keys, D d_model, H heads, K head_dim.
+"""
+
+import torch
+from torch import Tensor
+
+from alibi.model.cache import KeyValueCache
+from alibi.model.mask import Mask, Pass
+from alibi.model.model_config import LayerSettings
+from alibi.model.score_bias import ScoreBias
+from alibi.positions import Position
+
+
+def hooks_in_float32(device: torch.device) -> torch.autocast:
+    """The context in which hooks of a method run."""
+    return torch.autocast(device.type, enabled=False)
+
+
+class LayerPosition:
+    """
+    Args:
+        position: the method.
+        layer: window and sink tokens.
+        of: the pass, with the queries of all new tokens.
+        first_query: the layer computes queries from this new token on.
+    """
+
+    def __init__(self, position: Position, layer: LayerSettings, of: Pass, first_query: int = 0) -> None:
+        self.position, self.of = position, of.after(first_query)
+        self.mask = Mask(self.of, layer.window, layer.sink_tokens, position.head_windows())
+        self.by_content = type(position).content_bias is not Position.content_bias
+        alike = type(position).turn_key is Position.turn_key and not first_query
+        with hooks_in_float32(of.query_positions.device):
+            self.turn_key = position.turn_key(of.query_positions)
+            self.turn_query = self.turn_key if alike else position.turn_query(self.of.query_positions)
+            self._scores = None if self.by_content else ScoreBias(position.bias(), self.mask)
+
+    def turned(self, q_BHLK: Tensor, k_BHNK: Tensor) -> tuple[Tensor, Tensor]:
+        """Queries and new keys as the method turns them."""
+        with hooks_in_float32(q_BHLK.device):
+            q_BHLK = q_BHLK if self.turn_query is None else self.turn_query(q_BHLK)
+            return q_BHLK, k_BHNK if self.turn_key is None else self.turn_key(k_BHNK)
+
+    def scores(self, x_BND: Tensor, first_query: int, cache: KeyValueCache | None, block: int) -> ScoreBias:
+        """What is added to the scores of a layer whose attention reads x."""
+        if not self.by_content:
+            return self._scores
+        with hooks_in_float32(x_BND.device):
+            x_BND = x_BND.to(torch.promote_types(x_BND.dtype, torch.float32))
+            remembered_BRM = self.position.remember(x_BND)
+            if cache is not None and remembered_BRM is not None:
+                remembered_BRM = cache.remember_content(block, remembered_BRM)
+            bias = self.position.content_bias(x_BND[:, first_query:], self.of.query_positions, remembered_BRM)
+            return ScoreBias(bias, self.mask)

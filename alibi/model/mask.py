@@ -1,0 +1,202 @@
+"""The queries and keys of a forward pass, and which of them see each other.
+
+Indices, not positions, decide: a query sees the keys up to its own index, and with a window of W the last W of these,
+its own counted.
+
+Legend: B batch, L queries, M keys, H heads, C queries in a block, N keys of a block.
+"""
+
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+ALL = slice(None)
+# Adjacent heads whose windows begin less than this apart are computed together.
+KEYS_APART = 128
+
+
+@dataclass(frozen=True)
+class Pass:
+    """The queries and keys of one forward pass; queries are L keys in a row.
+
+    Attributes:
+        query_positions: (L,) or (B, L).
+        key_positions: (M,) or (B, M).
+        first_query: index of the first query among the keys.
+        causal: a query at index i sees no key behind index i.
+        consecutive: positions count up by one in every row, so that distances are index differences.
+        padding_BM: True where a key is padding, which only itself may see.
+        skip_far_keys: keys whose weights a bias pushes below rounding may be skipped.
+    """
+
+    query_positions: Tensor
+    key_positions: Tensor
+    first_query: int = 0
+    causal: bool = True
+    consecutive: bool = True
+    padding_BM: Tensor | None = None
+    skip_far_keys: bool = True
+
+    @property
+    def num_queries(self) -> int:
+        return self.query_positions.shape[-1]
+
+    @property
+    def num_keys(self) -> int:
+        return self.key_positions.shape[-1]
+
+    def after(self, first: int) -> "Pass":
+        """The same pass without its first queries."""
+        if not first:
+            return self
+        return replace(self, query_positions=self.query_positions[..., first:], first_query=self.first_query + first)
+
+    def keys_seen(self, stop: int) -> int:
+        """How many keys lie before the end of what query `stop` - 1 may see."""
+        return self.first_query + stop if self.causal else self.num_keys
+
+    def index_distance(self, start: int, stop: int, first: int, last: int) -> Tensor:
+        """(C, N): query index minus key index, for queries stop - 1 down to start and keys first to last - 1."""
+        device = self.key_positions.device
+        query = torch.arange(self.first_query + stop - 1, self.first_query + start - 1, -1, device=device)
+        return query[:, None] - torch.arange(first, last, device=device)
+
+
+class Part(NamedTuple):
+    """A range of keys that a block of queries visits, and the adjacent heads that it holds for.
+
+    Heads are a slice, because indexing by a list copies.
+    """
+
+    first: int
+    last: int
+    heads: slice = ALL
+
+
+class Mask:
+    """Which keys each query and head sees.
+
+    Args:
+        of: the pass.
+        window: keys that every head sees, the query's own counted; None: all.
+        sink_tokens: first tokens of each row, not counting padding, that are seen from outside the window too.
+        head_windows: a window for each head.
+
+    Attributes:
+        windows: one for all heads, or one for each; None where a head sees everything before it.
+    """
+
+    def __init__(
+        self,
+        of: Pass,
+        window: int | None = None,
+        sink_tokens: int | None = None,
+        head_windows: tuple[int | None, ...] | None = None,
+    ) -> None:
+        self.of = of
+        wanted = [[w for w in (window, own) if w is not None] for own in (head_windows or (None,))]
+        windows = tuple(min(both) if both and min(both) < of.num_keys else None for both in wanted)
+        self.windows = windows[:1] if len(set(windows)) == 1 else windows
+        self.sink_tokens = (sink_tokens or 0) if self.windowed else 0
+        self._sinks = self._sink_range() if self.sink_tokens else (0, 0)
+
+    @property
+    def windowed(self) -> bool:
+        return self.windows != (None,)
+
+    @property
+    def plain(self) -> bool:
+        """Causal, or everything: no window and no padding."""
+        return not self.windowed and self.of.padding_BM is None
+
+    @property
+    def narrowest(self) -> int | None:
+        """The smallest window of any head; None if there is none."""
+        return min((window for window in self.windows if window is not None), default=None)
+
+    def _first_real(self) -> Tensor:
+        """(B,): index of the first key of each row that is no padding."""
+        return (~self.of.padding_BM).int().argmax(1)
+
+    def _sink_range(self) -> tuple[int, int]:
+        """The keys among which the sinks of all rows lie."""
+        if self.of.padding_BM is None:
+            return 0, self.sink_tokens
+        begins = self._first_real()
+        return int(begins.min()), min(int(begins.max()) + self.sink_tokens, self.of.num_keys)
+
+    def parts(self, start: int, stop: int) -> list[Part]:
+        """The keys that queries start to stop - 1 visit; every query sees at least one key of each part."""
+        last, query = self.of.keys_seen(stop), self.of.first_query + start
+        if not self.windowed:
+            return [Part(0, last)]
+        firsts = [0 if window is None else max(0, query + 1 - window) for window in self.windows]
+        parts, head = [], 0
+        for first, number in _grouped(firsts):
+            heads = slice(head, head + number) if len(firsts) > 1 else ALL
+            head += number
+            begin, end = self._sinks
+            if self.sink_tokens and first <= end:
+                parts.append(Part(min(begin, first), last, heads))
+            else:
+                parts += [Part(begin, end, heads)] if self.sink_tokens else []
+                parts.append(Part(first, last, heads))
+        return parts
+
+    def line_hides(self, distance: Tensor, windowed: bool) -> Tensor:
+        """(1 or H, *R) bool: which index differences are hidden, by the causal rule and, if asked, by the windows."""
+        hidden = (distance < 0)[None] if self.of.causal else torch.zeros_like(distance, dtype=torch.bool)[None]
+        return hidden | self._beyond(distance) if windowed else hidden
+
+    def _beyond(self, distance: Tensor) -> Tensor:
+        far = self.of.num_keys
+        windows = torch.tensor([far if w is None else w for w in self.windows], device=distance.device)
+        return distance >= windows.view(-1, *[1] * distance.dim())
+
+    def has_sinks(self, first: int, last: int) -> bool:
+        """Whether sinks may lie among these keys."""
+        return self.sink_tokens > 0 and first < self._sinks[1] and last > self._sinks[0]
+
+    def hides(self, start: int, stop: int, first: int, last: int) -> Tensor | None:
+        """(1 or B, 1 or H, C, N) bool: what the causal rule and windows along the diagonal do not say of a block.
+
+        That is padding, and windows where sinks lie among the keys. Queries stop - 1 down to start.
+        """
+        distance, hidden = self.of.index_distance(start, stop, first, last), None
+        if self.has_sinks(first, last):
+            keys = torch.arange(first, last, device=distance.device)
+            begin_B1 = 0 if self.of.padding_BM is None else self._first_real()[:, None]
+            sink = (keys >= begin_B1) & (keys < begin_B1 + self.sink_tokens)
+            hidden = self._beyond(distance)[None] & ~sink.view(-1, 1, 1, last - first)
+        if self.of.padding_BM is not None:
+            # A query always sees itself: the softmax of a row without visible keys would be NaN.
+            padding = self.of.padding_BM[:, None, None, first:last] & (distance != 0)
+            hidden = padding if hidden is None else hidden | padding
+        return hidden
+
+    def keys_of_queries(self) -> Tensor:
+        """(1 or B, 1 or H, L): how many keys each query sees, itself counted."""
+        index = torch.arange(self.of.num_keys, device=self.of.key_positions.device)
+        seen = (index + 1)[None] if self.of.padding_BM is None else (~self.of.padding_BM).cumsum(1)
+        if not self.of.causal:
+            seen = seen[:, -1:].expand_as(seen)
+        queries = slice(self.of.first_query, self.of.first_query + self.of.num_queries)
+        seen_BHL = seen[:, None, queries].clamp(min=1)
+        if not self.windowed:
+            return seen_BHL
+        windows = [self.of.num_keys if window is None else window for window in self.windows]
+        window_H1 = torch.tensor(windows, device=seen.device)[:, None]
+        return seen_BHL.minimum(window_H1) + (seen_BHL - window_H1).clamp(0, self.sink_tokens)
+
+
+def _grouped(firsts: list[int]) -> list[tuple[int, int]]:
+    """Adjacent heads with about the same first key, as (first key, number of heads)."""
+    groups: list[list[int]] = []
+    for first in firsts:
+        if groups and abs(first - groups[-1][0]) < KEYS_APART:
+            groups[-1].append(first)
+        else:
+            groups.append([first])
+    return [(min(group), len(group)) for group in groups]
