@@ -18,10 +18,10 @@ ENTRIES = [
 MODEL_SIDE = {"positions", "model"}
 BELOW = MODEL_SIDE | {"runs"}
 LEAVES = {"environment", "files", "paths", "pointers", "processes"}
-LEAVES |= {"streams", "tracking", "wandb_run"}
+LEAVES |= {"settings", "streams", "tracking", "wandb_run"}
 ALLOWED = {
-    "positions": set(),
-    "model": {"positions"},
+    "positions": {"settings"},
+    "model": {"positions", "settings"},
     "data": LEAVES,
     "runs": MODEL_SIDE | {"data"} | LEAVES,
     "results": {"files", "pointers"},
@@ -43,13 +43,16 @@ ALLOWED = {
     "pointers": {"files"},
     "processes": set(),
     "script": {"files", "streams"},
+    "settings": set(),
     "streams": set(),
     "tracking": {"files", "wandb_run"},
     "wandb_run": {"files"},
     "alibi": BELOW | {"evaluation", "generation", "environment"},
 }
-POSITION_FILE = {"torch", "math", "dataclasses", "alibi.positions.base"}
-BASE_FILE = {"torch", "math", "dataclasses", "collections.abc", "typing", "inspect"}
+# A method may start from ALiBi's slopes.
+SHARED_BY_METHODS = {f"alibi.positions.{name}" for name in ("base", "rotation", "alibi")}
+POSITION_FILE = {"torch", "math", "dataclasses", "typing"} | SHARED_BY_METHODS
+BASE_FILE = {"torch", "dataclasses", "collections.abc", "typing", "alibi.settings"}
 MAY_KNOW_HYDRA = {
     *(path.relative_to(ROOT).as_posix() for path in (ROOT / "alibi" / "config").glob("*.py")),
     *("alibi/sweeps/job.py", "alibi/sweeps/callback.py", "train.py", "evaluate.py"),
@@ -200,7 +203,7 @@ def test_a_forbidden_import_is_caught(module, source):
         ("alibi.model.score_bias", "import math, torch\nfrom alibi.model.model_config import ModelConfig"),
         ("alibi.model.score_bias", "from .model_config import ModelConfig\nfrom ..positions import Position"),
         ("alibi.positions.alibi", "from torch.nn import functional\nfrom alibi.positions.base import Position"),
-        ("alibi.positions.base", "import inspect\nfrom collections.abc import Callable"),
+        ("alibi.positions.base", "import torch\nfrom collections.abc import Callable"),
         ("alibi.training.loop", "from alibi.evaluation import score\nfrom alibi.environment import environment"),
         ("alibi.config", "from alibi.training import train\nimport hydra"),
         ("alibi.reporting.terminal", "import json\nfrom alibi.reporting import figure"),

@@ -66,7 +66,7 @@ def _attend_in_blocks(
 
     if scores.term is not None and KeySizes.worthwhile(q_BHLK):
         scores = scores.floored(KeySizes(k_BHMK).bias_depth(q_BHLK, scores.of.first_query, scale))
-    scores.line(wide)  # computed once, not again in each block
+    scores.prepare(wide)
     out = []
     for start, stop in scores.blocks():
         of_heads = []

@@ -144,7 +144,7 @@ class LineGradient(Tiles):
 
     def __init__(self, scores: ScoreBias, scale: float, wide: torch.dtype) -> None:
         super().__init__(scores, scale, wide)
-        self.line_HW = torch.zeros_like(scores.line(wide))
+        self.line_HW = torch.zeros_like(scores.line(wide, windowed=False))
         # Sinks and windows of some heads may end on either side of that distance.
         whole = not scores.mask.sink_tokens and len(scores.mask.windows) == 1
         self.constant_from = self.term.bias.constant_from if whole else None
@@ -163,9 +163,7 @@ class LineGradient(Tiles):
         self.visited_H = self.visited_H + along.sum(1)
 
     def add_rest(self, start, stop, part, begin):
-        window = self.scores.mask.narrowest
-        seen = part.first if window is None else max(part.first, self.scores.of.first_query + stop - window)
-        self.line_HW[:, self.scores.line_index(stop, seen)] -= self.visited_H
+        self.line_HW[:, self.scores.line_index(stop, part.first)] -= self.visited_H
 
     def result(self) -> tuple[Tensor, ...]:
         return (self.line_HW,)

@@ -195,7 +195,9 @@ class PairTerm(Term):
         self.inputs = bias.parameters
         fixed = tuple(one.detach() for one in self.inputs)
         if torch.is_grad_enabled() and self.tile(fixed, 0, 1, 0, 1).requires_grad:
-            raise ValueError("a PairBias uses a parameter that is not in its `parameters`; pass it as an argument of `at`.")
+            raise ValueError(
+                "a PairBias uses a parameter that is not in its `parameters`; pass it as an argument of `at`."
+            )
 
     def tile(self, parameters: tuple[Tensor, ...], start: int, stop: int, first: int, last: int) -> Tensor:
         """The block, computed from these parameters and all at once."""

@@ -58,9 +58,7 @@ class FarKeys:
             return False
         return scores.term.fades
 
-    def spans(
-        self, q_BHCK: Tensor, lse_BHC: Tensor, start: int, stop: int, near: int
-    ) -> list[tuple[int, slice]]:
+    def spans(self, q_BHCK: Tensor, lse_BHC: Tensor, start: int, stop: int, near: int) -> list[tuple[int, slice]]:
         """The first key that may matter, for each range of adjacent heads that share it.
 
         Args:

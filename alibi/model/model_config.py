@@ -174,7 +174,9 @@ class ModelConfig(LayerSettings):
         for kind in self.layer_types:
             if kind not in used:
                 how = f"none of the {self.num_layers} layers is one; the pattern is {self.pattern}"
-                raise ValueError(f"model.layer_types.{kind} would be ignored: {how}. Add layers, or change the pattern.")
+                raise ValueError(
+                    f"model.layer_types.{kind} would be ignored: {how}. Add layers, or change the pattern."
+                )
 
     def _check_adaptive(self) -> None:
         cutoffs = self.adaptive_cutoffs

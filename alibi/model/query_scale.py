@@ -21,7 +21,6 @@ from torch import Tensor, nn
 
 from alibi.settings import check_kinds
 
-
 SCALES = ("log_n", "ssmax", "llama4")
 
 

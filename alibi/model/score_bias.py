@@ -53,7 +53,12 @@ class ScoreBias:
         """The tensors that `bias_gradients` has gradients for: a bias's own, or the line that it is read from."""
         if not self.learned:
             return ()
-        return self.term.inputs or (self.line(dtype),)
+        return self.term.inputs or (self.line(dtype, windowed=False),)
+
+    def prepare(self, dtype: torch.dtype) -> None:
+        """Compute the lines that `block` reads, once and not again in each block."""
+        for windowed in (True, False) if self.mask.sink_tokens else (True,):
+            self.line(dtype, windowed)
 
     def floored(self, depth_H: Tensor) -> "ScoreBias":
         """The same bias, raised so that none is more than `depth_H` nats below that of the query's own key."""
@@ -70,7 +75,9 @@ class ScoreBias:
         C, L = QUERIES_PER_BLOCK, self.of.num_queries
         return [(start, min(start + C, L)) for start in range(0, L, C)]
 
-    def block(self, start: int, stop: int, dtype: torch.dtype, first: int = 0, last: int | None = None) -> Tensor | None:
+    def block(
+        self, start: int, stop: int, dtype: torch.dtype, first: int = 0, last: int | None = None
+    ) -> Tensor | None:
         """The bias of queries stop - 1 down to start for keys first to last - 1, (1 or B, 1 or H, C, N).
 
         Args:

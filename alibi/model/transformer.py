@@ -94,7 +94,8 @@ class Transformer(nn.Module):
         self.dropout = nn.Dropout(config.dropout)
         self.kinds = [kind for kind, _ in layers]
         self.blocks = nn.ModuleList(
-            Block(config, layer, None if methods[kind].shared else _build(config, kind, layer)) for kind, layer in layers
+            Block(config, layer, None if methods[kind].shared else _build(config, kind, layer))
+            for kind, layer in layers
         )
         self.final_norm = nn.LayerNorm(config.d_model, bias=config.bias) if config.final_norm else nn.Identity()
 

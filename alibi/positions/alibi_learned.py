@@ -28,8 +28,8 @@ class ALiBiLearned(Position, name="alibi_learned"):
 
         shared: bool = False
 
-    def __init__(self, *args) -> None:
-        super().__init__(*args)
+    def __init__(self, *args, **kwargs) -> None:
+        super().__init__(*args, **kwargs)
         self.log_slope_H = nn.Parameter(torch.empty(self.num_heads))
 
     @torch.no_grad()

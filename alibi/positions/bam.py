@@ -52,8 +52,8 @@ class BAM(Position, name="bam"):
 
         shared: bool = False
 
-    def __init__(self, *args) -> None:
-        super().__init__(*args)
+    def __init__(self, *args, **kwargs) -> None:
+        super().__init__(*args, **kwargs)
         self.log_scale_H = nn.Parameter(torch.empty(self.num_heads))
         self.power_H = nn.Parameter(torch.empty(self.num_heads))
 

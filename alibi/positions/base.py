@@ -112,6 +112,7 @@ class Position(nn.Module):
 
     Attributes:
         causal_only: the method has no meaning in an encoder, which is refused.
+        longest: tokens of the longest text that the method can take; None: any.
     """
 
     @dataclass
@@ -130,6 +131,7 @@ class Position(nn.Module):
     registry: ClassVar[dict[str, type["Position"]]] = {}
     name: ClassVar[str]
     causal_only: ClassVar[bool] = False
+    longest: int | None = None
 
     def __init_subclass__(cls, name: str, **kwargs) -> None:
         super().__init_subclass__(**kwargs)

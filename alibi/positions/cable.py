@@ -40,8 +40,8 @@ class CABLE(Position, name="cable"):
         weight: Literal["softplus", "none"] = "softplus"
         shared: bool = False
 
-    def __init__(self, *args) -> None:
-        super().__init__(*args)
+    def __init__(self, *args, **kwargs) -> None:
+        super().__init__(*args, **kwargs)
         self.step_weight_HD = nn.Parameter(torch.empty(self.num_heads, self.d_model))
         self.step_bias_H = nn.Parameter(torch.empty(self.num_heads))
         weighted = self.settings.weight == "softplus"

@@ -53,8 +53,8 @@ class FIRE(Position, name="fire"):
             if self.width < 1:
                 raise ValueError(f"width ({self.width}) must be at least 1; the authors use 32.")
 
-    def __init__(self, *args) -> None:
-        super().__init__(*args)
+    def __init__(self, *args, **kwargs) -> None:
+        super().__init__(*args, **kwargs)
         width = self.settings.width
         self.c_1 = nn.Parameter(torch.empty(1))
         self.mu_1 = nn.Parameter(torch.empty(1))

@@ -50,8 +50,8 @@ class FoX(Position, name="fox"):
                     "to constant, or constant to null."
                 )
 
-    def __init__(self, *args) -> None:
-        super().__init__(*args)
+    def __init__(self, *args, **kwargs) -> None:
+        super().__init__(*args, **kwargs)
         self.weight_HD = nn.Parameter(torch.empty(self.num_heads, self.d_model))
         self.bias_H = nn.Parameter(torch.empty(self.num_heads))
 

@@ -32,8 +32,8 @@ class HardALiBi(Position, name="hard_alibi"):
                     f"windowed_heads ({self.windowed_heads}) must be at least 0; null takes half of the heads."
                 )
 
-    def __init__(self, *args) -> None:
-        super().__init__(*args)
+    def __init__(self, *args, **kwargs) -> None:
+        super().__init__(*args, **kwargs)
         given = self.settings.windowed_heads
         self.windowed_heads = self.num_heads // 2 if given is None else given
         if self.windowed_heads > self.num_heads:

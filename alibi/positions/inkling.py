@@ -50,8 +50,8 @@ class Inkling(Position, name="inkling"):
                 if getattr(self, name) < 1:
                     raise ValueError(f"{name} ({getattr(self, name)}) must be at least 1; the authors use {theirs}.")
 
-    def __init__(self, *args) -> None:
-        super().__init__(*args)
+    def __init__(self, *args, **kwargs) -> None:
+        super().__init__(*args, **kwargs)
         rank = self.settings.rank
         self.weight_GD = nn.Parameter(torch.empty(self.num_heads * rank, self.d_model))
         self.bank_RE = nn.Parameter(torch.empty(rank, self.settings.extent))

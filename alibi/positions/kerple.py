@@ -61,8 +61,8 @@ class KerpleLog(Position, name="kerple_log"):
 
         shared: bool = False
 
-    def __init__(self, *args) -> None:
-        super().__init__(*args)
+    def __init__(self, *args, **kwargs) -> None:
+        super().__init__(*args, **kwargs)
         self.raw_p_H = nn.Parameter(torch.empty(self.num_heads))
         self.raw_a_H = nn.Parameter(torch.empty(self.num_heads))
 

@@ -39,8 +39,8 @@ class PRope(Position, name="p_rope"):
             if not 0 < self.fraction <= 1:
                 raise ValueError(f"fraction ({self.fraction}) must be above 0 and at most 1; the paper's best is 0.75.")
 
-    def __init__(self, *args) -> None:
-        super().__init__(*args)
+    def __init__(self, *args, **kwargs) -> None:
+        super().__init__(*args, **kwargs)
         check_even(self.head_dim, f"the head width d_model / num_heads ({self.d_model} / {self.num_heads})")
         self.kept = int(self.settings.fraction * self.head_dim // 2)
         if not self.kept:

@@ -58,8 +58,8 @@ class PoPE(Position, name="pope"):
             if not self.theta > 0:
                 raise ValueError(f"theta ({self.theta}) must be above 0; the paper uses 10000.")
 
-    def __init__(self, *args) -> None:
-        super().__init__(*args)
+    def __init__(self, *args, **kwargs) -> None:
+        super().__init__(*args, **kwargs)
         self.delta = nn.Parameter(torch.empty(self.num_heads, self.head_dim))
 
     def initialise(self, generator: torch.Generator) -> None:

@@ -31,8 +31,8 @@ class Rotary(Position, name="rotary"):
             if not self.theta > 0:
                 raise ValueError(f"theta ({self.theta}) must be above 0; the paper uses 10000.")
 
-    def __init__(self, *args) -> None:
-        super().__init__(*args)
+    def __init__(self, *args, **kwargs) -> None:
+        super().__init__(*args, **kwargs)
         check_even(self.head_dim, f"the head width d_model / num_heads ({self.d_model} / {self.num_heads})")
 
     def turn_query(self, positions: Tensor) -> Turn:

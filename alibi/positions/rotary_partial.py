@@ -35,8 +35,8 @@ class RotaryPartial(Position, name="rotary_partial"):
             if not 0 < self.fraction <= 1:
                 raise ValueError(f"fraction ({self.fraction}) must be above 0 and at most 1; GPT-NeoX uses 0.25.")
 
-    def __init__(self, *args) -> None:
-        super().__init__(*args)
+    def __init__(self, *args, **kwargs) -> None:
+        super().__init__(*args, **kwargs)
         check_even(self.head_dim, f"the head width d_model / num_heads ({self.d_model} / {self.num_heads})")
         wanted = self.settings.fraction * self.head_dim
         self.turned = max(2, 2 * round(wanted / 2))

@@ -32,8 +32,8 @@ class Sinusoidal(Position, name="sinusoidal"):
             if not self.theta > 0:
                 raise ValueError(f"theta ({self.theta}) must be above 0; the paper uses 10000.")
 
-    def __init__(self, *args) -> None:
-        super().__init__(*args)
+    def __init__(self, *args, **kwargs) -> None:
+        super().__init__(*args, **kwargs)
         if self.d_model % 2 or self.d_model < 4:
             use = max(4, self.d_model + 1)
             raise ValueError(f"d_model ({self.d_model}) must be even and at least 4 for sinusoidal; use {use}.")

@@ -72,8 +72,8 @@ class T5Bias(Position, name="t5"):
         max_distance: int = 128
         shared: bool | None = None
 
-    def __init__(self, *args) -> None:
-        super().__init__(*args)
+    def __init__(self, *args, **kwargs) -> None:
+        super().__init__(*args, **kwargs)
         num_buckets, most = self.settings.num_buckets, self.settings.max_distance
         least = 4 if self.causal else 8
         if num_buckets % 4 or num_buckets < least:

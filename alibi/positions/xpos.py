@@ -51,15 +51,14 @@ class XPos(Position, name="xpos"):
                 if not getattr(self, name) > 0:
                     raise ValueError(f"{name} ({getattr(self, name)}) must be above 0; the paper uses {paper}.")
 
-    def __init__(self, *args) -> None:
-        super().__init__(*args)
+    def __init__(self, *args, **kwargs) -> None:
+        super().__init__(*args, **kwargs)
         check_even(self.head_dim, f"the head width d_model / num_heads ({self.d_model} / {self.num_heads})")
 
     @property
     def longest(self) -> int:
         """Tokens of the longest text whose powers float32 can hold."""
-        gamma = self.settings.gamma
-        return round(LARGEST_LOG_POWER / math.log((1 + gamma) / gamma) * self.settings.scale_base)
+        return round(LARGEST_LOG_POWER / math.log1p(1 / self.settings.gamma) * self.settings.scale_base)
 
     def turn_query(self, positions: Tensor) -> Turn:
         return self._turn(positions, 1.0)

@@ -38,7 +38,8 @@ def fixed_nats(model: LanguageModel, seq_len: int) -> list[float]:
         seq_len: training length.
     """
     k = torch.arange(FAR_TOKENS)
-    spread = k + k * k * (max(FARTHEST, 2 * seq_len) - FAR_TOKENS) // FAR_TOKENS**2
+    limits = [one.longest for one in model.modules() if isinstance(one, Position) and one.longest is not None]
+    spread = k + k * k * (min([max(FARTHEST, 2 * seq_len), *limits]) - FAR_TOKENS) // FAR_TOKENS**2
     products = torch.backends.cuda.matmul
     before, products.fp32_precision = products.fp32_precision, "ieee"  # some containers turn TF32 on for everything
     try:

@@ -1,23 +1,26 @@
 """The whole model once more, written out densely in float64, for comparison.
 
-Shares with the code under test the parameters and torch's linear layers and norms. The (L, L) scores, the mask and
-the softmax are written out here, the position formulas in tests/positions/references.py.
+Shares with the code under test the parameters, torch's linear layers and norms, and what a position method returns,
+whose formula is tested in tests/positions. Masks, the (L, L) scores and the softmax are written out here.
+
+Legend: B batch, L tokens, D d_model, H heads, K head_dim.
 """
 
 import copy
 import math
 
 import torch
-from references import REFERENCES
+from dense_bias import bias_of
 from torch import Tensor
 from torch.nn import functional as F
 
 from alibi.model import LanguageModel, ModelConfig
-from alibi.model.transformer import Transformer
+from alibi.model.transformer import Block, Transformer
+from alibi.positions import Position
 
 
 def random_model(
-    method: str,
+    method: str | dict | None,
     num_heads: int = 6,
     causal: bool = True,
     d_model: int | None = None,
@@ -25,9 +28,10 @@ def random_model(
     seed: int = 0,
     **values,
 ) -> LanguageModel | Transformer:
-    """A language model, or an encoder's stack, with attention far from uniform and no norm at one."""
+    """A language model, or an encoder's stack, with attention far from uniform, no norm at one, and no parameter of
+    a position method where it started."""
     config = ModelConfig(
-        position={"name": method},
+        position={"name": method} if isinstance(method, str) else method,
         d_model=d_model or 4 * num_heads,
         num_heads=num_heads,
         causal=causal,
@@ -35,17 +39,22 @@ def random_model(
     )
     model = LanguageModel(config, vocab_size, seed) if causal else Transformer(config)
     generator = torch.Generator().manual_seed(seed)
+    of_positions = {p for one in model.modules() if isinstance(one, Position) for p in one.parameters()}
     with torch.no_grad():
+        if not causal:
+            for module in model.modules():
+                if isinstance(module, Position):
+                    module.initialise(generator)
         for name, parameter in model.named_parameters():
             noise = torch.randn(parameter.shape, generator=generator)
-            if "norm" in name or name.endswith("bias"):
+            if parameter in of_positions:
+                parameter.add_(0.3 * noise)
+            elif "norm" in name or name.endswith("bias"):
                 parameter.copy_(name.endswith("weight") + 0.3 * noise)
             elif not causal:
                 parameter.copy_(noise * parameter.shape[-1] ** -0.5)
             if name.endswith(("query.weight", "key.weight")):
                 parameter.mul_(2)
-            if "table" in name:
-                parameter.copy_(noise)
     return model.eval()
 
 
@@ -61,29 +70,53 @@ def reference_hidden(
     stack: Transformer, x_BLD: Tensor, positions: Tensor | None = None, padding_BL: Tensor | None = None
 ) -> Tensor:
     """Hidden states of a stack whose parameters, like x, are float64."""
-    B, L, D = x_BLD.shape
+    L = x_BLD.shape[1]
     positions = torch.arange(L) if positions is None else positions
-    H = stack.blocks[0].attention.num_heads
-    distance = positions[..., :, None] - positions[..., None, :]
-    hidden_BLL = torch.zeros(B, L, L, dtype=torch.bool)
-    if stack.causal:
-        hidden_BLL |= torch.ones(L, L, dtype=torch.bool).triu(1)
-    if padding_BL is not None:
-        hidden_BLL |= padding_BL[:, None, :] & ~torch.eye(L, dtype=torch.bool)
-    method, position = REFERENCES[stack.position.name], stack.position
-    bias = method.bias(position, distance, H)
-    x_BLD = x_BLD + method.embedding(position, positions, D)
-    for block in stack.blocks:
-        h_BLD = block.attention_norm(x_BLD)
-        attention = block.attention
-        q, k, v = (
-            layer(h_BLD).reshape(B, L, H, D // H).transpose(1, 2)
-            for layer in (attention.query, attention.key, attention.value)
-        )
-        q, k = (method.turn(position, t, positions) for t in (q, k))
-        scores = torch.einsum("bhlk,bhmk->bhlm", q, k) / math.sqrt(D // H) + bias
-        weights = scores.masked_fill(hidden_BLL[:, None], -math.inf).softmax(-1)
-        x_BLD = x_BLD + attention.output(torch.einsum("bhlm,bhmk->blhk", weights, v).reshape(B, L, D))
+    for method in (stack.position, *stack.positions.values()):
+        x_BLD = x_BLD if method is None else method.embed(x_BLD, positions)
+    for kind, block in zip(stack.kinds, stack.blocks, strict=True):
+        method = block.position or (stack.position if kind is None else stack.positions[kind])
+        x_BLD = x_BLD + _attended(block, method, block.attention_norm(x_BLD), positions, padding_BL, stack.causal)
         feed = block.feed_forward
         x_BLD = x_BLD + feed.down(F.gelu(feed.up(block.feed_forward_norm(x_BLD))))
     return stack.final_norm(x_BLD)
+
+
+def _attended(block: Block, method: Position, h_BLD, positions, padding_BL, causal: bool) -> Tensor:
+    attention, (B, L, D) = block.attention, h_BLD.shape
+    H = attention.num_heads
+    q, k, v = (
+        layer(h_BLD).reshape(B, L, H, D // H).transpose(1, 2)
+        for layer in (attention.query, attention.key, attention.value)
+    )
+    if (turn := method.turn_query(positions)) is not None:
+        q = turn(q)
+    if (turn := method.turn_key(positions)) is not None:
+        k = turn(k)
+    real_BL = torch.ones(1, L, dtype=torch.bool) if padding_BL is None else ~padding_BL
+    distance, itself = torch.arange(L)[:, None] - torch.arange(L), torch.eye(L, dtype=torch.bool)
+    number_BL = real_BL.cumsum(1) - 1  # of each key among the real ones of its row
+    windows = list(method.head_windows() or [None] * H)
+    hidden = ~real_BL[:, None, None, :].expand(-1, H, L, L)
+    hidden = hidden | (distance < 0) if causal else hidden.clone()
+    for head, own in enumerate(windows):
+        window = min(w for w in (own, block.layer.window, L) if w is not None)
+        sink_BL = number_BL < (block.layer.sink_tokens or 0)
+        hidden[:, head] |= (distance >= window) & ~sink_BL[:, None, :]
+    hidden = hidden & ~itself
+    if block.layer.query_scale is not None:
+        q = q * query_factor(block, (~hidden & real_BL[:, None, None, :]).sum(-1).clamp(min=1))[..., None]
+    bias = bias_of(method, h_BLD, positions, None if padding_BL is None else real_BL, windows=False)
+    scores = torch.einsum("bhlk,bhmk->bhlm", q, k) / math.sqrt(D // H) + bias.nan_to_num(neginf=-1e300)
+    weights = scores.masked_fill(hidden, -math.inf).softmax(-1)
+    return attention.output(torch.einsum("bhlm,bhmk->blhk", weights, v).reshape(B, L, D))
+
+
+def query_factor(block: Block, n_BHL: Tensor) -> Tensor:
+    """The formulas of alibi.model.query_scale again, for queries that see n keys."""
+    scale, n = block.layer.query_scale, n_BHL.double()
+    if scale.name == "ssmax":
+        return block.attention.query_scale.s_H[:, None] * n.log()
+    if scale.name == "log_n":
+        return (n.log() / math.log(scale.length)).maximum(torch.ones(()))
+    return 1 + (0.1 if scale.beta is None else scale.beta) * (1 + (n / scale.length).floor()).log()

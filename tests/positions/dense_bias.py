@@ -35,16 +35,29 @@ def dense_bias(bias: Bias | None, positions: Tensor) -> Tensor:
     return at.where(((distance_BLL >= 0) & (distance_BLL < E))[:, None], torch.zeros((), dtype=torch.float64))
 
 
-def bias_of(position: Position, x_BLD: Tensor, positions: Tensor | None = None) -> Tensor:
-    """The whole bias that a method adds to the scores of the tokens x, -inf where the head does not see the key."""
+def bias_of(
+    position: Position,
+    x_BLD: Tensor,
+    positions: Tensor | None = None,
+    real_BL: Tensor | None = None,
+    windows: bool = True,
+) -> Tensor:
+    """The whole bias that a method adds to the scores of the tokens x, -inf where the head does not see the key.
+
+    Args:
+        real_BL: True where a token is no padding; None: everywhere.
+        windows: False leaves out the windows of heads.
+    """
     L = x_BLD.shape[1]
     positions = torch.arange(L) if positions is None else positions
     content = position.content_bias(x_BLD, positions, position.remember(x_BLD))
+    if isinstance(content, DecayBias) and real_BL is not None:
+        content = DecayBias(content.log_decay_BHM * real_BL[:, None], content.gain_BHL)
     bias = dense_bias(position.bias() if content is None else content, positions)
     distance = torch.arange(L)[:, None] - torch.arange(L)
     if position.causal:
         bias = bias.masked_fill(distance < 0, -math.inf)
-    if windows := position.head_windows():
-        seen_H11 = torch.tensor([L if window is None else window for window in windows])[:, None, None]
+    if windows and (of_heads := position.head_windows()):
+        seen_H11 = torch.tensor([L if window is None else window for window in of_heads])[:, None, None]
         bias = bias.masked_fill(distance >= seen_H11, -math.inf)
     return bias

@@ -1,7 +1,7 @@
 """The formula of every position method, written out a second time in float64, for the parity tests.
 
 Tests of a method's own file and of the whole model take it from here, so that no test asks for a method's name. A
-new method adds a class.
+new method is tested in its own file.
 
 Legend: B batch, L queries, M keys, H heads, K head_dim.
 """
@@ -55,9 +55,9 @@ class ALiBiReference(Reference):
         return -slopes[:, None, None] * distance.abs()[..., None, :, :]
 
     def near_relative(self, position, monkeypatch):
-        slopes = list(position.distance_bias().slopes)
-        slopes[2] *= 1.001
-        monkeypatch.setattr(position, "distance_bias", lambda: LinearBias(tuple(slopes)))
+        slopes_H = position.bias().slopes_H.clone()
+        slopes_H[2] *= 1.001
+        monkeypatch.setattr(position, "bias", lambda: LinearBias(slopes_H))
 
 
 class RotaryReference(Reference):
@@ -72,10 +72,10 @@ class RotaryReference(Reference):
         return torch.cat([turned.real, turned.imag], dim=-1)
 
     def turn(self, position, x_BHLK, positions):
-        return self.turned(x_BHLK, positions, position.theta)
+        return self.turned(x_BHLK, positions, position.settings.theta)
 
     def near_relative(self, position, monkeypatch):
-        monkeypatch.setattr(position, "theta", 10001.0)
+        monkeypatch.setattr(position.settings, "theta", 10001.0)
 
 
 class SinusoidalReference(Reference):
@@ -90,10 +90,10 @@ class SinusoidalReference(Reference):
         return torch.cat([angle.sin(), angle.cos()], dim=-1)
 
     def embedding(self, position, positions, d_model):
-        return self.sinusoids(positions, d_model, position.theta)
+        return self.sinusoids(positions, d_model, position.settings.theta)
 
     def near_relative(self, position, monkeypatch):
-        monkeypatch.setattr(position, "theta", 10001.0)
+        monkeypatch.setattr(position.settings, "theta", 10001.0)
 
 
 class T5Reference(Reference):
@@ -111,11 +111,11 @@ class T5Reference(Reference):
         return bucket if causal else bucket + n * (distance < 0)
 
     def bias(self, position, distance, num_heads):
-        bucket = self.bucket(distance, position.table.shape[0], position.max_distance, position.causal)
+        bucket = self.bucket(distance, position.table.shape[0], position.settings.max_distance, position.causal)
         return position.table[bucket].movedim(-1, -3)
 
     def near_relative(self, position, monkeypatch):
-        monkeypatch.setattr(position, "max_distance", 100)
+        monkeypatch.setattr(position.settings, "max_distance", 100)
 
 
 REFERENCES: dict[str, Reference] = {

@@ -1,8 +1,10 @@
 """The hooks do nothing unless overridden, and a method is registered and built by its name alone."""
 
+from dataclasses import dataclass
+
 import pytest
 import torch
-from references import REFERENCES
+from dense_bias import dense_bias
 
 from alibi.positions import DistanceBias, LinearBias, Position, build_position
 
@@ -19,11 +21,24 @@ def toy_method(monkeypatch):
             return -(distance > 2).float()[None].expand(4, *distance.shape)
 
     class Toy(Position, name="toy"):
-        def __init__(self, d_model, num_heads, causal, *, depth: int = 3):
-            super().__init__(d_model, num_heads, causal)
-            self.depth = depth
+        causal_only = True
 
-        def distance_bias(self):
+        @dataclass
+        class Settings(Position.Settings):
+            depth: int = 3
+            shared: bool = False
+
+            def check(self):
+                if self.depth < 1:
+                    raise ValueError(f"depth ({self.depth}) must be at least 1; use 3.")
+
+        def __init__(self, *args):
+            super().__init__(*args)
+            if self.settings.depth > self.d_model:
+                raise ValueError(f"d_model ({self.d_model}) must be at least the depth ({self.settings.depth}).")
+            self.weight = torch.nn.Parameter(torch.zeros(3))
+
+        def bias(self):
             return Step()
 
     return Toy
@@ -36,36 +51,56 @@ def build(name: str, d_model: int = 32, num_heads: int = 4, causal: bool = True,
 def test_no_method_means_no_effect():
     position, x = build("none"), torch.randn(2, 6, 32)
     assert position.embed(x, POSITIONS) is x
-    assert position.rotate(POSITIONS) is None
-    assert position.distance_bias() is None
-    assert position.bias(POSITIONS, POSITIONS) is None
-    assert not position.has_bias()
+    assert position.turn_query(POSITIONS) is None
+    assert position.turn_key(POSITIONS) is None
+    assert position.head_windows() is None
+    assert position.bias() is None
+    assert position.remember(x) is None
+    assert position.content_bias(x, POSITIONS, None) is None
+    assert position.initialise(torch.Generator()) is None
+    assert position.shared is True
 
 
 def test_the_methods_of_the_paper_are_there():
     assert {"alibi", "none", "rotary", "sinusoidal", "t5"} <= set(Position.registry)
 
 
-def test_every_method_has_its_formula_for_the_parity_tests():
-    assert REFERENCES.keys() == Position.registry.keys()
-
-
 @pytest.mark.parametrize("name", sorted(Position.registry))
 def test_each_method_is_built_with_its_sizes(name):
     position = build(name)
     assert position.name == name
-    assert (position.d_model, position.num_heads, position.causal) == (32, 4, True)
-    assert build(name, causal=False).causal is False
+    assert (position.d_model, position.num_heads, position.head_dim, position.causal) == (32, 4, 8, True)
+    if Position.registry[name].causal_only:
+        with pytest.raises(ValueError, match=f"^{name} is for causal models alone; set causal=True, or choose another"):
+            build(name, causal=False)
+    else:
+        assert build(name, causal=False).causal is False
+
+
+@pytest.mark.parametrize("name", sorted(Position.registry))
+def test_initialise_sets_every_parameter_of_each_method(name):
+    position = build(name)
+    for parameter in position.parameters():
+        torch.nn.init.constant_(parameter, torch.nan)
+    position.initialise(torch.Generator().manual_seed(0))
+    assert all(parameter.isfinite().all() for parameter in position.parameters())
+    assert hasattr(position.settings, "shared") == bool(list(position.parameters()))
 
 
 @pytest.mark.parametrize(("name", "has"), [("alibi", True), ("t5", True), ("rotary", False), ("sinusoidal", False)])
-def test_a_method_knows_whether_it_has_a_bias(name, has):
-    assert build(name).has_bias() is has
+def test_a_method_has_a_bias_or_none(name, has):
+    assert (build(name).bias() is not None) is has
 
 
 def test_own_settings_reach_the_method():
-    assert build("rotary", theta=500.0).theta == 500.0
+    assert build("rotary", theta=500.0).settings.theta == 500.0
     assert build("t5", num_buckets=64, max_distance=300).table.shape == (64, 4)
+
+
+def test_settings_left_out_are_the_defaults():
+    rotary = Position.registry["rotary"]
+    assert rotary(32, 4, True).settings == build("rotary").settings == rotary.Settings(10000.0)
+    assert build("rotary").settings != rotary.Settings(500.0)
 
 
 def test_values_are_not_changed_by_building():
@@ -76,9 +111,11 @@ def test_values_are_not_changed_by_building():
 
 @pytest.mark.parametrize("values", [{"name": "alibii"}, {}, {"name": None}])
 def test_unknown_method_names_the_existing_ones(values):
-    with pytest.raises(ValueError, match=r"choose one of: alibi, none, rotary, sinusoidal, t5") as error:
+    with pytest.raises(ValueError, match=r"^model\.position\.name \(.*\) is not a position method") as error:
         build_position(values, 32, 4, True)
-    assert repr(values.get("name")) in str(error.value)
+    said, known = str(error.value).removesuffix(".").split("; choose one of: ")
+    assert repr(values.get("name")) in said
+    assert known.split(", ") == sorted(Position.registry)
 
 
 @pytest.mark.parametrize(
@@ -86,7 +123,7 @@ def test_unknown_method_names_the_existing_ones(values):
     [
         ("alibi", r"model\.position\.base is not a setting of alibi, which has no settings of its own; remove it"),
         ("rotary", r"model\.position\.base is not a setting of rotary, which has theta; remove it"),
-        ("t5", r"model\.position\.base is not a setting of t5, which has num_buckets, max_distance; remove it"),
+        ("t5", r"model\.position\.base is not a setting of t5, which has num_buckets, max_distance, shared; remove it"),
     ],
 )
 def test_unknown_setting_is_refused_and_the_known_ones_named(name, message):
@@ -102,10 +139,36 @@ def test_sizes_are_not_settings_of_a_method():
 def test_a_class_registers_itself(toy_method):
     position = build("toy", depth=5)
     assert isinstance(position, toy_method)
-    assert position.depth == 5
-    assert position.bias(POSITIONS, POSITIONS)[0, 5].tolist() == [-1, -1, -1, 0, 0, 0]
+    assert position.settings == toy_method.Settings(depth=5)
+    assert dense_bias(position.bias(), POSITIONS)[0, 0, 5].tolist() == [-1, -1, -1, 0, 0, 0]
     with pytest.raises(ValueError, match="toy"):
         build("toys")
+
+
+def test_parameters_need_an_initialise(toy_method):
+    with pytest.raises(NotImplementedError, match="toy has parameters; its `initialise` must set them all"):
+        build("toy").initialise(torch.Generator())
+
+
+def test_a_method_is_shared_if_its_setting_says_so(toy_method):
+    assert build("toy").shared is False
+    assert build("toy", shared=True).shared is True
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"depth": 0}, r"^model\.layer_types\.local\.position\.depth \(0\) must be at least 1; use 3\.$"),
+        ({"depth": 2.5}, r"^model\.layer_types\.local\.position\.depth \(2\.5\) must be a whole number"),
+        ({"depth": True}, r"^model\.layer_types\.local\.position\.depth \(True\) must be a whole number"),
+        ({"shared": 1}, r"^model\.layer_types\.local\.position\.shared \(1\) must be true or false"),
+        ({"deep": 1}, r"^model\.layer_types\.local\.position\.deep is not a setting of toy"),
+        ({"depth": 33}, r"^d_model \(32\) must be at least the depth \(33\)\.$"),  # begins with no setting of toy
+    ],
+)
+def test_a_refused_setting_is_named_by_its_full_key(toy_method, values, message):
+    with pytest.raises(ValueError, match=message):
+        build_position({"name": "toy", **values}, 32, 4, True, key="model.layer_types.local.position")
 
 
 def test_a_name_is_given_once(toy_method):
@@ -115,20 +178,27 @@ def test_a_name_is_given_once(toy_method):
             pass
 
 
-def test_full_bias_of_rows_with_their_own_positions():
-    position = build("alibi")
+def test_bias_of_rows_with_their_own_positions():
+    bias = build("alibi").bias()
     rows = torch.stack([POSITIONS, POSITIONS * 2])
-    bias = position.bias(rows[:, -2:], rows)
-    assert bias.shape == (2, 4, 2, 6)
-    assert torch.equal(bias[1], position.bias(rows[1, -2:], rows[1]))
-    assert torch.equal(bias[1], 2 * bias[0])
+    dense = dense_bias(bias, rows)
+    assert dense.shape == (2, 4, 6, 6)
+    assert torch.equal(dense[1], dense_bias(bias, rows[1])[0])
+    assert torch.equal(dense[1], 2 * dense[0])
 
 
 def test_linear_bias_takes_distances_of_any_shape():
-    bias = LinearBias((0.5, 0.25))
+    bias = LinearBias(torch.tensor([0.5, 0.25]))
     for shape in [(), (3,), (2, 3), (2, 3, 4)]:
         assert bias.at(torch.full(shape, -6)).shape == (2, *shape)
     assert bias.at(torch.tensor(-6)).tolist() == [-3.0, -1.5]
+    assert bias.at(torch.tensor(-6)).dtype == torch.float64
+
+
+def test_learned_slopes_of_a_linear_bias_have_their_gradient():
+    slopes_H = torch.tensor([0.5, 0.25], requires_grad=True)
+    LinearBias(slopes_H).at(torch.tensor([[1, -2], [3, 70_000]])).sum().backward()
+    assert slopes_H.grad.tolist() == [-70_006.0, -70_006.0]
 
 
 def test_a_description_must_say_what_it_is():

@@ -22,8 +22,12 @@ def random_heads(length: int, dtype: torch.dtype = torch.float32, seed: int = 0)
 turned_by_complex_numbers = RotaryReference.turned
 
 
+def rotary(theta: float = 10000.0) -> Rotary:
+    return Rotary(D_MODEL, HEADS, True, Rotary.Settings(theta))
+
+
 def turned_by_ours(x_BHLK: torch.Tensor, positions: torch.Tensor, theta: float = 10000.0) -> torch.Tensor:
-    return Rotary(D_MODEL, HEADS, causal=True, theta=theta).rotate(positions)(x_BHLK)
+    return rotary(theta).turn_query(positions)(x_BHLK)
 
 
 def turned_by_neox(x_BHLK: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
@@ -122,17 +126,25 @@ def test_turn_keeps_the_type_and_is_computed_wider(dtype):
 
 def test_angles_do_not_follow_the_type_of_the_model():
     x = random_heads(len(FAR))
-    position = Rotary(D_MODEL, HEADS, causal=True).to(torch.bfloat16)
-    assert torch.equal(position.rotate(FAR)(x), turned_by_ours(x, FAR))
+    position = rotary().to(torch.bfloat16)
+    assert torch.equal(position.turn_query(FAR)(x), turned_by_ours(x, FAR))
     assert not position.state_dict()
 
 
+def test_keys_are_turned_as_queries_are():
+    x = random_heads(len(FAR))
+    assert torch.equal(rotary(500.0).turn_key(FAR)(x), rotary(500.0).turn_query(FAR)(x))
+    assert not torch.equal(rotary(500.0).turn_key(FAR)(x), rotary().turn_query(FAR)(x))
+
+
 def test_odd_head_width_is_refused_with_its_arithmetic():
-    with pytest.raises(ValueError, match=r"d_model / num_heads \(60 / 4 = 15\) must be even"):
-        Rotary(60, 4, causal=True)
+    with pytest.raises(ValueError, match=r"d_model / num_heads \(60 / 4\) must be even and at least 2, not 15"):
+        Rotary(60, 4, True)
 
 
-@pytest.mark.parametrize("theta", [0.0, -1.0, float("nan")])
-def test_theta_must_be_above_zero(theta):
-    with pytest.raises(ValueError, match=r"model\.position\.theta \(.*\) must be above 0"):
-        Rotary(64, 4, causal=True, theta=theta)
+@pytest.mark.parametrize(
+    ("theta", "rule"), [(0.0, "above 0; the paper uses 10000"), (-1.0, "above 0"), (float("nan"), "a finite number")]
+)
+def test_theta_must_be_above_zero(theta, rule):
+    with pytest.raises(ValueError, match=rf"^theta \({theta}\) must be {rule}"):
+        Rotary.Settings(theta)

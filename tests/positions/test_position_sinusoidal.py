@@ -14,7 +14,7 @@ def added(d_model: int, positions: torch.Tensor, dtype: torch.dtype = torch.floa
     """What the method adds, (B, L, D)."""
     rows = positions.shape[0] if positions.dim() == 2 else 1
     zeros = torch.zeros(rows, positions.shape[-1], d_model, dtype=dtype)
-    return Sinusoidal(d_model, 1, causal=True, **values).embed(zeros, positions)
+    return Sinusoidal(d_model, 1, True, Sinusoidal.Settings(**values)).embed(zeros, positions)
 
 
 def formula(d_model: int, position: int, theta: float = 10000.0) -> torch.Tensor:
@@ -53,7 +53,7 @@ def test_first_half_is_sines_and_the_ends_have_the_stated_wavelengths():
 def test_positions_may_differ_between_rows_and_the_input_is_kept():
     positions = torch.tensor([[0, 0, 1, 2], [3, 4, 5, 900]])
     x = torch.randn(2, 4, 16, generator=torch.Generator().manual_seed(0))
-    ours = Sinusoidal(16, 1, causal=True).embed(x, positions)
+    ours = Sinusoidal(16, 1, True).embed(x, positions)
     for row in range(2):
         assert torch.equal(ours[row], x[row] + added(16, positions[row], torch.float32)[0])
     assert ours.shape == x.shape
@@ -62,7 +62,7 @@ def test_positions_may_differ_between_rows_and_the_input_is_kept():
 def test_model_type_decides_the_rounding_only():
     x = torch.zeros(1, 3, 16, dtype=torch.bfloat16)
     positions = torch.tensor([0, 700, 65_536])
-    ours = Sinusoidal(16, 1, causal=True).to(torch.bfloat16).embed(x, positions)
+    ours = Sinusoidal(16, 1, True).to(torch.bfloat16).embed(x, positions)
     assert ours.dtype == torch.bfloat16
     assert torch.equal(ours, added(16, positions).bfloat16())
 
@@ -70,9 +70,9 @@ def test_model_type_decides_the_rounding_only():
 @pytest.mark.parametrize("d_model", [2, 5, 33])
 def test_width_that_has_no_two_halves_is_refused(d_model):
     with pytest.raises(ValueError, match=rf"d_model \({d_model}\) must be even and at least 4.*; use \d+"):
-        Sinusoidal(d_model, 1, causal=True)
+        Sinusoidal(d_model, 1, True)
 
 
 def test_theta_must_be_above_zero():
-    with pytest.raises(ValueError, match=r"model\.position\.theta \(-2\.0\) must be above 0"):
-        Sinusoidal(16, 1, causal=True, theta=-2.0)
+    with pytest.raises(ValueError, match=r"^theta \(-2\.0\) must be above 0; the paper uses 10000"):
+        Sinusoidal.Settings(theta=-2.0)

@@ -76,10 +76,10 @@ def test_buckets_never_fall_and_use_the_whole_table(quarter, beyond, causal):
 
 
 def test_bias_is_the_row_of_the_bucket_and_keeps_its_gradient():
-    position = T5Bias(64, 8, causal=True)
+    position = T5Bias(64, 8, True)
     position.initialise(torch.Generator().manual_seed(0))
     distance = torch.tensor([[0, 3], [200, 17]])
-    bias = position.distance_bias().at(distance)
+    bias = position.bias().at(distance)
     assert bias.shape == (8, 2, 2)
     assert torch.equal(bias[:, 1, 0], position.table[31])
     bias.sum().backward()
@@ -89,7 +89,7 @@ def test_bias_is_the_row_of_the_bucket_and_keeps_its_gradient():
 
 
 def test_table_is_drawn_at_the_scale_of_t5():
-    position = T5Bias(256, 64, causal=True, num_buckets=128)
+    position = T5Bias(256, 64, True, T5Bias.Settings(num_buckets=128))
     position.initialise(torch.Generator().manual_seed(0))
     assert position.table.std().item() == pytest.approx(256**-0.5, rel=0.05)
 
@@ -97,20 +97,26 @@ def test_table_is_drawn_at_the_scale_of_t5():
 @pytest.mark.parametrize(
     ("causal", "values", "message"),
     [
-        (True, {"num_buckets": 31}, r"num_buckets \(31\) must be a multiple of 4 and at least 4"),
+        (True, {"num_buckets": 31}, r"^num_buckets \(31\) must be a multiple of 4 and at least 4"),
         (True, {"num_buckets": 0}, r"num_buckets \(0\)"),
         (False, {"num_buckets": 4}, r"num_buckets \(4\) must be a multiple of 4 and at least 8"),
-        (True, {"max_distance": 16}, r"max_distance \(16\) must be above the 16 distances"),
+        (True, {"max_distance": 16}, r"^max_distance \(16\) must be above the 16 distances"),
         (False, {"max_distance": 8}, r"max_distance \(8\) must be above the 8 distances"),
     ],
 )
 def test_settings_that_make_no_buckets_are_refused(causal, values, message):
     with pytest.raises(ValueError, match=message):
-        T5Bias(64, 8, causal, **values)
+        T5Bias(64, 8, causal, T5Bias.Settings(**values))
 
 
 def test_least_settings_that_make_buckets_work():
     assert t5_bucket(torch.arange(6), 4, 3, causal=True).tolist() == [
         integer_bucket(d, 4, 3, causal=True) for d in range(6)
     ]
-    T5Bias(64, 8, causal=False, num_buckets=8, max_distance=3)
+    T5Bias(64, 8, False, T5Bias.Settings(num_buckets=8, max_distance=3))
+
+
+@pytest.mark.parametrize(("shared", "is_shared"), [(None, True), (True, True), (False, False)])
+def test_all_layers_share_the_table_unless_told_otherwise(shared, is_shared):
+    assert T5Bias(64, 8, True, T5Bias.Settings(shared=shared)).shared is is_shared
+    assert T5Bias(64, 8, True).shared is True
