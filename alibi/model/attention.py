@@ -132,7 +132,7 @@ class Attention(nn.Module):
         self.key = nn.Linear(config.d_model, config.d_model, bias=config.bias)
         self.value = nn.Linear(config.d_model, config.d_model, bias=config.bias)
         self.output = nn.Linear(config.d_model, config.d_model, bias=config.bias)
-        self.query_scale = QueryScale(layer.query_scale, config.num_heads) if layer.query_scale else None
+        self.query_scale = QueryScale(layer.query_scale, config.num_heads) if layer.query_scale.name else None
 
     def forward(
         self,

@@ -6,6 +6,7 @@ which tensors may want gradients (`inputs`), which `bias_gradients` computes.
 Legend: B batch, L queries, M keys, H heads, C queries in a block, N keys of a block, E extent of a table.
 """
 
+import itertools
 from functools import cached_property
 
 import torch
@@ -81,8 +82,8 @@ class DistanceTerm(Term):
         return self._own().detach()
 
     @cached_property
-    def most_HM(self) -> Tensor:
-        """The largest bias at each distance and all longer ones."""
+    def largest_beyond(self) -> Tensor:
+        """(H, M): the largest bias at each distance and all longer ones."""
         distance = torch.arange(self.of.num_keys, device=self.of.key_positions.device)
         return self.bias.at(distance).detach().flip(-1).cummax(-1).values.flip(-1)
 
@@ -91,10 +92,10 @@ class DistanceTerm(Term):
         # One that is constant from some distance on is bounded.
         if not self.of.consecutive or self.bias.constant_from is not None:
             return False
-        return bool((self.own() - self.most_HM[:, -1] > LEAST_FALL).any())
+        return bool((self.own() - self.largest_beyond[:, -1] > LEAST_FALL).any())
 
     def reach(self, start: int, stop: int, near: int, ends_N: Tensor) -> tuple[Tensor, Tensor]:
-        keys_HN = self.most_HM[:, self.of.first_query + start - ends_N]  # the first query is the nearest
+        keys_HN = self.largest_beyond[:, self.of.first_query + start - ends_N]  # the first query is the nearest
         return keys_HN.new_zeros(1, 1, 1), keys_HN[None]
 
 
@@ -209,7 +210,7 @@ class PairTerm(Term):
 
     def block(self, start: int, stop: int, first: int, last: int) -> Tensor:
         edges = [*range(first, last, PAIR_KEYS), last]
-        tiles = [self.tile(self.inputs, start, stop, a, b) for a, b in zip(edges, edges[1:], strict=False)]
+        tiles = [self.tile(self.inputs, start, stop, *tile) for tile in itertools.pairwise(edges)]
         return torch.cat(tiles, dim=-1)
 
 

@@ -106,11 +106,7 @@ def _attend_block(
         return _attend_near_and_far(q, k_BHMK, v_BHMK, scale, scores, start, stop, parts[0], far)
     if len(parts) == 1:
         return *_attend_part(q, k_BHMK, v_BHMK, scale, scores, start, stop, parts[0]), parts
-    out = (
-        q.new_zeros(q.shape[0], q.shape[2], *q.shape[1::2])
-        .transpose(1, 2)
-        .to(torch.promote_types(q.dtype, torch.float32))
-    )
+    out = torch.zeros_like(q, dtype=torch.promote_types(q.dtype, torch.float32))
     lse = out.new_full(out.shape[:3], -torch.inf)
     for part in parts:
         more, lse_more = _attend_part(q, k_BHMK, v_BHMK, scale, scores, start, stop, part)

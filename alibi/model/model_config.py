@@ -1,7 +1,7 @@
 """The settings of a model, the same dataclass for every position method."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from itertools import cycle, islice, pairwise
 from typing import Any
 
@@ -18,7 +18,7 @@ def nearest_divisor(number: int, near: int) -> int:
 
 def method_name(model: Mapping[str, Any]) -> str:
     """The name of the method or pattern of a model, from its settings; those of older runs have no `name`."""
-    return model.get("name") or (model["position"] or {}).get("name") or "-".join(model.get("pattern") or ["?"])
+    return model.get("name") or model["position"].get("name") or "-".join(model.get("pattern") or ["alibi"])
 
 
 @dataclass
@@ -27,16 +27,16 @@ class LayerSettings:
 
     Attributes:
         position: the method's name and its own settings, {"name": "rotary", "theta": 10000.0}; a name alone has the
-            method's defaults.
+            method's defaults. Empty: alibi.
         window: how many keys a query sees, its own counted; None: all before it.
         sink_tokens: first tokens of each row that are seen from outside the window too; None: 0.
-        query_scale: a factor on the query that grows with the number of keys it sees.
+        query_scale: a factor on the query that grows with the number of keys it sees; none by default.
     """
 
-    position: dict[str, Any] | None = None
+    position: dict[str, Any] = field(default_factory=dict)
     window: int | None = None
     sink_tokens: int | None = None
-    query_scale: QueryScaleConfig | None = None
+    query_scale: QueryScaleConfig = field(default_factory=QueryScaleConfig)
 
     def check(self, key: str, causal: bool) -> None:
         """
@@ -62,8 +62,7 @@ class LayerSettings:
             raise ValueError(f"{key}.sink_tokens ({self.sink_tokens}) {why}; remove it, or set a window.")
         if isinstance(self.query_scale, dict):
             self.query_scale = QueryScaleConfig(**self.query_scale)
-        if self.query_scale is not None:
-            self.query_scale.check(f"{key}.query_scale")
+        self.query_scale.check(f"{key}.query_scale")
 
 
 @dataclass
@@ -110,12 +109,11 @@ class ModelConfig(LayerSettings):
     adaptive_dropout: float | None = None
     name: str | None = None
     pattern: list[str] | None = None
-    layer_types: dict[str, LayerSettings] | None = None
+    layer_types: dict[str, LayerSettings] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         check_kinds(self, "model.")
-        if self.pattern is None and self.layer_types is None:
-            self.position = {"name": "alibi"} if self.position is None else self.position
+        if self.pattern is None and not self.layer_types:
             self.check("model", self.causal)
         else:
             self._check_pattern()
@@ -146,15 +144,21 @@ class ModelConfig(LayerSettings):
     def layers(self) -> list[tuple[str | None, LayerSettings]]:
         """Of each layer its type, None without a pattern, and its settings."""
         if self.pattern is None:
-            return [(None, self)] * self.num_layers
+            position = self.position or {"name": "alibi"}
+            return [(None, LayerSettings(position, self.window, self.sink_tokens, self.query_scale))] * self.num_layers
         return [(kind, self.layer_types[kind]) for kind in islice(cycle(self.pattern), self.num_layers)]
+
+    def fill_in_length(self, seq_len: int) -> None:
+        """Give query scales that need a length and have none the training length."""
+        for layer in (self, *self.layer_types.values()):
+            layer.query_scale = layer.query_scale.with_length(seq_len)
 
     def _check_pattern(self) -> None:
         if not self.pattern or not self.layer_types:
             given, lacks = ("pattern", "layer_types") if self.pattern else ("layer_types", "pattern")
             raise ValueError(f"model.{given} needs model.{lacks}: [a, b] names types of layers, which have settings.")
         for name in ("position", "window", "sink_tokens", "query_scale"):
-            if (value := getattr(self, name)) is not None:
+            if (value := getattr(self, name)) not in (None, {}, QueryScaleConfig()):
                 raise ValueError(
                     f"model.{name} ({value}) would be ignored with a pattern of layers; set "
                     f"model.layer_types.{self.pattern[0]}.{name}, or choose a model without a pattern."
@@ -173,10 +177,8 @@ class ModelConfig(LayerSettings):
         used = {kind for kind, _ in self.layers()}
         for kind in self.layer_types:
             if kind not in used:
-                how = f"none of the {self.num_layers} layers is one; the pattern is {self.pattern}"
-                raise ValueError(
-                    f"model.layer_types.{kind} would be ignored: {how}. Add layers, or change the pattern."
-                )
+                why = f"would be ignored: the first {self.num_layers} layers of the pattern {self.pattern} have none"
+                raise ValueError(f"model.layer_types.{kind} {why}; raise model.num_layers, or change model.pattern.")
 
     def _check_adaptive(self) -> None:
         cutoffs = self.adaptive_cutoffs

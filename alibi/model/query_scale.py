@@ -14,7 +14,7 @@ last row of a training window as it is; the authors' s starts elsewhere and lear
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -28,13 +28,14 @@ SCALES = ("log_n", "ssmax", "llama4")
 class QueryScaleConfig:
     """
     Attributes:
+        name: log_n, ssmax or llama4; None: no scale.
         length: for log_n and llama4 the length up to which little changes, for ssmax the one where it starts as plain
             softmax; None: the training length.
         beta: of llama4; None: 0.1.
         init: of ssmax, the initial s; None: 1 / ln length.
     """
 
-    name: str = "log_n"
+    name: str | None = None
     length: int | None = None
     beta: float | None = None
     init: float | None = None
@@ -45,8 +46,10 @@ class QueryScaleConfig:
             ValueError: a value of the wrong type or out of range, or one that this scale would ignore.
         """
         check_kinds(self, f"{key}.")
-        if self.name not in SCALES:
-            raise ValueError(f"{key}.name ({self.name!r}) must be one of: {', '.join(SCALES)}.")
+        if self.name not in (None, *SCALES):
+            raise ValueError(f"{key}.name ({self.name!r}) must be one of: {', '.join(SCALES)}; null has none.")
+        if self.name is None and self != QueryScaleConfig():
+            raise ValueError(f"{key} ({asdict(self)}) would be ignored without {key}.name: {', '.join(SCALES)}.")
         for name, of in (("beta", "llama4"), ("init", "ssmax")):
             value = getattr(self, name)
             if value is not None and self.name != of:
@@ -60,8 +63,8 @@ class QueryScaleConfig:
 
     def with_length(self, seq_len: int) -> "QueryScaleConfig":
         """The same scale with the training length where it needs one and has none."""
-        length = seq_len if self.length is None and self.init is None else self.length
-        return QueryScaleConfig(self.name, length, self.beta, self.init)
+        fits = self.name is not None and self.length is None and self.init is None
+        return replace(self, length=seq_len) if fits else self
 
 
 class QueryScale(nn.Module):

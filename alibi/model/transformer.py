@@ -129,11 +129,11 @@ class Transformer(nn.Module):
             for method in (self.position, *self.positions.values()):
                 x = x if method is None else method.embed(x, of.query_positions)
         x = self.dropout(x)
+        methods = {None: self.position, **self.positions}
         made: dict[tuple[str | None, int], LayerPosition] = {}
         for number, (kind, block) in enumerate(zip(self.kinds, self.blocks, strict=True)):
             first = first_query if number == len(self.blocks) - 1 else 0
-            method = self.position if kind is None else self.positions[kind] if kind in self.positions else None
-            if method is not None and (kind, first) not in made:
+            if (method := methods.get(kind)) is not None and (kind, first) not in made:
                 made[kind, first] = LayerPosition(method, block.layer, of, first)
             x = block(x, of, made.get((kind, first)), first, cache, number)
         return self.final_norm(x)

@@ -25,8 +25,9 @@ NOT_WEIGHTS = {
 LATER = {
     "model": {
         *("adaptive_cutoffs", "adaptive_factor", "adaptive_dropout", "embedding_std"),
-        *("position", "window", "sink_tokens", "query_scale", "pattern", "layer_types"),
+        *("window", "sink_tokens", "pattern"),
     },
+    "model.query_scale": {"name", "length", "beta", "init"},
     "model.position": {"shared"},
     "tokenizer": LATER_SETTINGS,
     "optimizer": {"warmup_init_lr", "cosine_steps", "momentum", "position_lr_multiplier"},

@@ -92,8 +92,6 @@ class RunConfig:
 
     def __post_init__(self) -> None:
         check_kinds(self)
-        for _, layer in self.model.layers():
-            if layer.query_scale is not None:
-                layer.query_scale = layer.query_scale.with_length(self.train.seq_len)
+        self.model.fill_in_length(self.train.seq_len)
         if self.seed < 0:
             raise ValueError(f"seed ({self.seed}) must be at least 0.")
