@@ -38,6 +38,10 @@ class LayerSettings:
     sink_tokens: int | None = None
     query_scale: QueryScaleConfig = field(default_factory=QueryScaleConfig)
 
+    def __post_init__(self) -> None:
+        if isinstance(self.query_scale, dict):
+            self.query_scale = QueryScaleConfig(**self.query_scale)
+
     def check(self, key: str, causal: bool) -> None:
         """
         Args:
@@ -60,8 +64,6 @@ class LayerSettings:
         if self.sink_tokens is not None and self.window is None:
             why = f"would be ignored without {key}.window: all tokens are seen"
             raise ValueError(f"{key}.sink_tokens ({self.sink_tokens}) {why}; remove it, or set a window.")
-        if isinstance(self.query_scale, dict):
-            self.query_scale = QueryScaleConfig(**self.query_scale)
         self.query_scale.check(f"{key}.query_scale")
 
 
@@ -112,6 +114,7 @@ class ModelConfig(LayerSettings):
     layer_types: dict[str, LayerSettings] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_kinds(self, "model.")
         if self.pattern is None and not self.layer_types:
             self.check("model", self.causal)

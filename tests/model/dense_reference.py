@@ -37,21 +37,25 @@ def random_model(
         causal=causal,
         **{"num_layers": 2, "d_ff": 32, "bias": True, **values},
     )
-    model = LanguageModel(config, vocab_size, seed) if causal else Transformer(config)
+    return randomised(LanguageModel(config, vocab_size, seed) if causal else Transformer(config), seed)
+
+
+def randomised(model: LanguageModel | Transformer, seed: int = 0) -> LanguageModel | Transformer:
+    """The model with other parameters; those of a bare stack are set from nothing."""
     generator = torch.Generator().manual_seed(seed)
-    of_positions = {p for one in model.modules() if isinstance(one, Position) for p in one.parameters()}
+    methods = [module for module in model.modules() if isinstance(module, Position)]
     with torch.no_grad():
-        if not causal:
-            for module in model.modules():
-                if isinstance(module, Position):
-                    module.initialise(generator)
+        if not stack_of(model).causal:
+            for method in methods:
+                method.initialise(generator)
+        own = {parameter for method in methods for parameter in method.parameters()}
         for name, parameter in model.named_parameters():
             noise = torch.randn(parameter.shape, generator=generator)
-            if parameter in of_positions:
+            if parameter in own:
                 parameter.add_(0.3 * noise)
             elif "norm" in name or name.endswith("bias"):
                 parameter.copy_(name.endswith("weight") + 0.3 * noise)
-            elif not causal:
+            elif not stack_of(model).causal:
                 parameter.copy_(noise * parameter.shape[-1] ** -0.5)
             if name.endswith(("query.weight", "key.weight")):
                 parameter.mul_(2)
@@ -104,7 +108,7 @@ def _attended(block: Block, method: Position, h_BLD, positions, padding_BL, caus
         sink_BL = number_BL < (block.layer.sink_tokens or 0)
         hidden[:, head] |= (distance >= window) & ~sink_BL[:, None, :]
     hidden = hidden & ~itself
-    if block.layer.query_scale is not None:
+    if block.layer.query_scale.name is not None:
         q = q * query_factor(block, (~hidden & real_BL[:, None, None, :]).sum(-1).clamp(min=1))[..., None]
     bias = bias_of(method, h_BLD, positions, None if padding_BL is None else real_BL, windows=False)
     scores = torch.einsum("bhlk,bhmk->bhlm", q, k) / math.sqrt(D // H) + bias.nan_to_num(neginf=-1e300)
