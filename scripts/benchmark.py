@@ -24,10 +24,10 @@ from pathlib import Path
 from benchmarking.cases import CPU, DENSE, LIMIT, SECTIONS, TORCH, Shape, build_model, known_names, text_of
 from benchmarking.draw import draw, figure_paths, table
 
+from alibi.config.known import choices
 from alibi.environment import environment, peak_memory_mib
 from alibi.files import write_atomically
 from alibi.paths import expanded, user_path
-from alibi.positions import Position
 from alibi.runs import load_model
 from alibi.script import script, script_parser
 
@@ -115,7 +115,7 @@ def parse() -> argparse.Namespace:
         "--out", type=user_path, default=default, help=f"folder for JSON, table and figures ({default})"
     )
     parser.add_argument("--sections", nargs="+", choices=list(SECTIONS), default=list(SECTIONS))
-    parser.add_argument("--methods", nargs="+", default=sorted(Position.registry), help="position methods (all)")
+    parser.add_argument("--methods", nargs="+", default=choices("model"), help="of configs/model (all)")
     parser.add_argument("--peers", nargs="*", default=[], help='names from scripts/benchmarking/peers.py, or "all"')
     parser.add_argument("--peers-up-to", type=int, default=2048, help="longest length for peers (2048)")
     parser.add_argument("--lengths", type=int, nargs="+", default=[512, 2048, 8192])
@@ -138,10 +138,10 @@ def check(options: argparse.Namespace) -> None:
             raise ValueError(f"--{name.replace('_', '-')} ({getattr(options, name)}) must be at least 1.")
     if min(options.lengths) < 1:
         raise ValueError(f"--lengths has {min(options.lengths)}; a length must be at least 1.")
-    peers = [name for name in known_names() if name not in (*Position.registry, LIMIT, TORCH)]
+    peers = [name for name in known_names() if name not in (*choices("model"), LIMIT, TORCH)]
     options.peers = peers if options.peers == ["all"] else options.peers
     for option, given, known in (
-        ("--methods", options.methods, Position.registry),
+        ("--methods", options.methods, choices("model")),
         ("--peers", options.peers, peers),
     ):
         for name in given:

@@ -72,7 +72,7 @@ class DistanceTerm(Term):
     def block(self, start: int, stop: int, first: int, last: int) -> Tensor:
         queries = self.of.query_positions[..., start:stop].flip(-1)
         distance = queries[..., :, None] - self.of.key_positions[..., None, first:last]
-        bias = self.bias.at(distance)
+        bias = self.bias.at(distance).clone()  # what `at` returns may share memory
         return bias.transpose(0, 1) if distance.dim() == 3 else bias[None]
 
     def _own(self) -> Tensor:
@@ -141,9 +141,14 @@ class DecayTerm(Term):
 
     def block(self, start: int, stop: int, first: int, last: int) -> Tensor:
         wide = torch.promote_types(self.bias.log_decay_BHM.dtype, torch.float32)
-        query_BHC1 = self.total_BHM[:, :, self.queries(start, stop)].flip(-1)[..., None]
-        # The difference is taken in float64: in float32 near keys lose digits to their common distance from the start.
-        bias = (query_BHC1 - self.total_BHM[:, :, None, first:last]).to(wide)
+        # Counted from the block's first query, so that float32 loses no digits for keys before it. For those behind it
+        # it would, so their difference is taken in float64.
+        begin = self.queries(start, stop).start
+        behind = min(max(begin, first), last)
+        total_BHM = self.total_BHM - self.total_BHM[..., begin, None]
+        query_BHC1 = total_BHM[:, :, self.queries(start, stop)].flip(-1)[..., None]
+        bias = query_BHC1.to(wide) - total_BHM[:, :, None, first:last].to(wide)
+        bias[..., behind - first :] = query_BHC1 - total_BHM[:, :, None, behind:last]
         return bias if self.gain_BHL is None else bias * self.gain(start, stop)
 
     def own(self) -> Tensor:

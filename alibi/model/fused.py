@@ -12,7 +12,7 @@ Legend: B batch, L queries, M keys, H heads, K head_dim, C queries in a block, N
 import torch
 from torch import Tensor
 
-from alibi.model.bias_gradients import Columns, Tiles, gradient_of
+from alibi.model.bias_gradients import Columns, Tiles, gradient_of, kernel_backward
 from alibi.model.content import KeySizes
 from alibi.model.far_keys import NEAR_KEYS, FarKeys
 from alibi.model.mask import Part
@@ -20,7 +20,6 @@ from alibi.model.score_bias import ScoreBias
 
 # The CPU kernel behind scaled_dot_product_attention, called directly because it also returns the log-sum-exp.
 _forward = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
-_backward = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward
 
 
 class FusedAttention(torch.autograd.Function):
@@ -61,16 +60,18 @@ class FusedAttention(torch.autograd.Function):
         grad_BHLK = _in_rows(grad_BHLK)
         scores, wide = ctx.scores, torch.promote_types(q_BHLK.dtype, torch.float32)
         dq_BHLK, dk_BHMK, dv_BHMK = (torch.zeros_like(t, dtype=wide) for t in (q_BHLK, k_BHMK, v_BHMK))
-        of_bias = gradient_of(scores, ctx.scale, wide) if any(ctx.needs_input_grad[5:]) else None
-        kernel = of_bias.backward if isinstance(of_bias, Columns) else _kernel_backward
+        of_bias = gradient_of(scores, ctx.scale, k_BHMK, v_BHMK) if any(ctx.needs_input_grad[5:]) else None
         for (start, stop), lse, parts in zip(scores.blocks(), kept, ctx.visited, strict=True):
             q, out, grad = (t[:, :, start:stop].flip(2) for t in (q_BHLK, out_BHLK, grad_BHLK))
             for part in parts:
                 heads, keys = part.heads, slice(part.first, part.last)
                 k, v = k_BHMK[:, heads, keys], v_BHMK[:, heads, keys]
                 bias = _bias(scores, start, stop, part, q)
-                block = grad[:, heads], q[:, heads], k, v, out[:, heads]
-                dq, dk, dv = kernel(_backward, block, lse[:, heads], start, stop, part, attn_mask=bias, scale=ctx.scale)
+                block = grad[:, heads], q[:, heads], k, v, out[:, heads], lse[:, heads]
+                if isinstance(of_bias, Columns):
+                    dq, dk, dv = of_bias.backward(*block, start, stop, part, bias)
+                else:
+                    dq, dk, dv = kernel_backward(*block, 0.0, False, attn_mask=bias, scale=ctx.scale)
                 dq_BHLK[:, heads, start:stop] += dq.flip(2)
                 dk_BHMK[:, heads, keys] += dk
                 dv_BHMK[:, heads, keys] += dv
@@ -79,10 +80,6 @@ class FusedAttention(torch.autograd.Function):
         of_inputs = () if of_bias is None else of_bias.result()
         grads = (grad.to(t.dtype) for grad, t in ((dq_BHLK, q_BHLK), (dk_BHMK, k_BHMK), (dv_BHMK, v_BHMK)))
         return *grads, None, None, *(of_inputs or [None] * (len(ctx.needs_input_grad) - 5))
-
-
-def _kernel_backward(kernel, block: tuple[Tensor, ...], lse: Tensor, start: int, stop: int, part: Part, **how):
-    return kernel(*block, lse, 0.0, False, **how)
 
 
 def _in_rows(x: Tensor) -> Tensor:

@@ -145,6 +145,15 @@ class Mask:
                 parts.append(Part(first, last, heads))
         return parts
 
+    def edges(self, start: int, stop: int, first: int, last: int) -> list[tuple[int, int]]:
+        """The ranges of these keys that some query of a block may not see; every one sees those between them."""
+        if not self.of.causal:
+            return []
+        query = self.of.first_query + start
+        behind = min(max(query + 1, first), last)
+        before = first if self.narrowest is None else min(max(query + stop - start - self.narrowest, first), behind)
+        return [(begin, end) for begin, end in ((first, before), (behind, last)) if begin < end]
+
     def line_hides(self, distance: Tensor, windowed: bool) -> Tensor:
         """(1 or H, *R) bool: which index differences are hidden, by the causal rule and, if asked, by the windows."""
         hidden = (distance < 0)[None] if self.of.causal else torch.zeros_like(distance, dtype=torch.bool)[None]

@@ -88,15 +88,27 @@ class ScoreBias:
             return None
         last = self.of.keys_seen(stop) if last is None else last
         along = not self.mask.has_sinks(first, last)  # whether windows are read from the line
-        x, size = self.line_index(stop, first), (stop - start) + (last - first) - 1
-        bias = self.line(dtype, along)[:, x : x + size].unfold(1, last - first, 1)[None]
-        if not self.in_line:
-            term = self.term.block(start, stop, first, last).to(dtype)
-            if self._lowest_H is not None:
-                term = term.maximum(self._lowest_H[:, None, None])
-            bias = term + bias
+        if self.in_line:
+            bias = self._window(start, stop, first, last, dtype, along)
+        else:
+            bias = self._masked(self.term.block(start, stop, first, last).to(dtype), start, stop, first, last, along)
         hidden = self.mask.hides(start, stop, first, last)
         return bias if hidden is None else bias.masked_fill(hidden, -math.inf)
+
+    def _window(self, start: int, stop: int, first: int, last: int, dtype: torch.dtype, along: bool) -> Tensor:
+        """(1, 1 or H, C, N), a view of the line."""
+        x, size = self.line_index(stop, first), (stop - start) + (last - first) - 1
+        return self.line(dtype, along)[:, x : x + size].unfold(1, last - first, 1)[None]
+
+    def _masked(self, bias: Tensor, start: int, stop: int, first: int, last: int, along: bool) -> Tensor:
+        """A block of another bias with the floor and the causal rule and windows of the line; may overwrite it."""
+        if self._lowest_H is not None:
+            bias = bias.maximum(self._lowest_H[:, None, None])
+        if along and len(self.mask.windows) > 1:
+            return bias + self._window(start, stop, first, last, bias.dtype, along)
+        for begin, end in self.mask.edges(start, stop, first, last):
+            bias[..., begin - first : end - first] += self._window(start, stop, begin, end, bias.dtype, along)
+        return bias
 
     def line(self, dtype: torch.dtype, windowed: bool = True) -> Tensor:
         """(1 or H, W): what is added by distance, from the longest down; of a bias not in line, only the mask."""

@@ -138,6 +138,11 @@ class Transformer(nn.Module):
             x = block(x, of, made.get((kind, first)), first, cache, number)
         return self.final_norm(x)
 
+    def method_of(self, layer: int) -> Position:
+        """The position method of a layer."""
+        kind = self.kinds[layer]
+        return self.blocks[layer].position or (self.position if kind is None else self.positions[kind])
+
     def _pass(
         self, x: Tensor, positions: Tensor | None, padding_mask: Tensor | None, cache: KeyValueCache | None
     ) -> Pass:

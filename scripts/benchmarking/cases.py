@@ -4,20 +4,22 @@ Legend: B batch, L length, T tokens, H heads, K head_dim, C queries in a block.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 from torch import nn
 from torch.nn.functional import scaled_dot_product_attention
 
+from alibi.config.known import choices
+from alibi.config.typed import run_of
 from alibi.environment import autocast
 from alibi.evaluation import EvaluationSettings, open_evaluation_text
 from alibi.model import LanguageModel, ModelConfig
 from alibi.model.attention import attend
-from alibi.model.score_bias import ScoreBias
+from alibi.model.layer_position import LayerPosition
+from alibi.model.mask import Pass
 from alibi.paths import PathsConfig
-from alibi.positions import Position, build_position
 from alibi.runs import Checkpoint, load_model, resolve_runs
 from alibi.training.optimizer import OptimizerConfig, build_optimizer
 from benchmarking.peers import PEERS
@@ -26,6 +28,7 @@ CPU = torch.device("cpu")
 LIMIT = "matrix products alone"
 TORCH = "torch's causal attention"
 DENSE = " (all keys)"
+TRAINED_AT = 512  # what settings that stand for a length are filled from
 Work = Callable[[], None]
 
 
@@ -49,6 +52,12 @@ class Shape:
     def step_tokens(self) -> int:
         return self.batch * self.length
 
+    def config(self, method: str) -> ModelConfig:
+        """The model of this shape with a method or pattern of configs/model, as if it was trained at length 512."""
+        sizes = {"num_layers": self.layers, "d_model": self.d_model, "num_heads": self.heads}
+        settings = [f"model.{name}={value}" for name, value in sizes.items()]
+        return run_of([f"model={method}", f"train.seq_len={TRAINED_AT}", "data=stdlib", *settings]).model
+
     def ids(self) -> tuple[torch.Tensor, torch.Tensor]:
         generator = torch.Generator().manual_seed(0)
         ids = torch.randint(self.vocab_size, (self.batch, self.length + 1), generator=generator)
@@ -61,8 +70,7 @@ def build_model(name: str, shape: Shape, run: str | None = None) -> nn.Module:
     if method in PEERS:
         return PEERS[method](shape.layers, shape.d_model, shape.heads, shape.vocab_size, shape.length)
     if run is None:
-        config = ModelConfig({"name": method}, "bench", shape.layers, shape.d_model, shape.heads)
-        model = LanguageModel(config, shape.vocab_size, seed=0)
+        model = LanguageModel(shape.config(method), shape.vocab_size, seed=0)
     else:
         model = load_model(run)
     model.transformer.skip_far_keys = not name.endswith(DENSE)
@@ -122,23 +130,23 @@ def attention(name: str, shape: Shape) -> Work:
     K, dtype = shape.d_model // H, torch.bfloat16 if shape.precision == "bf16" else torch.float32
     generator = torch.Generator().manual_seed(0)
     q, k, v, grad = (torch.randn(B, L, H, K, generator=generator).to(dtype).transpose(1, 2) for _ in range(4))
-    leaves = [t.requires_grad_() for t in (q, k, v)]
-    skip, method = not name.endswith(DENSE), name.removesuffix(DENSE)
+    leaves, own = [t.requires_grad_() for t in (q, k, v)], []
+    skip = not name.endswith(DENSE)
     if name != TORCH:
-        position = build_position({"name": method}, shape.d_model, H, True)
-        position.initialise(generator)
-    positions = torch.arange(L)
+        stack = build_model(name, replace(shape, vocab_size=2)).transformer
+        method, layer = stack.method_of(0), stack.blocks[0].layer
+        own = list(method.parameters())
+    x = torch.randn(B, L, shape.d_model, generator=generator)
+    of = Pass(torch.arange(L), torch.arange(L), skip_far_keys=skip)
 
     def step() -> None:
         if name == TORCH:
             out = scaled_dot_product_attention(q, k, v, is_causal=True)
         else:
-            scores = ScoreBias(position, positions, positions, 0, True, True, skip_far_keys=skip)
-            turn = position.rotate(positions)
-            turned = (q, k) if turn is None else (turn(q), turn(k))
-            out = attend(*turned, v, scores)
+            position = LayerPosition(method, layer, of)
+            out = attend(*position.turned(q, k), v, position.scores(x, 0, None, 0), K**-0.5)
         out.backward(grad)
-        for leaf in leaves:
+        for leaf in leaves + own:
             leaf.grad = None
 
     return step
@@ -202,4 +210,4 @@ SECTIONS: dict[str, Callable[..., Work]] = {
 
 
 def known_names() -> list[str]:
-    return [*Position.registry, *PEERS, LIMIT, TORCH]
+    return [*choices("model"), *PEERS, LIMIT, TORCH]

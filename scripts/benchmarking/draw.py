@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator
 from tabulate import tabulate
 
-from alibi.positions import Position
+from alibi.config.known import choices
 from benchmarking.cases import DENSE, LIMIT, TORCH
 
 PANELS = {"tokens_per_sec": "tokens per second", "peak_memory_mib": "peak memory, MiB"}
@@ -70,7 +70,7 @@ def _panel(axis: Axes, rows: Sequence[dict], field: str) -> None:
         points = sorted((row["length"], row[field]) for row in rows if row["name"] == name and field in row)
         if name in (LIMIT, TORCH):
             look = {"color": "black", "linestyle": ":", "marker": "."}
-        elif name.removesuffix(DENSE) in Position.registry:
+        elif name.removesuffix(DENSE) in choices("model"):
             look = {"color": next(ours), "marker": "o"}
         else:
             colour, marker = next(theirs)

@@ -78,9 +78,8 @@ def reference_hidden(
     positions = torch.arange(L) if positions is None else positions
     for method in (stack.position, *stack.positions.values()):
         x_BLD = x_BLD if method is None else method.embed(x_BLD, positions)
-    for kind, block in zip(stack.kinds, stack.blocks, strict=True):
-        method = block.position or (stack.position if kind is None else stack.positions[kind])
-        x_BLD = x_BLD + _attended(block, method, block.attention_norm(x_BLD), positions, padding_BL, stack.causal)
+    for number, block in enumerate(stack.blocks):
+        x_BLD = x_BLD + _attended(block, stack.method_of(number), block.attention_norm(x_BLD), positions, padding_BL, stack.causal)
         feed = block.feed_forward
         x_BLD = x_BLD + feed.down(F.gelu(feed.up(block.feed_forward_norm(x_BLD))))
     return stack.final_norm(x_BLD)
