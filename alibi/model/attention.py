@@ -54,13 +54,11 @@ def _attend_in_blocks(
     wide = torch.promote_types(q_BHLK.dtype, torch.float32)
 
     def attend_block(q: Tensor, k: Tensor, v: Tensor, start: int, stop: int, parts: list[Part]) -> Tensor:
-        bias = [scores.block(start, stop, wide, part.first, part.last) for part in parts]
+        bias = [scores.block(start, stop, wide, *part) for part in parts]
         if bias[0] is None:
             bias = None
         else:
-            bias = torch.cat([one.expand(-1, -1, -1, one.shape[-1]) for one in bias], -1)
-            bias = bias if bias.shape[1] == 1 else bias[:, parts[0].heads]
-            bias = _in_type(bias, q.dtype).expand(q.shape[0], q.shape[1], -1, -1).contiguous()
+            bias = _in_type(_joined(bias, dim=-1), q.dtype).expand(q.shape[0], q.shape[1], -1, -1).contiguous()
         out = scaled_dot_product_attention(q.flip(2), k, v, attn_mask=bias, dropout_p=dropout, scale=scale)
         return out.flip(2)
 

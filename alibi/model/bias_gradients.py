@@ -134,8 +134,8 @@ class Tiles:
         for first in range(begin := self.first_key(start, part), part.last, TILE_KEYS):
             last = min(first + TILE_KEYS, part.last)
             weight = q @ k[:, :, first:last].transpose(2, 3)
-            bias = self.scores.block(start, stop, self.wide, first, last).detach()
-            weight.mul_(self.scale).add_(bias if bias.shape[1] == 1 else bias[:, heads]).sub_(lse_BHC1).exp_()
+            bias = self.scores.block(start, stop, self.wide, first, last, heads).detach()
+            weight.mul_(self.scale).add_(bias).sub_(lse_BHC1).exp_()
             dscore = (grad @ v[:, :, first:last].transpose(2, 3)).sub_(dot_BHC1).mul_(weight)
             self.add(dscore, start, stop, first, heads)
         if begin > part.first:

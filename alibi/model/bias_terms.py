@@ -12,7 +12,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from alibi.model.mask import Pass
+from alibi.model.mask import ALL, Pass
 from alibi.positions import Bias, DecayBias, DistanceBias, LinearBias, PairBias, QueryTableBias
 
 # Keys of a block that a pair bias is computed for at once: its temporary tensors are many times larger.
@@ -39,7 +39,7 @@ class Term:
     def learned(self) -> bool:
         return torch.is_grad_enabled() and any(one.requires_grad for one in self.inputs)
 
-    def block(self, start: int, stop: int, first: int, last: int) -> Tensor:
+    def block(self, start: int, stop: int, first: int, last: int, heads: slice = ALL) -> Tensor:
         """(1 or B, H, C, N), float32 or wider: queries stop - 1 down to start, keys first to last - 1, no mask."""
         raise NotImplementedError
 
@@ -69,10 +69,10 @@ class DistanceTerm(Term):
     def learned(self) -> bool:
         return torch.is_grad_enabled() and self._own().requires_grad
 
-    def block(self, start: int, stop: int, first: int, last: int) -> Tensor:
+    def block(self, start: int, stop: int, first: int, last: int, heads: slice = ALL) -> Tensor:
         queries = self.of.query_positions[..., start:stop].flip(-1)
         distance = queries[..., :, None] - self.of.key_positions[..., None, first:last]
-        bias = self.bias.at(distance).clone()  # what `at` returns may share memory
+        bias = self.bias.at(distance)[heads].clone()  # what `at` returns may share memory
         return bias.transpose(0, 1) if distance.dim() == 3 else bias[None]
 
     def _own(self) -> Tensor:
@@ -139,17 +139,17 @@ class DecayTerm(Term):
         """(B, H, C, 1)."""
         return self.gain_BHL[:, :, start:stop].flip(-1)[..., None]
 
-    def block(self, start: int, stop: int, first: int, last: int) -> Tensor:
+    def block(self, start: int, stop: int, first: int, last: int, heads: slice = ALL) -> Tensor:
         wide = torch.promote_types(self.bias.log_decay_BHM.dtype, torch.float32)
         # Counted from the block's first query, so that float32 loses no digits for keys before it. For those behind it
         # it would, so their difference is taken in float64.
         begin = self.queries(start, stop).start
         behind = min(max(begin, first), last)
-        total_BHM = self.total_BHM - self.total_BHM[..., begin, None]
+        total_BHM = self.total_BHM[:, heads] - self.total_BHM[:, heads, begin, None]
         query_BHC1 = total_BHM[:, :, self.queries(start, stop)].flip(-1)[..., None]
         bias = query_BHC1.to(wide) - total_BHM[:, :, None, first:last].to(wide)
         bias[..., behind - first :] = query_BHC1 - total_BHM[:, :, None, behind:last]
-        return bias if self.gain_BHL is None else bias * self.gain(start, stop)
+        return bias if self.gain_BHL is None else bias * self.gain(start, stop)[:, heads]
 
     def own(self) -> Tensor:
         return self.total_BHM.new_zeros(self.total_BHM.shape[1])
@@ -185,8 +185,8 @@ class QueryTableTerm(Term):
         distance = distance[:, None] if distance.dim() == 3 else distance[None, None]
         return distance.clamp(0, self.extent - 1), (distance >= 0) & (distance < self.extent)
 
-    def block(self, start: int, stop: int, first: int, last: int) -> Tensor:
-        table_BHCE = self.bias.table_BHLE[:, :, start:stop].flip(2)
+    def block(self, start: int, stop: int, first: int, last: int, heads: slice = ALL) -> Tensor:
+        table_BHCE = self.bias.table_BHLE[:, heads, start:stop].flip(2)
         near = min(self.first_near(start, first), last)
         entry, inside = self.entries(start, stop, near, last)
         bias = table_BHCE.gather(-1, entry.expand(*table_BHCE.shape[:2], -1, -1)).masked_fill(~inside, 0.0)
@@ -213,10 +213,11 @@ class PairTerm(Term):
         bias = self.bias.at(i[:, None, :, None], j[:, None, None, :], *parameters)
         return bias.to(torch.promote_types(bias.dtype, torch.float32)).expand(-1, -1, stop - start, last - first)
 
-    def block(self, start: int, stop: int, first: int, last: int) -> Tensor:
+    def block(self, start: int, stop: int, first: int, last: int, heads: slice = ALL) -> Tensor:
         edges = [*range(first, last, PAIR_KEYS), last]
         tiles = [self.tile(self.inputs, start, stop, *tile) for tile in itertools.pairwise(edges)]
-        return torch.cat(tiles, dim=-1)
+        bias = torch.cat(tiles, dim=-1)
+        return bias if bias.shape[1] == 1 else bias[:, heads]
 
 
 TERMS = {LinearBias: LinearTerm, DecayBias: DecayTerm, QueryTableBias: QueryTableTerm, PairBias: PairTerm}

@@ -148,10 +148,9 @@ def _attend_part(q, k_BHMK, v_BHMK, scale: float, scores: ScoreBias, start: int,
 def _bias(scores: ScoreBias, start: int, stop: int, part: Part, q: Tensor) -> Tensor | None:
     # float32 for bf16 queries too: the kernel adds it to float32 scores. (With a bias narrower than the queries it
     # silently returns wrong values.)
-    bias = scores.block(start, stop, torch.promote_types(q.dtype, torch.float32), part.first, part.last)
+    dtype = torch.promote_types(q.dtype, torch.float32)
+    bias = scores.block(start, stop, dtype, part.first, part.last, part.heads)
     if bias is None:
         return None
-    if bias.shape[1] > 1:
-        bias = bias[:, part.heads]
     # Expanded to four dimensions, without a copy: with fewer, torch takes its slow kernel.
     return bias.detach().expand(q.shape[0], q[:, part.heads].shape[1], -1, -1)

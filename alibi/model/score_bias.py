@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from alibi.model.bias_terms import DistanceTerm, Term, term_of
-from alibi.model.mask import Mask
+from alibi.model.mask import ALL, Mask
 from alibi.positions import Bias
 
 # A causal block sees the keys up to its last query, so small blocks waste less on the upper triangle; large
@@ -76,39 +76,48 @@ class ScoreBias:
         return [(start, min(start + C, L)) for start in range(0, L, C)]
 
     def block(
-        self, start: int, stop: int, dtype: torch.dtype, first: int = 0, last: int | None = None
+        self,
+        start: int,
+        stop: int,
+        dtype: torch.dtype,
+        first: int = 0,
+        last: int | None = None,
+        heads: slice = ALL,
     ) -> Tensor | None:
         """The bias of queries stop - 1 down to start for keys first to last - 1, (1 or B, 1 or H, C, N).
 
         Args:
             dtype: float32 or wider; callers that need bf16 cast the bias themselves.
             last: None: all keys that these queries see.
+            heads: of these alone, as far as heads differ.
         """
         if self.plain and not self.of.causal:
             return None
         last = self.of.keys_seen(stop) if last is None else last
         along = not self.mask.has_sinks(first, last)  # whether windows are read from the line
+
+        def of_line(first: int, last: int) -> Tensor:
+            line, x = self.line(dtype, along), self.line_index(stop, first)
+            line = line if len(line) == 1 else line[heads]
+            return line[:, x : x + (stop - start) + (last - first) - 1].unfold(1, last - first, 1)[None]
+
         if self.in_line:
-            bias = self._window(start, stop, first, last, dtype, along)
+            bias = of_line(first, last)
         else:
-            bias = self._masked(self.term.block(start, stop, first, last).to(dtype), start, stop, first, last, along)
+            bias = self._floored(self.term.block(start, stop, first, last, heads).to(dtype), heads)
+            for begin, end in self.mask.edges(start, stop, first, last):
+                bias[..., begin - first : end - first] += of_line(begin, end)
         hidden = self.mask.hides(start, stop, first, last)
-        return bias if hidden is None else bias.masked_fill(hidden, -math.inf)
+        if hidden is None:
+            return bias
+        return bias.masked_fill(hidden if hidden.shape[1] == 1 else hidden[:, heads], -math.inf)
 
-    def _window(self, start: int, stop: int, first: int, last: int, dtype: torch.dtype, along: bool) -> Tensor:
-        """(1, 1 or H, C, N), a view of the line."""
-        x, size = self.line_index(stop, first), (stop - start) + (last - first) - 1
-        return self.line(dtype, along)[:, x : x + size].unfold(1, last - first, 1)[None]
-
-    def _masked(self, bias: Tensor, start: int, stop: int, first: int, last: int, along: bool) -> Tensor:
-        """A block of another bias with the floor and the causal rule and windows of the line; may overwrite it."""
+    def _floored(self, bias: Tensor, heads: slice) -> Tensor:
+        """A block of a bias not in line with its floor, and of all heads where windows differ; may be overwritten."""
         if self._lowest_H is not None:
-            bias = bias.maximum(self._lowest_H[:, None, None])
-        if along and len(self.mask.windows) > 1:
-            return bias + self._window(start, stop, first, last, bias.dtype, along)
-        for begin, end in self.mask.edges(start, stop, first, last):
-            bias[..., begin - first : end - first] += self._window(start, stop, begin, end, bias.dtype, along)
-        return bias
+            bias = bias.maximum(self._lowest_H[heads, None, None])
+        windows = len(self.mask.windows)
+        return bias if windows == 1 or bias.shape[1] > 1 else bias.repeat(1, len(range(windows)[heads]), 1, 1)
 
     def line(self, dtype: torch.dtype, windowed: bool = True) -> Tensor:
         """(1 or H, W): what is added by distance, from the longest down; of a bias not in line, only the mask."""
