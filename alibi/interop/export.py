@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from alibi.data import Tokenizer
 from alibi.data.tokenizers import BYTES, END_OF_TEXT, FastTokenizer
 from alibi.interop.huggingface import quiet_transformers
-from alibi.model import LanguageModel
+from alibi.model import LanguageModel, ModelConfig
 from alibi.positions import LinearBias, Position
 from alibi.runs import Checkpoint
 
@@ -164,14 +164,18 @@ def _check(model: LanguageModel, slopes_H: Tensor) -> None:
     Args:
         slopes_H: as MPT makes them for this number of heads.
     """
-    ours, position = model.config, model.transformer.position
-    bias = position.distance_bias()
-    own = any(getattr(type(position), hook) is not getattr(Position, hook) for hook in ("embed", "rotate", "bias"))
-    if own or not isinstance(bias, LinearBias):
-        rule = "is not what MPT does, a linear bias. No other architecture is exported"
-        raise ValueError(f"model.position.name ({position.name}) {rule}; train with model=alibi.")
-    if not torch.allclose(torch.tensor(bias.slopes), slopes_H.cpu(), rtol=1e-6, atol=0):
-        raise ValueError(f"the slopes of {position.name} ({bias.slopes}) are not MPT's ({slopes_H.tolist()}).")
+    ours, position = model.config, model.transformer.method_of(0)
+    hooks = ("embed", "turn_query", "turn_key", "head_windows", "content_bias")
+    own = any(getattr(type(position), hook) is not getattr(Position, hook) for hook in hooks)
+    bias = None if own else position.bias()
+    plain = ModelConfig()
+    switches = [name for name in ("window", "sink_tokens", "query_scale") if getattr(ours, name) != getattr(plain, name)]
+    if own or ours.pattern or switches or not isinstance(bias, LinearBias) or list(position.parameters()):
+        beside = f" with model.{switches[0]}" if switches else ""
+        rule = "is not what MPT does, ALiBi in every layer. No other architecture is exported"
+        raise ValueError(f"model={ours.method}{beside} {rule}; train with model=alibi.")
+    if not torch.allclose(bias.slopes_H.float(), slopes_H.cpu().float(), rtol=1e-6, atol=0):
+        raise ValueError(f"the slopes of {position.name} ({bias.slopes_H.tolist()}) are not MPT's.")
     wanted = {"activation": "gelu", "bias": False, "final_norm": True, "adaptive_cutoffs": None}
     for name, value in {**wanted, "d_ff": 4 * ours.d_model}.items():
         if getattr(ours, name) != value:
