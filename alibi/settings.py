@@ -37,5 +37,5 @@ def check_kinds(settings: object, prefix: str = "") -> None:
         accepted, words = KINDS[kind]
         for number in value if isinstance(value, list | tuple) else [value]:
             fits = isinstance(number, accepted) and isinstance(number, bool) == (kind is bool)
-            if not fits or not abs(number) < (LARGEST if kind is int else math.inf):
+            if not fits or not abs(number) < (LARGEST if isinstance(number, Integral) else math.inf):
                 raise ValueError(f"{prefix}{one.name} ({value!r}) must be {words}.")

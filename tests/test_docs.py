@@ -64,15 +64,15 @@ def test_the_new_position_method_works_as_written(tmp_path, corpus, cache):
     """Added to a copy of the project as the README says, it trains and is evaluated past its length."""
     for name in ("alibi", "configs", "train.py", "evaluate.py"):
         subprocess.run(["cp", "-r", ROOT / name, tmp_path / name], check=True)
-    [code] = [block for block in blocks("README.md", "python") if "class Kerple" in block]
-    (tmp_path / "alibi" / "positions" / "kerple.py").write_text(code)
+    [code] = [block for block in blocks("README.md", "python") if "class Relaxed" in block]
+    (tmp_path / "alibi" / "positions" / "relaxed.py").write_text(code)
     settings, path = re.search(r"`(position: .*?)` as\s+`(configs/model/\w+\.yaml)`", README).groups()
     (tmp_path / path).write_text(settings)
     script = f"""
         import sys, train, evaluate, alibi
         assert alibi.__file__.startswith({str(tmp_path)!r}), alibi.__file__
         common = ["tracking.wandb=disabled", "device=cpu", "paths.cache={cache}"]
-        sys.argv = ["train.py", "model=kerple", "model.position.start=3", "size=tiny", "data=wikitext2",
+        sys.argv = ["train.py", "model=relaxed", "model.position.start=3", "size=tiny", "data=wikitext2",
                     "data.path={corpus}", "tokenizer=byte", "train.seq_len=32", "train.batch_tokens=64",
                     "train.max_steps=2", *common]
         train.main()
@@ -82,8 +82,8 @@ def test_the_new_position_method_works_as_written(tmp_path, corpus, cache):
     command = [sys.executable, "-c", textwrap.dedent(script)]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "position 8" in done.stdout  # two numbers for each of four heads
-    assert re.search(r"^kerple .*\*", done.stdout, re.M)
+    assert "position 16" in done.stdout  # two numbers for each of four heads and two layers
+    assert re.search(r"^relaxed .*\*", done.stdout, re.M)
 
 
 def test_the_commands_after_the_quick_start_find_its_runs(small_run, cache, tmp_path, monkeypatch, capsys):

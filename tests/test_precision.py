@@ -13,6 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from alibi.evaluation import model_scorer
 from alibi.model import KeyValueCache, LanguageModel, ModelConfig
+from alibi.model.mask import Mask, Pass
 from alibi.model.score_bias import ScoreBias
 from alibi.positions import Position, build_position
 from alibi.training import train
@@ -80,8 +81,8 @@ def test_the_bias_is_right_at_65536_in_float32(num_heads, consecutive):
     length, queries = 65_536, 3
     position = build_position({"name": "alibi"}, 8 * num_heads, num_heads, True)
     keys = torch.arange(length)
-    scores = ScoreBias(position, keys[-queries:], keys, length - queries, True, consecutive)
-    slopes = torch.tensor(position.distance_bias().slopes, dtype=torch.float64)
+    scores = ScoreBias(position.bias(), Mask(Pass(keys[-queries:], keys, length - queries, True, consecutive)))
+    slopes = position.bias().slopes_H
     distance = keys[-queries:, None] - keys
     exact = -slopes[:, None, None] * distance
 
@@ -139,8 +140,8 @@ def test_a_less_exact_bias_shows_in_the_rows(stream, monkeypatch):
     _, fp32 = compare_precisions(lm, sample, [600], ("fp32",), CPU)
     block = ScoreBias.block
 
-    def coarse(self, start, stop, dtype, first_key=0):
-        return block(self, start, stop, torch.bfloat16 if dtype == torch.float32 else dtype, first_key).to(dtype)
+    def coarse(self, start, stop, dtype, *which):
+        return block(self, start, stop, torch.bfloat16 if dtype == torch.float32 else dtype, *which).to(dtype)
 
     monkeypatch.setattr(ScoreBias, "block", coarse)
     _, worse = compare_precisions(lm, sample, [600], ("fp32",), CPU)

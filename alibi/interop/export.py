@@ -168,8 +168,8 @@ def _check(model: LanguageModel, slopes_H: Tensor) -> None:
     hooks = ("embed", "turn_query", "turn_key", "head_windows", "content_bias")
     own = any(getattr(type(position), hook) is not getattr(Position, hook) for hook in hooks)
     bias = None if own else position.bias()
-    plain = ModelConfig()
-    switches = [name for name in ("window", "sink_tokens", "query_scale") if getattr(ours, name) != getattr(plain, name)]
+    names, plain = ("window", "sink_tokens", "query_scale"), ModelConfig()
+    switches = [name for name in names if getattr(ours, name) != getattr(plain, name)]
     if own or ours.pattern or switches or not isinstance(bias, LinearBias) or list(position.parameters()):
         beside = f" with model.{switches[0]}" if switches else ""
         rule = "is not what MPT does, ALiBi in every layer. No other architecture is exported"

@@ -33,7 +33,7 @@ class Rotary(Position, name="rotary"):
 
     def __init__(self, *args, **kwargs) -> None:
         super().__init__(*args, **kwargs)
-        check_even(self.head_dim, f"the head width d_model / num_heads ({self.d_model} / {self.num_heads})")
+        check_even(self.head_dim, f"d_model / num_heads ({self.d_model} / {self.num_heads})")
 
     def turn_query(self, positions: Tensor) -> Turn:
         return rotation(positions, frequencies(self.settings.theta, self.head_dim))

@@ -50,7 +50,7 @@ def check_even(width: int, what: str) -> None:
         ValueError: a rotated width that is not made of pairs.
     """
     if width % 2 or width < 2:
-        raise ValueError(f"a rotation turns pairs of dimensions, so {what} must be even and at least 2, not {width}.")
+        raise ValueError(f"a rotation turns pairs, so {what} must be even and at least 2, not {width}; change it.")
 
 
 class _Rotate(torch.autograd.Function):

@@ -53,7 +53,7 @@ class XPos(Position, name="xpos"):
 
     def __init__(self, *args, **kwargs) -> None:
         super().__init__(*args, **kwargs)
-        check_even(self.head_dim, f"the head width d_model / num_heads ({self.d_model} / {self.num_heads})")
+        check_even(self.head_dim, f"d_model / num_heads ({self.d_model} / {self.num_heads})")
 
     @property
     def longest(self) -> int:

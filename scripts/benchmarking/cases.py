@@ -69,10 +69,7 @@ def build_model(name: str, shape: Shape, run: str | None = None) -> nn.Module:
     method = name.removesuffix(DENSE)
     if method in PEERS:
         return PEERS[method](shape.layers, shape.d_model, shape.heads, shape.vocab_size, shape.length)
-    if run is None:
-        model = LanguageModel(shape.config(method), shape.vocab_size, seed=0)
-    else:
-        model = load_model(run)
+    model = load_model(run) if run else LanguageModel(shape.config(method), shape.vocab_size, seed=0)
     model.transformer.skip_far_keys = not name.endswith(DENSE)
     return model
 

@@ -136,7 +136,7 @@ def test_what_is_written_is_read_by_older_releases_and_other_users(run, tmp_path
 
 def test_what_does_not_fit_is_refused_and_leaves_nothing(run, tmp_path, monkeypatch):
     out = tmp_path / "mpt"
-    with pytest.raises(ValueError, match=r"rotary\) is not what MPT does.*No other architecture"):
+    with pytest.raises(ValueError, match=r"rotary is not what MPT does.*No other architecture"):
         export_run(run(method="rotary"), out)
     checkpoint = run()
     with pytest.raises(ValueError, match=r"max_length \(0\) must be at least 1"):
@@ -167,7 +167,8 @@ VOCAB = 53
 
 
 def small_model(method="alibi", **values) -> LanguageModel:
-    config = ModelConfig(position={"name": method}, **{"num_layers": 2, "d_model": 32, "num_heads": 4, **values})
+    position = {"name": method} if method else {}
+    config = ModelConfig(position=position, **{"num_layers": 2, "d_model": 32, "num_heads": 4, **values})
     return LanguageModel(config, VOCAB, seed=0).eval().requires_grad_(False)
 
 
@@ -202,14 +203,22 @@ def test_dtype_is_kept():
 
 @pytest.mark.parametrize("method", sorted(set(Position.registry) - {"alibi"}))
 def test_another_method_is_refused(method):
-    with pytest.raises(ValueError, match=rf"model.position.name \({method}\) is not what MPT does"):
+    with pytest.raises(ValueError, match=rf"model={method} is not what MPT does"):
         to_mpt(small_model(method), 16)
+
+
+def test_alibi_with_a_switch_or_in_some_layers_is_refused():
+    with pytest.raises(ValueError, match=r"model=alibi with model.window is not what MPT does.*train with model=alibi"):
+        to_mpt(small_model(window=8), 16)
+    types = {"a": {"position": {"name": "alibi"}}, "b": {"position": {"name": "alibi"}, "window": 4}}
+    with pytest.raises(ValueError, match="model=a-b is not what MPT does"):
+        to_mpt(small_model(None, pattern=["a", "b"], layer_types=types), 16)
 
 
 def test_other_slopes_are_refused(monkeypatch):
     model = small_model()
-    slopes = model.transformer.position.distance_bias().slopes
-    monkeypatch.setattr(model.transformer.position, "distance_bias", lambda: LinearBias(slopes[::-1]))
+    slopes_H = model.transformer.position.bias().slopes_H
+    monkeypatch.setattr(model.transformer.position, "bias", lambda: LinearBias(slopes_H.flip(0)))
     with pytest.raises(ValueError, match=r"slopes of alibi .* are not MPT's"):
         to_mpt(model, 16)
 

@@ -26,7 +26,7 @@ class Edited(DistanceBias):
 
 
 def edit(monkeypatch, change) -> None:
-    monkeypatch.setattr(ALiBi, "distance_bias", lambda self: Edited(self.num_heads, change))
+    monkeypatch.setattr(ALiBi, "bias", lambda self: Edited(self.num_heads, change))
 
 
 def edit_model(monkeypatch) -> None:
@@ -42,6 +42,7 @@ def edit_parameters(monkeypatch) -> None:
         self.gain = nn.Parameter(torch.ones(2))
 
     monkeypatch.setattr(ALiBi, "__init__", init)
+    monkeypatch.setattr(ALiBi, "initialise", lambda self, generator: None)
 
 
 EDITS = {

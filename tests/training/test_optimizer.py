@@ -36,7 +36,7 @@ def test_only_matrices_decay_and_nothing_of_a_position_method(method):
     decayed, *rest = build_optimizer(OptimizerConfig(weight_decay=0.3), model).param_groups
     assert [group["weight_decay"] for group in (decayed, *rest)] == [0.3, *[0.0] * len(rest)]
     assert all(p.dim() == 2 for p in decayed["params"])
-    own = {id(p) for p in model.transformer.position.parameters()}
+    own = {id(p) for p in model.position_parameters()}
     assert own == {id(p) for group in rest[1:] for p in group["params"]}
     assert sum(len(group["params"]) for group in (decayed, *rest)) == len(list(model.parameters()))
 
