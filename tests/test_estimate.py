@@ -36,16 +36,16 @@ def test_memory_of_a_long_sequence_is_that_of_its_tokens(method):
     assert held < 2 * 4 * config.model.num_heads * 1024**2, "control: what two layers' attention weights would be"
 
 
-@pytest.mark.parametrize(("method", "precision"), [("alibi", "fp32"), ("rotary", "bf16")])
+@pytest.mark.parametrize(("method", "precision"), [("alibi", "fp32"), ("rotary", "bf16"), ("rnope_swa", "fp32")])
 def test_memory_of_the_whole_is_on_the_line(method, precision):
-    config = run_of([*SMALL, f"model={method}", f"precision={precision}"])
+    config = run_of([*SMALL, f"model={method}", f"precision={precision}", "model.num_layers=8"])
     costs = estimate(config, IDS, CPU, measure_time=False)
     model = LanguageModel(config.model, IDS, seed=0).train()
     for sequences in (1, 5):
         held = saved_bytes(model, drawn_ids(IDS, sequences, 32), precision)
         assert costs.activation_bytes(sequences) == pytest.approx(held, rel=0.02)
     assert costs.parameters == model.count_parameters()
-    shallow = estimate(replace(config, model=replace(config.model, num_layers=2)), IDS, CPU, measure_time=False)
+    shallow = estimate(replace(config, model=replace(config.model, num_layers=4)), IDS, CPU, measure_time=False)
     assert shallow.activation_bytes(5) < 0.7 * held, "control: half the layers"
 
 

@@ -1,4 +1,4 @@
-"""Memory and time of a run, extrapolated from one and two of its layers.
+"""Memory and time of a run, extrapolated from one and two of its layers, or of its patterns of layers.
 
 Memory and time are linear in the number of layers, and memory in the number of tokens (attention saves
 nothing of length squared). So two short measurements give the line, and no machine has to hold the whole
@@ -68,37 +68,39 @@ def estimate(config: RunConfig, vocab_size: int, device: torch.device, measure_t
     """
     with torch.device("meta"):  # counted, not allocated
         whole = LanguageModel(config.model, vocab_size, seed=0)
-    count, num_layers = whole.count_parameters(), config.model.num_layers
+    count, pattern = whole.count_parameters(), len(config.model.pattern or [1])
+    patterns = config.model.num_layers / pattern
     saved: dict[tuple[int, int], int] = {}
     seconds: dict[int, float] = {}
     length = min(config.train.seq_len, MEMORY_TOKENS)
     timed = max(1, TIMED_TOKENS[device.type] // config.train.seq_len)
-    for layers in (1, 2):
-        model = LanguageModel(replace(config.model, num_layers=layers), vocab_size, seed=0).to(device).train()
+    for number in (1, 2):
+        model = LanguageModel(replace(config.model, num_layers=number * pattern), vocab_size, seed=0).to(device).train()
         model.transformer.skip_far_keys = config.train.skip_far_keys
         for sequences in (1, 2):
             ids = drawn_ids(vocab_size, sequences, length).to(device)
-            saved[layers, sequences] = saved_bytes(model, ids, config.precision)
+            saved[number, sequences] = saved_bytes(model, ids, config.precision)
         if measure_time:
             ids = drawn_ids(vocab_size, timed, config.train.seq_len).to(device)
-            seconds[layers] = step_seconds(model, ids, config.precision) / timed
+            seconds[number] = step_seconds(model, ids, config.precision) / timed
         del model
-    a_sequence = {layers: saved[layers, 2] - saved[layers, 1] for layers in (1, 2)}
-    fixed = {layers: saved[layers, 1] - a_sequence[layers] for layers in (1, 2)}
+    a_sequence = {number: saved[number, 2] - saved[number, 1] for number in (1, 2)}
+    fixed = {number: saved[number, 1] - a_sequence[number] for number in (1, 2)}
     return Costs(
         parameters=count,
         largest_block=sum(p.numel() for p in whole.transformer.blocks[0].parameters()),
         optimizer_bytes=FLOAT32 * OPTIMIZER_NUMBERS[config.optimizer.name] * count.total,
-        saved_fixed=round(at(num_layers, fixed)),
-        saved_sequence=round(at(num_layers, a_sequence) * config.train.seq_len / length),
-        seconds_sequence=at(num_layers, seconds) if measure_time else None,
+        saved_fixed=round(at(patterns, fixed)),
+        saved_sequence=round(at(patterns, a_sequence) * config.train.seq_len / length),
+        seconds_sequence=at(patterns, seconds) if measure_time else None,
     )
 
 
-def at(layers: int, of_one_and_two: dict[int, float]) -> float:
-    """Extrapolate linearly from one and two layers; at least the cost of two, because timings are noisy."""
+def at(number: float, of_one_and_two: dict[int, float]) -> float:
+    """Extrapolate linearly from one and two layers; from two on at least their cost, because timings are noisy."""
     one, two = of_one_and_two[1], of_one_and_two[2]
-    return one if layers == 1 else max(two, one + (layers - 1) * (two - one))
+    line = one + (number - 1) * (two - one)
+    return line if number < 2 else max(two, line)
 
 
 def drawn_ids(vocab_size: int, sequences: int, seq_len: int) -> Tensor:

@@ -79,7 +79,8 @@ def reference_hidden(
     for method in (stack.position, *stack.positions.values()):
         x_BLD = x_BLD if method is None else method.embed(x_BLD, positions)
     for number, block in enumerate(stack.blocks):
-        x_BLD = x_BLD + _attended(block, stack.method_of(number), block.attention_norm(x_BLD), positions, padding_BL, stack.causal)
+        of_tokens = block.attention_norm(x_BLD), positions, padding_BL
+        x_BLD = x_BLD + _attended(block, stack.method_of(number), *of_tokens, stack.causal)
         feed = block.feed_forward
         x_BLD = x_BLD + feed.down(F.gelu(feed.up(block.feed_forward_norm(x_BLD))))
     return stack.final_norm(x_BLD)

@@ -26,6 +26,23 @@ pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[2]
 STEPS, HALF = 20, 10
 MODES = ("ddp", "fsdp")
+METHODS = {
+    "t5": {"name": "t5", "num_buckets": 8},  # a table that layers share
+    "line": {"name": "kerple_log"},  # and parameters of each layer, one method a kind of bias or turn
+    "decay": {"name": "cable"},
+    "query table": {"name": "inkling", "extent": 8, "scale_length": 16},
+    "pair": {"name": "fire", "threshold": 4.0},
+    "turn": {"name": "pope"},
+    "pattern": {},
+}
+PATTERN = {
+    "pattern": ["near", "far"],
+    "layer_types": {
+        "near": {"position": {"name": "alibi_learned"}, "window": 8, "sink_tokens": 2},
+        "far": {"position": {"name": "none"}, "query_scale": {"name": "ssmax", "length": 16}},
+    },
+}
+KINDS = [kind for kind in METHODS if kind != "t5"]
 ENV = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
 
 
@@ -35,10 +52,10 @@ class Runs:
     def __init__(self, folder: Path, corpus: Path) -> None:
         self.folder, self.corpus = folder, corpus
 
-    def config(self, parallel="ddp", resume="auto", lr=1e-2) -> RunConfig:
+    def config(self, parallel="ddp", resume="auto", lr=1e-2, method="t5", **layers) -> RunConfig:
         # Four micro-batches, so that two processes accumulate two each; 257 ids, which cannot be shared evenly.
         return RunConfig(
-            model=ModelConfig(position={"name": "t5", "num_buckets": 8}, num_layers=2, d_model=16, num_heads=2),
+            model=ModelConfig(position=METHODS[method], num_layers=2, d_model=16, num_heads=2, **layers),
             data=DataConfig("wikitext2", str(self.corpus)),
             tokenizer=TokenizerConfig("byte"),
             optimizer=OptimizerConfig(lr=lr, min_lr=lr / 10),
@@ -76,12 +93,17 @@ class Runs:
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory, raw_lines) -> Runs:
-    """1, 2 and 4 processes in both modes, runs that go on from each other's checkpoints, and runs that are killed."""
-    folder = tmp_path_factory.mktemp("processes")
+def text(tmp_path_factory, raw_lines) -> Path:
+    folder = tmp_path_factory.mktemp("text")
     for split in ("train", "valid", "test"):
         (folder / f"wiki.{split}.raw").write_bytes("".join(raw_lines[split]).encode())
-    runs = Runs(folder, folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory, text) -> Runs:
+    """1, 2 and 4 processes in both modes, runs that go on from each other's checkpoints, and runs that are killed."""
+    runs = Runs(tmp_path_factory.mktemp("processes"), text)
     runs.by_one("one", runs.config())
     alike = [(number, f"{number} {mode}", runs.config(mode), ()) for number in (4, 2) for mode in MODES]
     resumed = [
@@ -147,6 +169,31 @@ def test_killed_workers_change_nothing(runs, name, undisturbed):
     assert worst_difference(runs.lines(name), runs.lines(undisturbed)) == 0
     assert [line["step"] for line in runs.lines(name)] == list(range(1, STEPS + 1))
     assert runs.weights(name) != runs.weights("one"), "control: other sums, other bits"
+
+
+@pytest.fixture(scope="module")
+def kinds(tmp_path_factory, text) -> Runs:
+    """One method a kind: by one process, without a stop and resumed half way, and by two in both modes."""
+    kinds = Runs(tmp_path_factory.mktemp("kinds"), text)
+
+    def config(kind: str, **values) -> RunConfig:
+        return kinds.config(method=kind, **values, **(PATTERN if kind == "pattern" else {}))
+
+    for kind in KINDS:
+        kinds.by_one(kind, config(kind))
+        half = kinds.folder / kind / "checkpoints" / f"step-{HALF:08d}"
+        kinds.by_one(f"{kind} resumed", config(kind, resume=str(half)))
+    kinds.by(*((2, f"{kind} {mode}", config(kind, parallel=mode), ()) for kind in KINDS for mode in MODES))
+    return kinds
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_of_method_resumes_bit_for_bit_and_is_shared_by_processes(kinds, kind):
+    assert kinds.weights(f"{kind} resumed") == kinds.weights(kind)
+    for mode in MODES:
+        assert worst_difference(kinds.lines(f"{kind} {mode}"), kinds.lines(kind)) < 1e-5, mode
+    others = [kinds.lines(other) for other in KINDS if other != kind]
+    assert min(worst_difference(kinds.lines(kind), lines) for lines in others) > 1e-3, "control: another method"
 
 
 def test_what_process_0_alone_finds_wrong_ends_all_with_one_message(corpus, cache, tmp_path):
