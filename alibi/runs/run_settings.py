@@ -25,7 +25,7 @@ NOT_WEIGHTS = {
 LATER = {
     "model": {
         *("adaptive_cutoffs", "adaptive_factor", "adaptive_dropout", "embedding_std"),
-        *("window", "sink_tokens", "pattern"),
+        *("name", "window", "sink_tokens", "pattern"),
     },
     "model.query_scale": {"name", "length", "beta", "init"},
     "model.position": {"shared"},

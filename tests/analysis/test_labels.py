@@ -185,6 +185,14 @@ def test_a_setting_that_differs_between_methods_is_said_and_a_methods_own_is_not
     assert named(files)[1] == lines
 
 
+def test_a_method_with_a_window_is_no_further_seed_of_it():
+    plain = run(seed=0, **{"model.position.name": "alibi"})
+    windowed = run(seed=1, **{"model.position.name": "alibi", "model.window": 32})
+    runs, lines = named({"a/evaluation/x": plain, "b/evaluation/x": windowed})
+    assert lines == ["alibi L=64", "alibi L=64 window 32"]
+    assert runs == ["alibi L=64 seed 0", "alibi L=64 seed 1 window 32"]
+
+
 def test_two_tokenizers_are_told_apart_by_their_files_name():
     paths = ("/a/long/way/to/the/folder/of/one", "/a/long/way/to/the/folder/of/two")
     files = {f"{n}/evaluation/x": run(**{"tokenizer.path": path}) for n, path in enumerate(paths)}

@@ -1,6 +1,7 @@
 import re
 from dataclasses import asdict
 
+from alibi.config import run_of
 from alibi.runs import differences, group_name, run_name
 
 
@@ -39,6 +40,33 @@ def test_settings_of_later_date_leave_earlier_runs_as_they_were(small_run):
     assert earlier["model"].keys() < now["model"].keys()
     assert differences(earlier, now) == []
     assert run_name(earlier) == run_name(now)
+
+
+def test_a_run_of_before_patterns_has_the_name_it_had():
+    """The quick start's ALiBi, T5 and a rotary run, as version e4cde0b named and stored them."""
+    for method, hashed in (("alibi", "683acfa6"), ("t5", "c9ff4471"), ("rotary", "82632550")):
+        now = asdict(run_of([f"model={method}", "experiment=quickstart"]))
+        assert run_name(now) == f"{method}-tiny-stdlib-L64-seed0-{hashed}"
+        later = {"name", "window", "sink_tokens", "query_scale", "pattern", "layer_types"}
+        position = {name: value for name, value in now["model"]["position"].items() if name != "shared"}
+        kept = {name: value for name, value in now["model"].items() if name not in later}
+        earlier = now | {"model": kept | {"position": position}}
+        assert earlier["model"].keys() < now["model"].keys()
+        assert run_name(earlier) == run_name(now)
+        assert differences(earlier, now) == differences(earlier, now, weights_only=False) == []
+
+
+def test_a_pattern_has_its_own_name_and_a_switch_is_another_run():
+    shape = ["size=tiny", "data=stdlib", "model.num_layers=4"]
+    pattern = run_name(asdict(run_of(["model=rnope_swa", *shape])))
+    assert re.fullmatch(r"rnope_swa-tiny-stdlib-L512-seed0-[0-9a-f]{8}", pattern)
+    names = {pattern, run_name(asdict(run_of(["model=rnope_swa", "model.layer_types.local.window=9", *shape])))}
+    plain = run_name(asdict(run_of(["model=alibi", *shape])))
+    for switch in ("model.window=64", "model.query_scale.name=log_n"):
+        names.add(run_name(asdict(run_of(["model=alibi", switch, *shape]))))
+    assert len(names | {plain}) == 5
+    named = run_name(asdict(run_of(["model=alibi", "model.name=mine", *shape])))
+    assert named == plain.replace("alibi-", "mine-"), "a name is not hashed"
 
 
 def test_differences_name_setting_and_both_values(small_run):
