@@ -104,7 +104,8 @@ class LinearTerm(DistanceTerm):
 
     def __init__(self, bias: LinearBias, of: Pass) -> None:
         super().__init__(bias, of)
-        self.inputs = (bias.slopes_H,)
+        # An encoder has |i - j|, whose gradient goes through the line.
+        self.inputs = (bias.slopes_H,) if of.causal else ()
 
     @property
     def fades(self) -> bool:

@@ -116,16 +116,17 @@ class Mask:
         """The smallest window of any head; None if there is none."""
         return min((window for window in self.windows if window is not None), default=None)
 
-    def _first_real(self) -> Tensor:
-        """(B,): index of the first key of each row that is no padding."""
-        return (~self.of.padding_BM).int().argmax(1)
+    def _sinks_of_rows(self) -> Tensor:
+        """(B, M) bool."""
+        real_BM = ~self.of.padding_BM
+        return real_BM & (real_BM.cumsum(1) <= self.sink_tokens)
 
     def _sink_range(self) -> tuple[int, int]:
         """The keys among which the sinks of all rows lie."""
         if self.of.padding_BM is None:
             return 0, self.sink_tokens
-        begins = self._first_real()
-        return int(begins.min()), min(int(begins.max()) + self.sink_tokens, self.of.num_keys)
+        sinks = self._sinks_of_rows().any(0).nonzero()
+        return (int(sinks[0]), int(sinks[-1]) + 1) if len(sinks) else (0, 0)
 
     def parts(self, start: int, stop: int) -> list[Part]:
         """The keys that queries start to stop - 1 visit; every query sees at least one key of each part."""
@@ -175,10 +176,11 @@ class Mask:
         """
         distance, hidden = self.of.index_distance(start, stop, first, last), None
         if self.has_sinks(first, last):
-            keys = torch.arange(first, last, device=distance.device)
-            begin_B1 = 0 if self.of.padding_BM is None else self._first_real()[:, None]
-            sink = (keys >= begin_B1) & (keys < begin_B1 + self.sink_tokens)
-            hidden = self._beyond(distance)[None] & ~sink.view(-1, 1, 1, last - first)
+            if self.of.padding_BM is None:
+                sink = torch.arange(first, last, device=distance.device) < self.sink_tokens
+            else:
+                sink = self._sinks_of_rows()[:, None, None, first:last]
+            hidden = self._beyond(distance)[None] & ~sink
         if self.of.padding_BM is not None:
             # A query always sees itself: the softmax of a row without visible keys would be NaN.
             padding = self.of.padding_BM[:, None, None, first:last] & (distance != 0)
@@ -187,17 +189,19 @@ class Mask:
 
     def keys_of_queries(self) -> Tensor:
         """(1 or B, 1 or H, L): how many keys each query sees, itself counted."""
-        index = torch.arange(self.of.num_keys, device=self.of.key_positions.device)
-        seen = (index + 1)[None] if self.of.padding_BM is None else (~self.of.padding_BM).cumsum(1)
-        if not self.of.causal:
-            seen = seen[:, -1:].expand_as(seen)
-        queries = slice(self.of.first_query, self.of.first_query + self.of.num_queries)
-        seen_BHL = seen[:, None, queries].clamp(min=1)
-        if not self.windowed:
-            return seen_BHL
-        windows = [self.of.num_keys if window is None else window for window in self.windows]
-        window_H1 = torch.tensor(windows, device=seen.device)[:, None]
-        return seen_BHL.minimum(window_H1) + (seen_BHL - window_H1).clamp(0, self.sink_tokens)
+        M, device = self.of.num_keys, self.of.key_positions.device
+        real_BM = torch.ones(1, M, dtype=torch.bool, device=device)
+        real_BM = real_BM if self.of.padding_BM is None else ~self.of.padding_BM
+        query_L = torch.arange(self.of.first_query, self.of.first_query + self.of.num_queries, device=device)
+        until_BM = torch.nn.functional.pad(real_BM.cumsum(1), (1, 0))  # how many of the first keys are real
+        seen_BHL = (
+            until_BM[:, None, query_L + 1] if self.of.causal else until_BM[:, None, -1:].expand(-1, -1, len(query_L))
+        )
+        if self.windowed:
+            windows = torch.tensor([M if window is None else window for window in self.windows], device=device)
+            before_BHL = until_BM[:, (query_L + 1 - windows[:, None]).clamp(min=0)]
+            seen_BHL = seen_BHL - (before_BHL - self.sink_tokens).clamp(min=0)
+        return seen_BHL.clamp(min=1)
 
 
 def _grouped(firsts: list[int]) -> list[tuple[int, int]]:

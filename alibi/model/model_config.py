@@ -5,6 +5,8 @@ from dataclasses import dataclass, field, fields
 from itertools import cycle, islice, pairwise
 from typing import Any
 
+from torch import nn
+
 from alibi.model.query_scale import QueryScaleConfig
 from alibi.settings import check_kinds
 
@@ -39,6 +41,8 @@ class LayerSettings:
     query_scale: QueryScaleConfig = field(default_factory=QueryScaleConfig)
 
     def __post_init__(self) -> None:
+        if isinstance(self.query_scale, str):
+            self.query_scale = QueryScaleConfig(self.query_scale)
         if isinstance(self.query_scale, dict):
             self.query_scale = QueryScaleConfig(**self.query_scale)
 
@@ -116,15 +120,15 @@ class ModelConfig(LayerSettings):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_kinds(self, "model.")
-        if self.pattern is None and not self.layer_types:
-            self.check("model", self.causal)
-        else:
-            self._check_pattern()
         if self.d_ff is None:
             self.d_ff = 4 * self.d_model
         for name in ("num_layers", "d_model", "num_heads", "d_ff"):
             if getattr(self, name) < 1:
                 raise ValueError(f"model.{name} ({getattr(self, name)}) must be at least 1.")
+        if self.pattern is None and not self.layer_types:
+            self.check("model", self.causal)
+        else:
+            self._check_pattern()
         if self.d_model % self.num_heads:
             raise ValueError(
                 f"num_heads ({self.num_heads}) must divide d_model ({self.d_model}); "
@@ -155,6 +159,7 @@ class ModelConfig(LayerSettings):
         """Give query scales that need a length and have none the training length."""
         for layer in (self, *self.layer_types.values()):
             layer.query_scale = layer.query_scale.with_length(seq_len)
+            layer.query_scale.check("model.query_scale")
 
     def _check_pattern(self) -> None:
         if not self.pattern or not self.layer_types:
@@ -166,11 +171,14 @@ class ModelConfig(LayerSettings):
                     f"model.{name} ({value}) would be ignored with a pattern of layers; set "
                     f"model.layer_types.{self.pattern[0]}.{name}, or choose a model without a pattern."
                 )
+        self.layer_types = dict(self.layer_types)  # the caller's stays as it is
         types = ", ".join(self.layer_types)
         for kind in self.pattern:
             if kind not in self.layer_types:
                 raise ValueError(f"model.pattern has {kind!r}, which is not in model.layer_types; it has: {types}.")
         for kind, layer in self.layer_types.items():
+            if not kind.isidentifier() or hasattr(nn.ModuleDict, kind):  # torch keeps modules by these names
+                raise ValueError(f"model.layer_types has {kind!r}, which cannot name a module; use local or the like.")
             if isinstance(layer, dict):
                 unknown = sorted(layer.keys() - {one.name for one in fields(LayerSettings)})
                 if unknown:

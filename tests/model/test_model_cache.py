@@ -1,12 +1,22 @@
 """The key/value cache: decoding in pieces is the full pass, whatever the cuts, the padding and the positions."""
 
+import copy
+
 import pytest
 import torch
 from dense_reference import in_float64, random_model, stack_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from references import REFERENCES
-from stack_inputs import METHODS, left_padding, positions_of, tokens
+from stack_inputs import (
+    ABSOLUTE,
+    METHODS,
+    ONE_A_KIND,
+    WITHOUT_POSITIONS,
+    left_padding,
+    positions_of,
+    settings_of,
+    tokens,
+)
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from alibi.model import KeyValueCache
@@ -39,39 +49,39 @@ def decode(stack, x, cuts: list[int], cache: KeyValueCache, positions=None, padd
     return torch.cat(out, dim=1)
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", ONE_A_KIND)
 def test_cached_decoding_is_the_full_pass(method):
     """Prefill and then a token at a time, to more than three times the prefill and past 64."""
-    stack = stack_of(random_model(method))
+    stack = stack_of(random_model(settings_of(method)))
     x = tokens(stack, 80)
     full = stack(x)
     assert (decode(stack, x, PREFILL_THEN_SINGLE, KeyValueCache()) - full).abs().max() < 1e-5
     # Control: positions that begin anew at each piece, as in a cache that forgets where it is.
     begun_anew = torch.cat([torch.arange(24), torch.zeros(56, dtype=torch.long)])
     wrong = decode(stack, x, PREFILL_THEN_SINGLE, KeyValueCache(), begun_anew)
-    if REFERENCES[method].uses_positions:
+    if method not in WITHOUT_POSITIONS:
         assert (wrong - full)[:, 24:].abs().max() > 1e-2
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", ONE_A_KIND)
 def test_cached_decoding_far_out_and_over_query_blocks(method):
-    stack = stack_of(random_model(method))
+    stack = stack_of(random_model(settings_of(method)))
     x = tokens(stack, 1100, batch=1)
     decoded = decode(stack, x, [300, 301, 600, 1099, 1100], KeyValueCache())
     assert (decoded - stack(x)).abs().max() < 1e-5
 
 
 @pytest.mark.parametrize("with_positions", [False, True])
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", ONE_A_KIND)
 def test_cached_decoding_with_left_padding(method, with_positions):
-    stack = stack_of(random_model(method))
+    stack = stack_of(random_model(settings_of(method)))
     padding = torch.cat([left_padding([24, 7, 1], 24), torch.zeros(3, 56, dtype=torch.bool)], dim=1)
     positions = positions_of(padding) if with_positions else None
     x = tokens(stack, 80)
     full = stack(x, positions, padding)
     decoded = decode(stack, x, PREFILL_THEN_SINGLE, KeyValueCache(), positions, padding)
     assert (decoded - full)[~padding].abs().max() < 1e-5
-    if with_positions or REFERENCES[method].relative:
+    if with_positions or method not in ABSOLUTE:
         for row in range(3):
             alone = stack(x[row][~padding[row]][None])
             assert (decoded[row][~padding[row]] - alone[0]).abs().max() < 1e-5
@@ -86,10 +96,10 @@ def decode_from(stack, x, begin: int, cache: KeyValueCache) -> torch.Tensor:
     return torch.cat([stack(x[:, at : at + 1], cache=cache) for at in range(begin, x.shape[1])], dim=1)
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", ONE_A_KIND)
 def test_padding_may_come_after_the_prefill(method):
     """Rows that end early are fed padding from then on."""
-    stack = stack_of(random_model(method))
+    stack = stack_of(random_model(settings_of(method)))
     padding = torch.zeros(3, 20, dtype=torch.bool)
     padding[1, 12:] = True
     x = tokens(stack, 20)
@@ -99,10 +109,10 @@ def test_padding_may_come_after_the_prefill(method):
     assert (torch.cat(decoded, dim=1) - stack(x, padding_mask=padding))[~padding].abs().max() < 1e-5
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", ONE_A_KIND)
 def test_cache_keeps_explicit_positions(method):
     """Positions with gaps, then implied ones: they count on from the last position, not from the number of keys."""
-    stack = stack_of(random_model(method))
+    stack = stack_of(random_model(settings_of(method)))
     x = tokens(stack, 30)
     gaps = torch.randint(1, 7, (3, 30), generator=torch.Generator().manual_seed(0)).cumsum(1)
     assert (decode(stack, x, [10, 11, 20, 30], KeyValueCache(), gaps) - stack(x, gaps)).abs().max() < 1e-5
@@ -117,16 +127,16 @@ def test_cache_keeps_explicit_positions(method):
 @settings(max_examples=40)
 @given(st.sampled_from(METHODS), st.lists(st.integers(1, 39), unique=True, max_size=8), st.booleans())
 def test_cache_does_not_mind_how_the_tokens_are_cut(method, cuts, padded):
-    stack = stack_of(random_model(method)).double()
+    stack = stack_of(random_model(settings_of(method))).double()
     padding = left_padding([40, 11, 2], 40) if padded else None
     x = tokens(stack, 40).double()
     decoded = decode(stack, x, [*sorted(cuts), 40], KeyValueCache(), padding=padding)
     assert (decoded - stack(x, padding_mask=padding)).abs().max() < 1e-12
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", ONE_A_KIND)
 def test_first_query_fills_the_cache_all_the_same(method):
-    stack = stack_of(random_model(method))
+    stack = stack_of(random_model(settings_of(method)))
     x = tokens(stack, 30)
     cache = KeyValueCache()
     last = stack(x[:, :20], cache=cache, first_query=19)
@@ -134,6 +144,33 @@ def test_first_query_fills_the_cache_all_the_same(method):
     out = torch.cat([last, middle, stack(x[:, 29:], cache=cache)], dim=1)
     full = stack(x)
     assert (out - torch.cat([full[:, 19:20], full[:, 24:]], dim=1)).abs().max() < 1e-5
+
+
+LAYERS = {
+    "near": {
+        "position": {"name": "fox"},
+        "window": 9,
+        "sink_tokens": 2,
+        "query_scale": {"name": "ssmax", "length": 30},
+    },
+    "far": {"position": {"name": "none"}, "query_scale": {"name": "log_n", "length": 5}},
+}
+
+
+@pytest.mark.parametrize("padded", [False, True])
+def test_layers_with_windows_sinks_and_scales_decode_as_in_the_full_pass(padded):
+    stack = stack_of(random_model({}, pattern=["near", "far"], layer_types=copy.deepcopy(LAYERS), num_layers=3))
+    padding = torch.cat([left_padding([24, 7, 1], 24), torch.zeros(3, 56, dtype=torch.bool)], dim=1)
+    padding = padding if padded else torch.zeros_like(padding)
+    x = tokens(stack, 80)
+    full = stack(x, padding_mask=padding if padded else None)
+    decoded = decode(stack, x, PREFILL_THEN_SINGLE, KeyValueCache(), padding=padding if padded else None)
+    assert (decoded - full)[~padding].abs().max() < 1e-5
+    # Control: keys beyond the window are felt where there is none.
+    for block in stack.blocks:
+        block.layer.window = None
+    without = decode(stack, x, PREFILL_THEN_SINGLE, KeyValueCache(), padding=padding if padded else None)
+    assert (without - full)[~padding].abs().max() > 1e-2
 
 
 def test_an_encoder_takes_no_cache():
@@ -149,10 +186,10 @@ def test_a_cache_serves_one_batch():
         stack(torch.zeros(1, 5, 24), cache=cache)
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", ONE_A_KIND)
 def test_buffers_give_the_bits_of_joining_anew(method):
     """Where gradients may be recorded, or a buffer may not be written to, all keys are joined anew."""
-    stack = stack_of(random_model(method)).requires_grad_(False)
+    stack = stack_of(random_model(settings_of(method))).requires_grad_(False)
     padding = left_padding([24, 7, 1], 24)
     x = tokens(stack, 80)
 
@@ -176,8 +213,9 @@ def test_buffers_give_the_bits_of_joining_anew(method):
         assert all(torch.equal(a, b) for a, b in zip(cache.values, in_place.values, strict=True))
 
 
-def test_gradients_go_through_the_cache():
-    stack = in_float64(stack_of(random_model("rotary")))
+@pytest.mark.parametrize("method", ["rotary", "alibi_learned", "fire", "fox", "inkling", "hard_alibi"])
+def test_gradients_go_through_the_cache(method):
+    stack = in_float64(stack_of(random_model(settings_of(method))))
     x, weights = tokens(stack, 20).double(), tokens(stack, 20, seed=1).double()
     with torch.enable_grad():
         (decode(stack, x, [8, 9, 10, 20], KeyValueCache()) * weights).sum().backward()

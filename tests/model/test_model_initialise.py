@@ -1,15 +1,15 @@
 """Initial values: keyed by name, alike over methods, independent of order, and of the stated size."""
 
 import itertools
+from dataclasses import dataclass
 
 import pytest
 import torch
+from stack_inputs import METHODS
 
 from alibi.model import ALiBiConfig, ALiBiTransformer, LanguageModel, ModelConfig
 from alibi.model.initialise import named_generator
-from alibi.positions import Position
-
-METHODS = sorted(Position.registry)
+from alibi.positions import PairBias, Position
 
 
 def make(method: str = "alibi", seed: int | None = 3, **values) -> LanguageModel:
@@ -25,12 +25,15 @@ def same(a: torch.nn.Module, b: torch.nn.Module) -> bool:
     return all(torch.equal(a[name], b[name]) for name in shared)
 
 
-@pytest.mark.parametrize(("one", "other"), list(itertools.combinations(METHODS, 2)))
-def test_methods_share_their_parameters_bit_by_bit(one, other):
-    assert same(make(one), make(other))
-    assert not same(make(one), make(other, seed=4))
-    own = {name for name, _ in make(one).named_parameters()} ^ {name for name, _ in make(other).named_parameters()}
+@pytest.mark.parametrize("method", METHODS)
+def test_methods_share_their_parameters_bit_by_bit(method):
+    """All that the model without a method has, and nothing else except the method's own."""
+    plain, model = make("none"), make(method)
+    assert same(plain, model)
+    assert not same(plain, make(method, seed=4))
+    own = {name for name, _ in model.named_parameters()} ^ {name for name, _ in plain.named_parameters()}
     assert all("position" in name for name in own)
+    assert len(own) == len({name for name, _ in model.named_parameters() if "position" in name})
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -128,3 +131,65 @@ def test_a_name_has_one_generator():
 def test_large_and_negative_seeds_are_seeds():
     for seed in (-1, 2**62, 2**63 - 1):
         assert same(make(seed=seed), make(seed=seed))
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_a_method_draws_all_of_its_modules_itself(shared, monkeypatch):
+    """Also linear layers and embeddings, which elsewhere in the model are drawn by their kind."""
+    monkeypatch.setattr(Position, "registry", dict(Position.registry))
+
+    class Toy(Position, name="toy"):
+        @dataclass
+        class Settings(Position.Settings):
+            shared: bool = True
+
+        def __init__(self, *args):
+            super().__init__(*args)
+            self.network = torch.nn.Sequential(torch.nn.Linear(1, 64), torch.nn.ReLU(), torch.nn.Linear(64, 4))
+            self.words = torch.nn.Embedding(3, 4)
+            self.norm = torch.nn.LayerNorm(4)
+
+        @torch.no_grad()
+        def initialise(self, generator):
+            for parameter in self.parameters():
+                parameter.uniform_(7.0, 8.0, generator=generator)
+
+        def bias(self):
+            return PairBias(lambda i, j, *own: (i - j).double(), ())
+
+    position = {"name": "toy", "shared": shared}
+    model, again, other = (
+        LanguageModel(ModelConfig(position, num_layers=2, d_model=64, num_heads=4), 101, seed) for seed in (3, 3, 4)
+    )
+    own = [p for module in model.modules() if isinstance(module, Toy) for p in module.parameters()]
+    assert len(own) == (7 if shared else 14)
+    assert all(((p >= 7) & (p <= 8)).all() for p in own)
+    assert all(not torch.equal(a, b) for a, b in itertools.combinations(own, 2)), "each layer draws its own"
+    assert same(model, again)
+    assert not same(model, other)
+    plain = dict(make("none").named_parameters())
+    assert all(torch.equal(value, plain[name]) for name, value in model.named_parameters() if name in plain)
+
+
+def test_parameters_of_a_method_without_an_initialise_are_refused(monkeypatch):
+    monkeypatch.setattr(Position, "registry", dict(Position.registry))
+
+    class Toy(Position, name="toy"):
+        def __init__(self, *args):
+            super().__init__(*args)
+            self.layer = torch.nn.Linear(2, 2)
+
+    with pytest.raises(NotImplementedError, match=r"^toy has parameters; its `initialise` must set them all\.$"):
+        make("toy")
+
+
+def test_layers_of_a_pattern_draw_by_their_place():
+    """A model whose layers differ shares what it has in common with a model of one method."""
+    types = {"a": {"position": {"name": "t5"}}, "b": {"position": {"name": "fox", "init": "zero"}}}
+    shape = {"num_layers": 2, "d_model": 64, "num_heads": 4}
+    model = LanguageModel(ModelConfig(pattern=["a", "b"], layer_types=types, **shape), 101, 3)
+    assert same(model, make("none"))
+    alone = LanguageModel(ModelConfig({"name": "fox", "init": "zero"}, **shape), 101, 3)
+    assert torch.equal(model.transformer.blocks[1].position.weight_HD, alone.transformer.blocks[1].position.weight_HD)
+    first, second = (block.position.weight_HD for block in alone.transformer.blocks)
+    assert not torch.equal(first, second)

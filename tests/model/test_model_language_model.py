@@ -5,11 +5,10 @@ import math
 import pytest
 import torch
 from dense_reference import in_float64, random_model, reference_hidden
+from stack_inputs import METHODS, settings_of
 
 from alibi.model import KeyValueCache, LanguageModel, ModelConfig, ParameterCount
-from alibi.positions import Position
-
-METHODS = sorted(Position.registry)
+from alibi.model.language_model import mean_keys
 
 
 def ids(length: int, vocab_size: int = 50, batch: int = 2, seed: int = 0) -> torch.Tensor:
@@ -19,7 +18,7 @@ def ids(length: int, vocab_size: int = 50, batch: int = 2, seed: int = 0) -> tor
 @pytest.mark.parametrize("tied", [True, False])
 @pytest.mark.parametrize("method", METHODS)
 def test_nats_are_minus_the_log_of_the_softmax_of_the_reference(method, tied):
-    model = random_model(method, tie_embeddings=tied)
+    model = random_model(settings_of(method), tie_embeddings=tied)
     exact = in_float64(model)
     x, targets = ids(70), ids(70, seed=1)
     hidden = reference_hidden(exact.transformer, exact.embedding.weight[x] * 24**0.5)
@@ -35,7 +34,7 @@ def test_nats_are_minus_the_log_of_the_softmax_of_the_reference(method, tied):
 @pytest.mark.parametrize("first_scored", [0, 1, 255, 256, 299])
 @pytest.mark.parametrize("method", METHODS)
 def test_nats_of_a_tail_are_the_tail_of_the_nats(method, first_scored):
-    model = random_model(method)
+    model = random_model(settings_of(method))
     x, targets = ids(300), ids(300, seed=1)
     full = model.nll(x, targets)
     tail = model.nll(x, targets[:, first_scored:], first_scored)
@@ -45,7 +44,7 @@ def test_nats_of_a_tail_are_the_tail_of_the_nats(method, first_scored):
 @pytest.mark.parametrize("method", METHODS)
 def test_only_scored_positions_go_through_the_last_block(method):
     """As queries, in the feed-forward layer and in the output layer; the block before computes all 300."""
-    model, seen = random_model(method), {}
+    model, seen = random_model(settings_of(method)), {}
     last, before = model.transformer.blocks[-1], model.transformer.blocks[-2]
     for name, module in (
         ("query", last.attention.query),
@@ -62,7 +61,7 @@ def test_only_scored_positions_go_through_the_last_block(method):
 @pytest.mark.parametrize("method", METHODS)
 def test_cached_logits_are_those_of_the_full_pass(method):
     """Several times past any nominal length, each position compared."""
-    model, x, cache = random_model(method), ids(90), KeyValueCache()
+    model, x, cache = random_model(settings_of(method)), ids(90), KeyValueCache()
     with torch.no_grad():
         full = model(x)
         decoded = [model(x[:, :16], cache=cache)] + [model(x[:, at : at + 1], cache=cache) for at in range(16, 90)]
@@ -71,7 +70,7 @@ def test_cached_logits_are_those_of_the_full_pass(method):
 
 @pytest.mark.parametrize("method", METHODS)
 def test_without_information_every_target_costs_log_v(method):
-    model = random_model(method, vocab_size=97)
+    model = random_model(settings_of(method), vocab_size=97)
     torch.nn.init.zeros_(model.output.weight)
     x, targets = ids(30, 97), ids(30, 97, seed=1)
     assert torch.equal(model.nll(x, targets), torch.full((2, 30), math.log(97)))
@@ -93,7 +92,11 @@ def small(method: str, **values) -> ModelConfig:
 
 
 @pytest.mark.parametrize(
-    ("method", "position"), [("alibi", 0), ("none", 0), ("rotary", 0), ("sinusoidal", 0), ("t5", 32 * 8)]
+    ("method", "position"),
+    [
+        *(("alibi", 0), ("none", 0), ("rotary", 0), ("sinusoidal", 0), ("t5", 32 * 8), ("hard_alibi", 0)),
+        *(("alibi_learned", 6 * 8), ("kerple_log", 6 * 2 * 8), ("pope", 6 * 256), ("fox", 6 * 8 * 257)),
+    ],
 )
 def test_parameters_of_the_small_model(method, position):
     count = LanguageModel(small(method), 8192, seed=0).count_parameters()
@@ -106,6 +109,24 @@ def test_untied_output_is_counted_as_embedding():
     count = model.count_parameters()
     assert count.embedding == 2 * 8192 * 256
     assert count.total == sum(p.numel() for p in model.parameters())
+
+
+@pytest.mark.parametrize(("length", "window"), [(1, None), (9, None), (9, 1), (9, 4), (9, 9), (9, 100), (300, 17)])
+def test_mean_keys_are_those_of_a_causal_window(length, window):
+    distance = torch.arange(length)[:, None] - torch.arange(length)
+    seen = (distance >= 0) & (distance < (window or length))
+    assert mean_keys(length, window) == pytest.approx(seen.sum().item() / length)
+
+
+def test_windows_of_layers_save_operations():
+    """Four a key and width, for its score and its value."""
+    types = {"near": {"position": "none", "window": 8}, "far": {"position": "none"}}
+    shape = {"d_model": 16, "num_heads": 2, "num_layers": 3}
+    model = LanguageModel(ModelConfig(pattern=["near", "near", "far"], layer_types=types, **shape), 50, seed=0)
+    plain = LanguageModel(ModelConfig("none", **shape), 50, seed=0)
+    saved = plain.flops_per_token(100) - model.flops_per_token(100)
+    assert saved == pytest.approx(2 * 4 * 16 * (mean_keys(100) - mean_keys(100, 8)))
+    assert model.flops_per_token(8) == plain.flops_per_token(8)
 
 
 @pytest.mark.parametrize("d_model", [64, 256, 1024])
@@ -156,7 +177,7 @@ def test_sinusoids_neither_drown_nor_vanish(d_model):
 
 @pytest.mark.parametrize("method", METHODS)
 def test_bfloat16_model_stays_near_float32(method):
-    model = random_model(method, num_heads=12)
+    model = random_model(settings_of(method), num_heads=12)
     x, targets = ids(300), ids(300, seed=1)
     with torch.no_grad():
         exact = model.nll(x, targets)
@@ -168,15 +189,15 @@ def test_bfloat16_model_stays_near_float32(method):
 
 def test_bias_of_a_bfloat16_model_is_that_of_float32():
     model, distance = random_model("alibi", num_heads=12), torch.arange(3000)
-    before = model.transformer.position.distance_bias().at(distance)
-    after = model.to(torch.bfloat16).transformer.position.distance_bias().at(distance)
+    before = model.transformer.position.bias().at(distance)
+    after = model.to(torch.bfloat16).transformer.position.bias().at(distance)
     assert torch.equal(before, after)
     assert after.dtype == torch.float64
 
 
 @pytest.mark.parametrize("method", METHODS)
 def test_state_of_one_model_makes_another(method):
-    model, other = random_model(method, seed=0), random_model(method, seed=1)
+    model, other = random_model(settings_of(method), seed=0), random_model(settings_of(method), seed=1)
     x = ids(20)
     assert not torch.equal(model(x), other(x))
     other.load_state_dict(model.state_dict())

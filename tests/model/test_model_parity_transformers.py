@@ -84,18 +84,18 @@ def test_mpt_needs_its_length_raised_by_hand():
 def test_comparison_with_mpt_notices_one_wrong_slope(num_heads, monkeypatch):
     ours = make_ours(num_heads)
     theirs = mpt_logits(make_mpt(ours), ids(128))
-    slopes = list(ours.transformer.position.distance_bias().slopes)
-    slopes[3] *= 1.1
-    monkeypatch.setattr(ours.transformer.position, "distance_bias", lambda: LinearBias(tuple(slopes)))
+    slopes_H = ours.transformer.position.bias().slopes_H.clone()
+    slopes_H[3] *= 1.1
+    monkeypatch.setattr(ours.transformer.position, "bias", lambda: LinearBias(slopes_H))
     assert worst(ours(ids(128)) - theirs) > 1e-3
     # Each head has its own: the same slopes in another order are wrong as well.
-    slopes[3] /= 1.1
-    monkeypatch.setattr(ours.transformer.position, "distance_bias", lambda: LinearBias(tuple(slopes[::-1])))
+    slopes_H[3] /= 1.1
+    monkeypatch.setattr(ours.transformer.position, "bias", lambda: LinearBias(slopes_H.flip(0)))
     assert worst(ours(ids(128)) - theirs) > 1e-2
 
 
 def test_comparison_with_mpt_notices_a_missing_bias(monkeypatch):
     ours = make_ours(8)
     theirs = mpt_logits(make_mpt(ours), ids(128))
-    monkeypatch.setattr(ours.transformer.position, "distance_bias", lambda: None)
+    monkeypatch.setattr(ours.transformer.position, "bias", lambda: None)
     assert worst(ours(ids(128)) - theirs) > 0.1

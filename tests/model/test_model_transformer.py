@@ -3,19 +3,27 @@
 import pytest
 import torch
 from dense_reference import random_model, stack_of
-from stack_inputs import METHODS, left_padding, positions_of, tokens
+from stack_inputs import (
+    ABSOLUTE,
+    METHODS,
+    ONE_A_KIND,
+    both_ways,
+    left_padding,
+    positions_of,
+    settings_of,
+    tokens,
+)
 
 from alibi.model import ModelConfig
 from alibi.model.transformer import FeedForward
 
-CAUSAL_OR_NOT = pytest.mark.parametrize("causal", [True, False], ids=["causal", "encoder"])
+OF_DISTANCE = [method for method in METHODS if method not in ABSOLUTE]
 
 
 @pytest.mark.parametrize("side", ["left", "right"])
-@CAUSAL_OR_NOT
-@pytest.mark.parametrize("method", METHODS)
+@both_ways(ONE_A_KIND)
 def test_padding_changes_nothing_for_real_tokens(method, causal, side):
-    stack = stack_of(random_model(method, causal=causal))
+    stack = stack_of(random_model(settings_of(method), causal=causal))
     lengths, width = [300, 7, 1], 300
     padding = left_padding(lengths, width) if side == "left" else left_padding(lengths, width).flip(1)
     x = tokens(stack, width)
@@ -33,20 +41,18 @@ def test_padding_changes_nothing_for_real_tokens(method, causal, side):
     assert unmasked[~padding].abs().max() > 1e-2
 
 
-@CAUSAL_OR_NOT
-@pytest.mark.parametrize("method", ["alibi", "none", "rotary", "t5"])
+@both_ways(OF_DISTANCE)
 def test_methods_of_distance_need_no_positions_with_left_padding(method, causal):
-    stack = stack_of(random_model(method, causal=causal))
+    stack = stack_of(random_model(settings_of(method), causal=causal))
     padding = left_padding([20, 7, 1], 20)
     x = tokens(stack, 20)
     out = stack(x, padding_mask=padding)
     assert (out - stack(x, positions_of(padding), padding))[~padding].abs().max() < 1e-5
 
 
-@CAUSAL_OR_NOT
-@pytest.mark.parametrize("method", METHODS)
+@both_ways(METHODS)
 def test_nothing_but_padding_gives_numbers_and_gradients(method, causal):
-    stack = stack_of(random_model(method, causal=causal))
+    stack = stack_of(random_model(settings_of(method), causal=causal))
     x = tokens(stack, 9).requires_grad_()
     out = stack(x, padding_mask=torch.ones(3, 9, dtype=torch.bool))
     assert out.isfinite().all()
@@ -55,10 +61,9 @@ def test_nothing_but_padding_gives_numbers_and_gradients(method, causal):
     assert all(p.grad.isfinite().all() for p in stack.parameters() if p.grad is not None)
 
 
-@CAUSAL_OR_NOT
-@pytest.mark.parametrize("method", METHODS)
+@both_ways(METHODS)
 def test_a_mask_without_padding_is_no_mask(method, causal):
-    stack = stack_of(random_model(method, causal=causal))
+    stack = stack_of(random_model(settings_of(method), causal=causal))
     x = tokens(stack, 20)
     assert (stack(x, padding_mask=torch.zeros(3, 20, dtype=torch.bool)) - stack(x)).abs().max() < 1e-5
 
@@ -84,10 +89,9 @@ def test_a_mask_of_another_kind_is_refused_with_the_rule(mask):
 
 
 @pytest.mark.parametrize("first_query", [1, 256, 299])
-@CAUSAL_OR_NOT
-@pytest.mark.parametrize("method", METHODS)
+@both_ways(ONE_A_KIND)
 def test_first_query_is_a_slice_of_the_full_result(method, causal, first_query):
-    stack = stack_of(random_model(method, causal=causal)).double()
+    stack = stack_of(random_model(settings_of(method), causal=causal)).double()
     x = tokens(stack, 300).double()
     padding = left_padding([300, 200, 100], 300)
     rows = positions_of(padding)
@@ -97,27 +101,27 @@ def test_first_query_is_a_slice_of_the_full_result(method, causal, first_query):
         assert (stack(x, **values, first_query=first_query) - full[:, first_query:]).abs().max() < 1e-12
 
 
-@CAUSAL_OR_NOT
-@pytest.mark.parametrize("method", METHODS)
+@both_ways(METHODS)
 def test_consecutive_positions_said_aloud_change_nothing(method, causal):
-    stack = stack_of(random_model(method, causal=causal))
+    stack = stack_of(random_model(settings_of(method), causal=causal))
     x = tokens(stack, 40)
     out = stack(x)
     for positions in (torch.arange(40), torch.arange(40).expand(3, -1), torch.arange(40, dtype=torch.int32)):
         assert (stack(x, positions) - out).abs().max() < 1e-5
 
 
-@pytest.mark.parametrize("method", ["alibi", "none", "rotary", "t5"])
+@pytest.mark.parametrize("method", OF_DISTANCE)
 def test_methods_of_distance_do_not_feel_where_the_text_begins(method):
-    stack = stack_of(random_model(method)).double()
+    stack = stack_of(random_model(settings_of(method))).double()
     x = tokens(stack, 40).double()
-    assert (stack(x, torch.arange(40) + 50_000) - stack(x)).abs().max() < 1e-7
+    assert (stack(x, torch.arange(40) + 20_000) - stack(x)).abs().max() < 1e-7
 
 
-def test_sinusoids_feel_where_the_text_begins():
-    stack = stack_of(random_model("sinusoidal")).double()
+@pytest.mark.parametrize("method", sorted(ABSOLUTE))
+def test_the_other_methods_feel_where_the_text_begins(method):
+    stack = stack_of(random_model(settings_of(method))).double()
     x = tokens(stack, 40).double()
-    assert (stack(x, torch.arange(40) + 50_000) - stack(x)).abs().max() > 1e-2
+    assert (stack(x, torch.arange(40) + 20_000) - stack(x)).abs().max() > 1e-2
 
 
 @pytest.mark.parametrize(
@@ -130,6 +134,7 @@ def test_sinusoids_feel_where_the_text_begins():
         ({"first_query": -1}, r"first_query \(-1\)"),
         ({"positions": torch.arange(6)}, r"positions have shape \(6,\); they must be \(5,\) or \(2, 5\)"),
         ({"positions": torch.zeros(3, 5, dtype=torch.long)}, r"positions have shape \(3, 5\)"),
+        ({"positions": torch.arange(5.0)}, r"positions are torch\.float32; they must be integers\."),
     ],
 )
 def test_bad_input_is_refused_with_the_rule(values, message):
@@ -140,7 +145,7 @@ def test_bad_input_is_refused_with_the_rule(values, message):
 
 @pytest.mark.parametrize("method", METHODS)
 def test_no_state_grows_and_no_mask_is_saved(method):
-    stack = stack_of(random_model(method))
+    stack = stack_of(random_model(settings_of(method)))
     before = set(stack.state_dict())
     stack(tokens(stack, 700))
     assert not list(stack.buffers())
