@@ -44,11 +44,7 @@ class Layer:
         if not 0 <= number < len(stack.blocks):
             layers = len(stack.blocks)
             raise ValueError(f"--layer ({number}) must be at least 0 and below {layers}, the number of layers.")
-        kind, block = stack.kinds[number], stack.blocks[number]
-        method = block.position
-        if method is None:
-            method = stack.position if kind is None else stack.positions[kind]
-        return cls(number, kind, block, method.double())
+        return cls(number, stack.kinds[number], stack.blocks[number], stack.method_of(number).double())
 
     @property
     def by_content(self) -> bool:
