@@ -83,11 +83,12 @@ def memory_table(config: RunConfig, costs: Costs, gpus: int, ids: int) -> list[s
 def report(config: RunConfig, costs: Costs, gpus: int, ids: int, told: float | None, device: str) -> str:
     train, shape, count = config.train, config.model, costs.parameters
     tokens = train.max_steps * train.batch_tokens
+    part = len(shape.pattern or [1])
     rate = told or train.seq_len / costs.seconds_sequence
     where = (
         "as given"
         if told
-        else f"measured here, on {device} in {config.precision}, by 1 and 2 of {shape.num_layers} layers"
+        else f"measured here, on {device} in {config.precision}, by {part} and {2 * part} of {shape.num_layers} layers"
     )
     return "\n".join(
         (

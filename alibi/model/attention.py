@@ -33,8 +33,9 @@ def attend(
     q_BHLK: Tensor, k_BHMK: Tensor, v_BHMV: Tensor, scores: ScoreBias, scale: float, dropout: float = 0.0
 ) -> Tensor:
     """softmax(scale * q k^T + bias) v, (B, H, L, V); no tensor of size L x M is made."""
-    if narrower := q_BHLK.shape[-1] - v_BHMV.shape[-1]:  # the kernels want one width
+    if (narrower := q_BHLK.shape[-1] - v_BHMV.shape[-1]) > 0:  # the kernels want one width
         return attend(q_BHLK, k_BHMK, pad(v_BHMV, (0, narrower)), scores, scale, dropout)[..., :-narrower]
+    q_BHLK, k_BHMK = (pad(t, (0, -narrower)) if narrower else t for t in (q_BHLK, k_BHMK))
     of, on_cpu = scores.of, q_BHLK.device.type == "cpu"
     # With dropout, torch on a CPU makes the whole L x M matrix.
     torch_is_best = not dropout and of.num_queries >= TORCH_IS_FASTER_FROM if on_cpu else True

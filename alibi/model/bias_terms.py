@@ -69,10 +69,14 @@ class DistanceTerm(Term):
     def learned(self) -> bool:
         return torch.is_grad_enabled() and self._own().requires_grad
 
+    def at(self, distance: Tensor) -> Tensor:
+        """(H, *R). Later keys of a causal pass are hidden, and a formula need not hold for them: they count as 0."""
+        return self.bias.at(distance.clamp(min=0) if self.of.causal else distance)
+
     def block(self, start: int, stop: int, first: int, last: int, heads: slice = ALL) -> Tensor:
         queries = self.of.query_positions[..., start:stop].flip(-1)
         distance = queries[..., :, None] - self.of.key_positions[..., None, first:last]
-        bias = self.bias.at(distance)[heads].clone()  # what `at` returns may share memory
+        bias = self.at(distance)[heads].clone()  # what `at` returns may share memory
         return bias.transpose(0, 1) if distance.dim() == 3 else bias[None]
 
     def _own(self) -> Tensor:
@@ -211,7 +215,12 @@ class PairTerm(Term):
         queries = self.of.query_positions[..., start:stop].flip(-1)
         keys = self.of.key_positions[..., first:last]
         i, j = (positions if positions.dim() == 2 else positions[None] for positions in (queries, keys))
-        bias = self.bias.at(i[:, None, :, None], j[:, None, None, :], *parameters)
+        i, j = i[:, None, :, None], j[:, None, None, :]
+        if self.of.causal and last > self.of.first_query + start + 1:
+            # Later keys are hidden, and a formula need not hold for them: they count as the query's own.
+            j = torch.where(self.of.index_distance(start, stop, first, last) < 0, i, j)
+        bias = self.bias.at(i, j, *parameters)
+        bias = bias[(None,) * (4 - bias.dim())]
         return bias.to(torch.promote_types(bias.dtype, torch.float32)).expand(-1, -1, stop - start, last - first)
 
     def block(self, start: int, stop: int, first: int, last: int, heads: slice = ALL) -> Tensor:
@@ -234,4 +243,6 @@ def term_of(bias: Bias | None, of: Pass) -> Term | None:
     kind = next((term for known, term in TERMS.items() if isinstance(bias, known)), None)
     if kind is None and not isinstance(bias, DistanceBias):
         raise ValueError(f"a position method returned {type(bias).__name__}; return one of the kinds of base.py.")
+    if kind in (DecayTerm, QueryTableTerm) and not of.causal:
+        raise ValueError(f"{type(bias).__name__} needs a causal model; set causal_only = True in the position method.")
     return (kind or DistanceTerm)(bias, of)

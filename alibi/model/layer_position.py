@@ -32,7 +32,11 @@ class LayerPosition:
 
     def __init__(self, position: Position, layer: LayerSettings, of: Pass, first_query: int = 0) -> None:
         self.position, self.of = position, of.after(first_query)
-        self.mask = Mask(self.of, layer.window, layer.sink_tokens, position.head_windows())
+        windows = position.head_windows()
+        wrong = windows is not None and any(window is not None and window < 1 for window in windows)
+        if wrong or (windows is not None and len(windows) != position.num_heads):
+            raise ValueError(f"{position.name} has the windows {windows}; give one for each head, None or at least 1.")
+        self.mask = Mask(self.of, layer.window, layer.sink_tokens, windows)
         self.by_content = type(position).content_bias is not Position.content_bias
         alike = type(position).turn_key is Position.turn_key and not first_query
         with hooks_in_float32(of.query_positions.device):
@@ -43,8 +47,8 @@ class LayerPosition:
     def turned(self, q_BHLK: Tensor, k_BHNK: Tensor) -> tuple[Tensor, Tensor]:
         """Queries and new keys as the method turns them."""
         with hooks_in_float32(q_BHLK.device):
-            q_BHLK = q_BHLK if self.turn_query is None else self.turn_query(q_BHLK)
-            return q_BHLK, k_BHNK if self.turn_key is None else self.turn_key(k_BHNK)
+            turned = zip((q_BHLK, k_BHNK), (self.turn_query, self.turn_key), strict=True)
+            return tuple(x if turn is None else turn(x).to(x.dtype) for x, turn in turned)
 
     def scores(self, x_BND: Tensor, first_query: int, cache: KeyValueCache | None, block: int) -> ScoreBias:
         """What is added to the scores of a layer whose attention reads x."""

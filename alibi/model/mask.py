@@ -125,8 +125,11 @@ class Mask:
         """The keys among which the sinks of all rows lie."""
         if self.of.padding_BM is None:
             return 0, self.sink_tokens
-        sinks = self._sinks_of_rows().any(0).nonzero()
-        return (int(sinks[0]), int(sinks[-1]) + 1) if len(sinks) else (0, 0)
+        sinks_BM = self._sinks_of_rows()
+        if not sinks_BM.any(1).all():  # a row without sinks would have no key among those of others
+            return 0, self.of.num_keys
+        sinks = sinks_BM.any(0).nonzero()
+        return int(sinks[0]), int(sinks[-1]) + 1
 
     def parts(self, start: int, stop: int) -> list[Part]:
         """The keys that queries start to stop - 1 visit; every query sees at least one key of each part."""

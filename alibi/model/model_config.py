@@ -29,7 +29,7 @@ class LayerSettings:
 
     Attributes:
         position: the method's name and its own settings, {"name": "rotary", "theta": 10000.0}; a name alone has the
-            method's defaults. Empty: alibi.
+            method's defaults. Empty: alibi, where there is no pattern.
         window: how many keys a query sees, its own counted; None: all before it.
         sink_tokens: first tokens of each row that are seen from outside the window too; None: 0.
         query_scale: a factor on the query that grows with the number of keys it sees; none by default.
@@ -157,9 +157,10 @@ class ModelConfig(LayerSettings):
 
     def fill_in_length(self, seq_len: int) -> None:
         """Give query scales that need a length and have none the training length."""
-        for layer in (self, *self.layer_types.values()):
+        types = {f"model.layer_types.{kind}": layer for kind, layer in self.layer_types.items()}
+        for key, layer in {"model": self, **types}.items():
             layer.query_scale = layer.query_scale.with_length(seq_len)
-            layer.query_scale.check("model.query_scale")
+            layer.query_scale.check(f"{key}.query_scale")
 
     def _check_pattern(self) -> None:
         if not self.pattern or not self.layer_types:

@@ -127,7 +127,7 @@ class ScoreBias:
             tail = min(QUERIES_PER_BLOCK, queries) - 1 if self.of.causal else keys - 1 - first
             distance = torch.arange(first + queries - 1, -tail - 1, -1, device=self.of.key_positions.device)
             if self.in_line and self.term is not None:
-                line = self.term.bias.at(distance).to(dtype)
+                line = self.term.at(distance).to(dtype)
                 line = line if self._lowest_H is None else line.maximum(self._lowest_H[:, None])
             else:
                 line = torch.zeros(1, len(distance), dtype=dtype, device=distance.device)

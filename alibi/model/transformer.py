@@ -126,8 +126,8 @@ class Transformer(nn.Module):
         self._check(x, positions, padding_mask, cache, first_query)
         of = self._pass(x, positions, padding_mask, cache)
         with hooks_in_float32(x.device):
-            for method in (self.position, *self.positions.values()):
-                x = x if method is None else method.embed(x, of.query_positions)
+            for method in self._embedding_methods():
+                x = method.embed(x, of.query_positions)
         x = self.dropout(x)
         methods = {None: self.position, **self.positions}
         made: dict[tuple[str | None, int], LayerPosition] = {}
@@ -137,6 +137,11 @@ class Transformer(nn.Module):
                 made[kind, first] = LayerPosition(method, block.layer, of, first)
             x = block(x, of, made.get((kind, first)), first, cache, number)
         return self.final_norm(x)
+
+    def _embedding_methods(self) -> list[Position]:
+        """The methods that add to the embeddings: types of layers that agree in method and settings add once."""
+        shared = [method for method in (self.position, *self.positions.values()) if method is not None]
+        return list({(method.name, repr(method.settings)): method for method in reversed(shared)}.values())[::-1]
 
     def method_of(self, layer: int) -> Position:
         """The position method of a layer."""

@@ -11,8 +11,9 @@ Source: Bianchessi et al., "Bayesian Attention Mechanism", arXiv 2505.22842, GGD
 files disagree: `bam_ssmax.py` stores A = ln m_h and scales the distance inside the power, (d e^A + 0.00001)^b; the
 README's class scales outside, but stores m_h without the logarithm, so that its slopes start at e^(m_h), 1 to 1.65.
 Here: the scale outside, A = ln m_h. Deviations: the location, which the authors keep at 0, is left out, and so is the
-scaled softmax (SSMax) that they combine it with. The bias is at least -1e9, with a gradient of 0 there, so that both
-are finite for any A and b.
+scaled softmax (SSMax) that they combine it with. The bias is at least -1e4, with a gradient of 0 there: no weight is
+left long before, and in float32 the gradient of b would be the rounding of a score's gradient times the bias (b = -1.4
+gave ten times the true one, of the other sign).
 """
 
 import math
@@ -25,7 +26,7 @@ from alibi.positions.alibi import alibi_slopes
 from alibi.positions.base import DistanceBias, Position
 
 EPSILON = 1e-5  # the authors'; 0^b has no finite value for b < 0
-LOWEST = -1e9
+LOWEST = -1e4
 
 
 @dataclass(frozen=True)

@@ -43,7 +43,7 @@ class DistanceBias:
         """Bias at signed distances, query position minus key position.
 
         Args:
-            distance: integers of any shape R.
+            distance: integers of any shape R; not negative in a causal model.
 
         Returns:
             (H, *R), differentiable, float32 or wider (bf16 cannot hold distances above 256).
@@ -89,7 +89,8 @@ class PairBias:
 
     Attributes:
         at: (i, j, *parameters) -> a shape that broadcasts to (B, H, C, N), where i (1 or B, 1, C, 1) and j
-            (1 or B, 1, 1, N) are the positions of queries and keys, so that i - j is all their distances.
+            (1 or B, 1, 1 or C, N) are the positions of queries and keys, so that i - j is all their distances. In a
+            causal model i - j is never negative: a later key, which is hidden, gets the query's own position.
         parameters: what `at` computes gradients for; it must reach them through its arguments alone.
     """
 
@@ -137,6 +138,11 @@ class Position(nn.Module):
         super().__init_subclass__(**kwargs)
         if name in Position.registry:
             raise ValueError(f"position method {name!r} is registered twice; choose another name.")
+        if "__dataclass_fields__" not in vars(cls.Settings):
+            raise ValueError(f"the Settings of position method {name!r} need @dataclass before `class Settings`.")
+        for old, new in (("rotate", "turn_query"), ("distance_bias", "bias")):
+            if hasattr(cls, old):
+                raise ValueError(f"position method {name!r} has `{old}`, which nothing calls; it is `{new}` now.")
         cls.name = name
         Position.registry[name] = cls
 

@@ -37,14 +37,15 @@ def fixed_nats(model: LanguageModel, seq_len: int) -> list[float]:
     Args:
         seq_len: training length.
     """
-    k = torch.arange(FAR_TOKENS)
     limits = [one.longest for one in model.modules() if isinstance(one, Position) and one.longest is not None]
-    spread = k + k * k * (min([max(FARTHEST, 2 * seq_len), *limits]) - FAR_TOKENS) // FAR_TOKENS**2
+    near, far, farthest = (min([number, *limits]) for number in (NEAR_TOKENS, FAR_TOKENS, max(FARTHEST, 2 * seq_len)))
+    k = torch.arange(far)
+    spread = k + k * k * (farthest - far) // far**2
     products = torch.backends.cuda.matmul
     before, products.fp32_precision = products.fp32_precision, "ieee"  # some containers turn TF32 on for everything
     try:
         with autocast(model.device, "fp32"):
-            return _last_nats(model, NEAR_TOKENS) + _last_nats(model, FAR_TOKENS, spread.to(model.device))
+            return _last_nats(model, near) + _last_nats(model, far, spread.to(model.device))
     finally:
         products.fp32_precision = before
 

@@ -171,6 +171,16 @@ def test_a_refused_setting_is_named_by_its_full_key(toy_method, values, message)
         build_position({"name": "toy", **values}, 32, 4, True, key="model.layer_types.local.position")
 
 
+def test_a_class_that_would_do_nothing_is_refused(toy_method):
+    """Hooks of an earlier interface, and settings that are no dataclass."""
+    for old, new in (("rotate", "turn_query"), ("distance_bias", "bias")):
+        with pytest.raises(ValueError, match=rf"'old' has `{old}`, which nothing calls; it is `{new}` now"):
+            type("Old", (Position,), {old: lambda self: None}, name="old")
+    with pytest.raises(ValueError, match=r"the Settings of position method 'bare' need @dataclass"):
+        type("Bare", (Position,), {"Settings": type("Settings", (Position.Settings,), {})}, name="bare")
+    assert {"old", "bare"}.isdisjoint(Position.registry)
+
+
 def test_a_name_is_given_once(toy_method):
     with pytest.raises(ValueError, match="'toy' is registered twice"):
 

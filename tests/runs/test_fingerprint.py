@@ -56,6 +56,14 @@ def test_adaptive_bands_are_seen_too():
         parameter.data.copy_(before)
 
 
+@pytest.mark.parametrize("scale_base", [1.0, 1.5, 3.0])
+def test_a_method_with_a_longest_text_is_asked_for_no_longer_one(scale_base):
+    config = ModelConfig({"name": "xpos", "scale_base": scale_base}, num_layers=1, d_model=32, num_heads=2)
+    nats = fixed_nats(LanguageModel(config, 97, seed=0).eval(), 64)
+    assert len(nats) == 128
+    assert all(0 < value < 20 for value in nats)
+
+
 def test_it_draws_nothing():
     model, before = model_of("alibi"), torch.get_rng_state()
     assert fixed_nats(model, SEQ_LEN) == fixed_nats(model, SEQ_LEN)
