@@ -7,7 +7,6 @@ Legend: B batch, L queries, M keys, H heads, C queries in a block, N keys of a b
 """
 
 import itertools
-from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -64,6 +63,7 @@ class DistanceTerm(Term):
     """f(i - j). Where positions are consecutive, attention reads it from a line of O(L) numbers."""
 
     bias: DistanceBias
+    _largest_beyond: Tensor | None = None
 
     @property
     def learned(self) -> bool:
@@ -85,21 +85,22 @@ class DistanceTerm(Term):
     def own(self) -> Tensor:
         return self._own().detach()
 
-    @cached_property
     def largest_beyond(self) -> Tensor:
         """(H, M): the largest bias at each distance and all longer ones."""
-        distance = torch.arange(self.of.num_keys, device=self.of.key_positions.device)
-        return self.bias.at(distance).detach().flip(-1).cummax(-1).values.flip(-1)
+        if self._largest_beyond is None:
+            distance = torch.arange(self.of.num_keys, device=self.of.key_positions.device)
+            self._largest_beyond = self.bias.at(distance).detach().flip(-1).cummax(-1).values.flip(-1)
+        return self._largest_beyond
 
-    @cached_property
+    @property
     def fades(self) -> bool:
         # One that is constant from some distance on is bounded.
         if not self.of.consecutive or self.bias.constant_from is not None:
             return False
-        return bool((self.own() - self.largest_beyond[:, -1] > LEAST_FALL).any())
+        return bool((self.own() - self.largest_beyond()[:, -1] > LEAST_FALL).any())
 
     def reach(self, start: int, stop: int, near: int, ends_N: Tensor) -> tuple[Tensor, Tensor]:
-        keys_HN = self.largest_beyond[:, self.of.first_query + start - ends_N]  # the first query is the nearest
+        keys_HN = self.largest_beyond()[:, self.of.first_query + start - ends_N]  # the first query is the nearest
         return keys_HN.new_zeros(1, 1, 1), keys_HN[None]
 
 
@@ -220,8 +221,11 @@ class PairTerm(Term):
             # Later keys are hidden, and a formula need not hold for them: they count as the query's own.
             j = torch.where(self.of.index_distance(start, stop, first, last) < 0, i, j)
         bias = self.bias.at(i, j, *parameters)
-        bias = bias[(None,) * (4 - bias.dim())]
-        return bias.to(torch.promote_types(bias.dtype, torch.float32)).expand(-1, -1, stop - start, last - first)
+        bias, C, N = bias[(None,) * (4 - bias.dim())], stop - start, last - first
+        if bias.dim() != 4 or bias.shape[2] not in (1, C) or bias.shape[3] not in (1, N):
+            has = f"{tuple(bias.shape)} for {C} queries and {N} keys"
+            raise ValueError(f"a PairBias has the shape {has}; it must broadcast to (batch, heads, queries, keys).")
+        return bias.to(torch.promote_types(bias.dtype, torch.float32)).expand(-1, -1, C, N)
 
     def block(self, start: int, stop: int, first: int, last: int, heads: slice = ALL) -> Tensor:
         edges = [*range(first, last, PAIR_KEYS), last]

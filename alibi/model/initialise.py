@@ -5,6 +5,7 @@ have, whatever else either of them has, and in whatever order their modules were
 """
 
 import hashlib
+import math
 
 import torch
 from torch import nn
@@ -36,7 +37,9 @@ def initialise(model: nn.Module, seed: int, num_layers: int) -> None:
     of_positions = {part for one in model.modules() if isinstance(one, Position) for part in one.modules()}
     for name, module in model.named_modules():
         generator = named_generator(seed, name)
-        if isinstance(module, Position | BandProjection):
+        if isinstance(module, Position):
+            _initialise_position(module, generator)
+        elif isinstance(module, BandProjection):
             module.initialise(generator)
         elif isinstance(module, QueryScale):
             module.initialise()
@@ -52,6 +55,19 @@ def initialise(model: nn.Module, seed: int, num_layers: int) -> None:
             std = module.std if isinstance(module, TokenEmbedding) else module.weight.shape[1] ** -0.5
             nn.init.normal_(module.weight, std=std, generator=generator)
             drawn.add(module.weight)
+
+
+def _initialise_position(position: Position, generator: torch.Generator) -> None:
+    """
+    Raises:
+        ValueError: the method leaves a parameter as it was.
+    """
+    for parameter in position.parameters():
+        parameter.fill_(math.nan)
+    position.initialise(generator)
+    for name, parameter in position.named_parameters():
+        if not parameter.is_meta and parameter.isnan().any():
+            raise ValueError(f"{position.name} does not set its parameter {name}; its `initialise` must set them all.")
 
 
 def draw_seed() -> int:

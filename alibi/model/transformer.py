@@ -89,6 +89,9 @@ class Transformer(nn.Module):
         layers = config.layers()
         methods = {kind: _build(config, kind, layer) for kind, layer in layers}
         shared = {kind: method for kind, method in methods.items() if method.shared}
+        # Types of layers that agree in method and settings add to the embeddings once.
+        embed = {repr(method.settings): kind for kind, method in shared.items() if _embeds(method)}
+        self.embedding_kinds = list(embed.values())
         self.position: Position | None = shared.pop(None, None)
         self.positions = nn.ModuleDict(shared)
         self.dropout = nn.Dropout(config.dropout)
@@ -126,10 +129,10 @@ class Transformer(nn.Module):
         self._check(x, positions, padding_mask, cache, first_query)
         of = self._pass(x, positions, padding_mask, cache)
         with hooks_in_float32(x.device):
-            for method in self._embedding_methods():
-                x = method.embed(x, of.query_positions)
+            methods = {None: self.position, **self.positions}
+            for kind in self.embedding_kinds:
+                x = methods[kind].embed(x, of.query_positions)
         x = self.dropout(x)
-        methods = {None: self.position, **self.positions}
         made: dict[tuple[str | None, int], LayerPosition] = {}
         for number, (kind, block) in enumerate(zip(self.kinds, self.blocks, strict=True)):
             first = first_query if number == len(self.blocks) - 1 else 0
@@ -137,11 +140,6 @@ class Transformer(nn.Module):
                 made[kind, first] = LayerPosition(method, block.layer, of, first)
             x = block(x, of, made.get((kind, first)), first, cache, number)
         return self.final_norm(x)
-
-    def _embedding_methods(self) -> list[Position]:
-        """The methods that add to the embeddings: types of layers that agree in method and settings add once."""
-        shared = [method for method in (self.position, *self.positions.values()) if method is not None]
-        return list({(method.name, repr(method.settings)): method for method in reversed(shared)}.values())[::-1]
 
     def method_of(self, layer: int) -> Position:
         """The position method of a layer."""
@@ -189,6 +187,10 @@ class Transformer(nn.Module):
             raise ValueError(f"x has {B} rows and the cache holds {cache.batch_size}; a cache serves one batch.")
 
 
+def _embeds(position: Position) -> bool:
+    return type(position).embed is not Position.embed
+
+
 def _build(config: ModelConfig, kind: str | None, layer: LayerSettings) -> Position:
     """A new module of the position method of a type of layer.
 
@@ -197,7 +199,7 @@ def _build(config: ModelConfig, kind: str | None, layer: LayerSettings) -> Posit
     """
     key = "model" if kind is None else f"model.layer_types.{kind}"
     position = build_position(layer.position, config.d_model, config.num_heads, config.causal, f"{key}.position")
-    if not position.shared and type(position).embed is not Position.embed:
+    if not position.shared and _embeds(position):
         raise ValueError(f"{key}.position.shared must be true: {position.name} adds to the embeddings, once for all.")
     if position.head_windows() and not config.causal:
         raise ValueError(f"{position.name} has windows, which need a causal model; set causal=True.")

@@ -162,7 +162,7 @@ class Position(nn.Module):
     def initialise(self, generator: torch.Generator) -> None:
         """Set all parameters of the method, those of its submodules included; nothing else touches them."""
         if list(self.parameters()):
-            raise NotImplementedError(f"{self.name} has parameters; its `initialise` must set them all.")
+            raise ValueError(f"{self.name} has parameters; its `initialise` must set them all.")
 
     def embed(self, x_BLD: Tensor, positions: Tensor) -> Tensor:
         """Token embeddings (B, L, D), already scaled, with the position added."""

@@ -273,7 +273,8 @@ def test_a_pair_bias_that_closes_over_a_parameter_is_refused(monkeypatch):
             self.slope, self.other = torch.nn.Parameter(torch.ones(1)), torch.nn.Parameter(torch.ones(1))
 
         def initialise(self, generator):
-            pass
+            for parameter in self.parameters():
+                torch.nn.init.ones_(parameter)
 
         def bias(self):
             return PairBias(lambda i, j, other: -self.slope * (i - j) * other, (self.other,))

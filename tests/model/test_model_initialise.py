@@ -179,7 +179,7 @@ def test_parameters_of_a_method_without_an_initialise_are_refused(monkeypatch):
             super().__init__(*args)
             self.layer = torch.nn.Linear(2, 2)
 
-    with pytest.raises(NotImplementedError, match=r"^toy has parameters; its `initialise` must set them all\.$"):
+    with pytest.raises(ValueError, match=r"^toy has parameters; its `initialise` must set them all\.$"):
         make("toy")
 
 

@@ -39,10 +39,10 @@ def trained(monkeypatch):
 
             def __init__(self, *args, **kwargs):
                 super().__init__(*args, **kwargs)
-                self.p_H = nn.Parameter(torch.full((4,), 0.5))
+                self.p_H = nn.Parameter(torch.empty(4))
 
             def initialise(self, generator):
-                pass
+                nn.init.constant_(self.p_H, 0.5)
 
         made.append(Mine)
         Mine.bias = lambda self: bias(self.p_H)
@@ -93,6 +93,13 @@ def test_a_turn_may_narrow_and_may_widen_the_type(trained):
     assert (narrow - same).abs().max() < 1e-12
     with torch.autocast("cpu", torch.bfloat16):
         trained(nothing, turn_query=lambda self, positions: lambda q_BHLK: q_BHLK.float())
+
+
+def test_what_initialise_forgets_and_a_wrong_shape_are_said(trained, monkeypatch):
+    with pytest.raises(ValueError, match=r"does not set its parameter p_H; its `initialise` must set them all"):
+        trained(Logarithm, initialise=lambda self, generator: None)
+    with pytest.raises(ValueError, match=r"a PairBias has the shape \(1, 1, 1, 4\) for \d+ queries and \d+ keys"):
+        trained(lambda p_H: PairBias(lambda i, j, p_H: p_H, (p_H,)))
 
 
 def test_windows_that_fit_no_head_are_refused(trained):

@@ -146,7 +146,7 @@ def test_a_class_registers_itself(toy_method):
 
 
 def test_parameters_need_an_initialise(toy_method):
-    with pytest.raises(NotImplementedError, match="toy has parameters; its `initialise` must set them all"):
+    with pytest.raises(ValueError, match=r"toy has parameters; its `initialise` must set them all"):
         build("toy").initialise(torch.Generator())
 
 

@@ -42,7 +42,7 @@ def edit_parameters(monkeypatch) -> None:
         self.gain = nn.Parameter(torch.ones(2))
 
     monkeypatch.setattr(ALiBi, "__init__", init)
-    monkeypatch.setattr(ALiBi, "initialise", lambda self, generator: None)
+    monkeypatch.setattr(ALiBi, "initialise", lambda self, generator: nn.init.ones_(self.gain))
 
 
 EDITS = {
