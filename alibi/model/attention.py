@@ -63,7 +63,7 @@ def _attend_in_blocks(
         out = scaled_dot_product_attention(q.flip(2), k, v, attn_mask=bias, dropout_p=dropout, scale=scale)
         return out.flip(2)
 
-    if scores.term is not None and KeySizes.worthwhile(q_BHLK):
+    if KeySizes.worthwhile(q_BHLK) and scores.may_be_deep:
         scores = scores.floored(KeySizes(k_BHMK).bias_depth(q_BHLK, scores.of.first_query, scale))
     scores.prepare(wide)
     out = []
@@ -150,7 +150,7 @@ class Attention(nn.Module):
         if cache is not None:
             k_BHMK, v_BHMK = cache.extend(block, k_BHMK, v_BHMK)
         scores = position.scores(x_BND, first_query, cache, block)
-        with hooks_in_float32(x_BND.device):  # of which a bias is computed block by block
+        with hooks_in_float32(x_BND.device):  # a bias computes its blocks in here
             if self.training and self.dropout:
                 with own_randomness(x_BND.device):
                     out_BHLK = attend(q_BHLK, k_BHMK, v_BHMK, scores, self.scale, self.dropout)

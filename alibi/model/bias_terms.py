@@ -11,13 +11,12 @@ import itertools
 import torch
 from torch import Tensor
 
+from alibi.model.content import MARGIN
 from alibi.model.mask import ALL, Pass
 from alibi.positions import Bias, DecayBias, DistanceBias, LinearBias, PairBias, QueryTableBias
 
 # Keys of a block that a pair bias is computed for at once: its temporary tensors are many times larger.
 PAIR_KEYS = 512
-# A bias that nowhere falls this many nats below that of a query's own key hides no key from rounding.
-LEAST_FALL = 17.0
 
 
 class Term:
@@ -94,10 +93,10 @@ class DistanceTerm(Term):
 
     @property
     def fades(self) -> bool:
-        # One that is constant from some distance on is bounded.
+        # One that is constant from some distance on is bounded. One that nowhere falls by the margin hides no key.
         if not self.of.consecutive or self.bias.constant_from is not None:
             return False
-        return bool((self.own() - self.largest_beyond()[:, -1] > LEAST_FALL).any())
+        return bool((self.own() - self.largest_beyond()[:, -1] > MARGIN).any())
 
     def reach(self, start: int, stop: int, near: int, ends_N: Tensor) -> tuple[Tensor, Tensor]:
         keys_HN = self.largest_beyond()[:, self.of.first_query + start - ends_N]  # the first query is the nearest
@@ -105,12 +104,13 @@ class DistanceTerm(Term):
 
 
 class LinearTerm(DistanceTerm):
+    """-slope * (i - j): a linear bias in a causal model."""
+
     bias: LinearBias
 
     def __init__(self, bias: LinearBias, of: Pass) -> None:
         super().__init__(bias, of)
-        # An encoder has |i - j|, whose gradient goes through the line.
-        self.inputs = (bias.slopes_H,) if of.causal else ()
+        self.inputs = (bias.slopes_H,)
 
     @property
     def fades(self) -> bool:
@@ -147,14 +147,14 @@ class DecayTerm(Term):
 
     def block(self, start: int, stop: int, first: int, last: int, heads: slice = ALL) -> Tensor:
         wide = torch.promote_types(self.bias.log_decay_BHM.dtype, torch.float32)
-        # Counted from the block's first query, so that float32 loses no digits for keys before it. For those behind it
-        # it would, so their difference is taken in float64.
+        # Counted from the block's first query, so that float32 loses no digits for keys before it. For keys after it
+        # the difference is taken in float64.
         begin = self.queries(start, stop).start
-        behind = min(max(begin, first), last)
+        after = min(max(begin, first), last)
         total_BHM = self.total_BHM[:, heads] - self.total_BHM[:, heads, begin, None]
         query_BHC1 = total_BHM[:, :, self.queries(start, stop)].flip(-1)[..., None]
         bias = query_BHC1.to(wide) - total_BHM[:, :, None, first:last].to(wide)
-        bias[..., behind - first :] = query_BHC1 - total_BHM[:, :, None, behind:last]
+        bias[..., after - first :] = query_BHC1 - total_BHM[:, :, None, after:last]
         return bias if self.gain_BHL is None else bias * self.gain(start, stop)[:, heads]
 
     def own(self) -> Tensor:
@@ -244,6 +244,8 @@ def term_of(bias: Bias | None, of: Pass) -> Term | None:
     """
     if bias is None:
         return None
+    if isinstance(bias, LinearBias) and not of.causal:
+        return DistanceTerm(bias, of)  # |i - j| is i - j in a causal model alone
     kind = next((term for known, term in TERMS.items() if isinstance(bias, known)), None)
     if kind is None and not isinstance(bias, DistanceBias):
         raise ValueError(f"a position method returned {type(bias).__name__}; return one of the kinds of base.py.")

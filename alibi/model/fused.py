@@ -12,9 +12,11 @@ Legend: B batch, L queries, M keys, H heads, K head_dim, C queries in a block, N
 import torch
 from torch import Tensor
 
-from alibi.model.bias_gradients import Columns, Tiles, gradient_of, kernel_backward
+from alibi.model.bias_gradients import gradient_of
 from alibi.model.content import KeySizes
 from alibi.model.far_keys import NEAR_KEYS, FarKeys
+from alibi.model.gradient_columns import Columns, kernel_backward
+from alibi.model.gradient_tiles import Tiles
 from alibi.model.mask import Part
 from alibi.model.score_bias import ScoreBias
 
@@ -37,7 +39,7 @@ class FusedAttention(torch.autograd.Function):
         B, H, L, K = q_BHLK.shape
         out_BHLK = q_BHLK.new_empty(B, L, H, K).transpose(1, 2)
         far = None
-        if scores.term is not None and KeySizes.worthwhile(q_BHLK):
+        if KeySizes.worthwhile(q_BHLK) and scores.may_be_deep:
             keys = KeySizes(k_BHMK)
             scores = scores.floored(keys.bias_depth(q_BHLK, scores.of.first_query, scale))
             far = FarKeys(keys, scores, scale) if FarKeys.worthwhile(scores) else None

@@ -25,7 +25,7 @@ class Pass:
         query_positions: (L,) or (B, L).
         key_positions: (M,) or (B, M).
         first_query: index of the first query among the keys.
-        causal: a query at index i sees no key behind index i.
+        causal: a query at index i sees no key after index i.
         consecutive: positions count up by one in every row, so that distances are index differences.
         padding_BM: True where a key is padding, which only itself may see.
         skip_far_keys: keys whose weights a bias pushes below rounding may be skipped.
@@ -154,9 +154,9 @@ class Mask:
         if not self.of.causal:
             return []
         query = self.of.first_query + start
-        behind = min(max(query + 1, first), last)
-        before = first if self.narrowest is None else min(max(query + stop - start - self.narrowest, first), behind)
-        return [(begin, end) for begin, end in ((first, before), (behind, last)) if begin < end]
+        after = min(max(query + 1, first), last)
+        before = first if self.narrowest is None else min(max(query + stop - start - self.narrowest, first), after)
+        return [(begin, end) for begin, end in ((first, before), (after, last)) if begin < end]
 
     def line_hides(self, distance: Tensor, windowed: bool) -> Tensor:
         """(1 or H, *R) bool: which index differences are hidden, by the causal rule and, if asked, by the windows."""
@@ -177,8 +177,11 @@ class Mask:
 
         That is padding, and windows where sinks lie among the keys. Queries stop - 1 down to start.
         """
+        sinks = self.has_sinks(first, last)
+        if not sinks and self.of.padding_BM is None:
+            return None
         distance, hidden = self.of.index_distance(start, stop, first, last), None
-        if self.has_sinks(first, last):
+        if sinks:
             if self.of.padding_BM is None:
                 sink = torch.arange(first, last, device=distance.device) < self.sink_tokens
             else:

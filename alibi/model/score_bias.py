@@ -45,6 +45,11 @@ class ScoreBias:
         self._lines: dict[tuple[torch.dtype, bool], Tensor] = {}
 
     @property
+    def may_be_deep(self) -> bool:
+        """Whether the bias is of a kind that can fall so low that a floor is needed."""
+        return self.term is not None and self.term.own() is not None
+
+    @property
     def fused(self) -> bool:
         """Whether `bias_gradients` has the gradients, or none are wanted."""
         return not self.learned or (self.of.consecutive and self.of.padding_BM is None)
@@ -62,11 +67,8 @@ class ScoreBias:
 
     def floored(self, depth_H: Tensor) -> "ScoreBias":
         """The same bias, raised so that none is more than `depth_H` nats below that of the query's own key."""
-        own_H = self.term.own()
-        if own_H is None:
-            return self
         floored = copy(self)
-        floored._lowest_H = own_H.to(depth_H.dtype) - depth_H
+        floored._lowest_H = self.term.own().to(depth_H.dtype) - depth_H
         floored._lines = {}
         return floored
 

@@ -11,9 +11,9 @@ Source: Bianchessi et al., "Bayesian Attention Mechanism", arXiv 2505.22842, GGD
 files disagree: `bam_ssmax.py` stores A = ln m_h and scales the distance inside the power, (d e^A + 0.00001)^b; the
 README's class scales outside, but stores m_h without the logarithm, so that its slopes start at e^(m_h), 1 to 1.65.
 Here: the scale outside, A = ln m_h. Deviations: the location, which the authors keep at 0, is left out, and so is the
-scaled softmax (SSMax) that they combine it with. The bias is at least -1e4, with a gradient of 0 there: no weight is
-left long before, and in float32 the gradient of b would be the rounding of a score's gradient times the bias (b = -1.4
-gave ten times the true one, of the other sign).
+scaled softmax (SSMax) that they combine it with. The bias is clamped at -1e4, with a gradient of 0 below: such a key
+has no weight, and in float32 the gradient of b was rounding error there (at b = -1.4, ten times the true value with the
+wrong sign).
 """
 
 import math

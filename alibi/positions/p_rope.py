@@ -18,30 +18,27 @@ import torch
 from torch import Tensor
 
 from alibi.positions.base import Position, Turn
-from alibi.positions.rotation import check_even, frequencies, rotation
+from alibi.positions.rotation import RotarySettings, check_even, frequencies, rotation
 
 
 class PRope(Position, name="p_rope"):
     @dataclass
-    class Settings(Position.Settings):
+    class Settings(RotarySettings):
         """
         Attributes:
-            theta: base of the wavelengths, which run from 2 pi to about theta^fraction * 2 pi.
             fraction: of the frequencies that are kept, the highest; 1 is rotary.
         """
 
-        theta: float = 10000.0
         fraction: float = 0.75
 
         def check(self) -> None:
-            if not self.theta > 0:
-                raise ValueError(f"theta ({self.theta}) must be above 0; the paper uses 10000.")
+            super().check()
             if not 0 < self.fraction <= 1:
                 raise ValueError(f"fraction ({self.fraction}) must be above 0 and at most 1; the paper's best is 0.75.")
 
     def __init__(self, *args, **kwargs) -> None:
         super().__init__(*args, **kwargs)
-        check_even(self.head_dim, f"the head width d_model / num_heads ({self.d_model} / {self.num_heads})")
+        check_even(self.d_model, self.num_heads)
         self.kept = int(self.settings.fraction * self.head_dim // 2)
         if not self.kept:
             raise ValueError(

@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from alibi.positions.base import Position, Turn
-from alibi.positions.rotation import frequencies
+from alibi.positions.rotation import RotarySettings, frequencies
 
 
 def polar(angle: Tensor) -> Turn:
@@ -44,19 +44,13 @@ def polar(angle: Tensor) -> Turn:
 
 class PoPE(Position, name="pope"):
     @dataclass
-    class Settings(Position.Settings):
+    class Settings(RotarySettings):
         """
         Attributes:
-            theta: base of the wavelengths, which run from 2 pi to about theta * 2 pi.
             shared: one delta for all layers.
         """
 
-        theta: float = 10000.0
         shared: bool = False
-
-        def check(self) -> None:
-            if not self.theta > 0:
-                raise ValueError(f"theta ({self.theta}) must be above 0; the paper uses 10000.")
 
     def __init__(self, *args, **kwargs) -> None:
         super().__init__(*args, **kwargs)

@@ -9,31 +9,18 @@ Source: Su et al., "RoFormer", arXiv 2104.09864, section 3.2. Deviation: pairs a
 in GPT-NeoX, not neighbours; the two differ by a permutation of the head dimension.
 """
 
-from dataclasses import dataclass
-
 from torch import Tensor
 
 from alibi.positions.base import Position, Turn
-from alibi.positions.rotation import check_even, frequencies, rotation
+from alibi.positions.rotation import RotarySettings, check_even, frequencies, rotation
 
 
 class Rotary(Position, name="rotary"):
-    @dataclass
-    class Settings(Position.Settings):
-        """
-        Attributes:
-            theta: base of the wavelengths, which run from 2 pi to about theta * 2 pi.
-        """
-
-        theta: float = 10000.0
-
-        def check(self) -> None:
-            if not self.theta > 0:
-                raise ValueError(f"theta ({self.theta}) must be above 0; the paper uses 10000.")
+    Settings = RotarySettings
 
     def __init__(self, *args, **kwargs) -> None:
         super().__init__(*args, **kwargs)
-        check_even(self.head_dim, f"d_model / num_heads ({self.d_model} / {self.num_heads})")
+        check_even(self.d_model, self.num_heads)
 
     def turn_query(self, positions: Tensor) -> Turn:
         return rotation(positions, frequencies(self.settings.theta, self.head_dim))

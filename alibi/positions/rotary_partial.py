@@ -14,30 +14,27 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from alibi.positions.base import Position, Turn
-from alibi.positions.rotation import check_even, frequencies, rotation
+from alibi.positions.rotation import RotarySettings, check_even, frequencies, rotation
 
 
 class RotaryPartial(Position, name="rotary_partial"):
     @dataclass
-    class Settings(Position.Settings):
+    class Settings(RotarySettings):
         """
         Attributes:
-            theta: base of the wavelengths, which run from 2 pi to about theta * 2 pi.
             fraction: of the head's dimensions that are turned; 1 is rotary.
         """
 
-        theta: float = 10000.0
         fraction: float = 0.25
 
         def check(self) -> None:
-            if not self.theta > 0:
-                raise ValueError(f"theta ({self.theta}) must be above 0; GPT-NeoX uses 10000.")
+            super().check()
             if not 0 < self.fraction <= 1:
                 raise ValueError(f"fraction ({self.fraction}) must be above 0 and at most 1; GPT-NeoX uses 0.25.")
 
     def __init__(self, *args, **kwargs) -> None:
         super().__init__(*args, **kwargs)
-        check_even(self.head_dim, f"the head width d_model / num_heads ({self.d_model} / {self.num_heads})")
+        check_even(self.d_model, self.num_heads)
         wanted = self.settings.fraction * self.head_dim
         self.turned = max(2, 2 * round(wanted / 2))
         # Not equality: 0.28 * 100 is 28.000000000000004.

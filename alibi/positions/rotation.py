@@ -5,10 +5,26 @@ Pairs are (k, k + C), as in GPT-NeoX; papers pair neighbours, which is a permuta
 Legend: B batch, H heads, L queries or keys, K head_dim, C pairs.
 """
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
-from alibi.positions.base import Turn
+from alibi.positions.base import Position, Turn
+
+
+@dataclass
+class RotarySettings(Position.Settings):
+    """
+    Attributes:
+        theta: base of the wavelengths, which run from 2 pi to about theta * 2 pi.
+    """
+
+    theta: float = 10000.0
+
+    def check(self) -> None:
+        if not self.theta > 0:
+            raise ValueError(f"theta ({self.theta}) must be above 0; the paper uses 10000.")
 
 
 def frequencies(theta: float, dimensions: int) -> Tensor:
@@ -44,12 +60,14 @@ def rotation(positions: Tensor, frequency_C: Tensor, log_scale_C: Tensor | None 
     return turn
 
 
-def check_even(width: int, what: str) -> None:
+def check_even(d_model: int, num_heads: int) -> None:
     """
     Raises:
-        ValueError: a rotated width that is not made of pairs.
+        ValueError: heads of an odd width, which is not made of pairs.
     """
+    width = d_model // num_heads
     if width % 2 or width < 2:
+        what = f"d_model / num_heads ({d_model} / {num_heads})"
         raise ValueError(f"a rotation turns pairs, so {what} must be even and at least 2, not {width}; change it.")
 
 

@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 from alibi.positions.base import Position, Turn
-from alibi.positions.rotation import check_even, frequencies, rotation
+from alibi.positions.rotation import RotarySettings, check_even, frequencies, rotation
 
 # The logarithm of 7e34, the largest power: keys up to 5,000 then fit float32. With the paper's zeta_0, 0.4 / 1.4, it is
 # reached after 64 * scale_base tokens.
@@ -34,26 +34,25 @@ class XPos(Position, name="xpos"):
     causal_only = True
 
     @dataclass
-    class Settings(Position.Settings):
+    class Settings(RotarySettings):
         """
         Attributes:
-            theta: base of the wavelengths, which run from 2 pi to about theta * 2 pi.
             scale_base: distance over which pair c decays by zeta_c.
             gamma: the smaller, the faster the decay; zeta_0 is gamma / (1 + gamma).
         """
 
-        theta: float = 10000.0
         scale_base: float = 512.0
         gamma: float = 0.4
 
         def check(self) -> None:
-            for name, paper in (("theta", 10000), ("scale_base", 512), ("gamma", 0.4)):
+            super().check()
+            for name, paper in (("scale_base", 512), ("gamma", 0.4)):
                 if not getattr(self, name) > 0:
                     raise ValueError(f"{name} ({getattr(self, name)}) must be above 0; the paper uses {paper}.")
 
     def __init__(self, *args, **kwargs) -> None:
         super().__init__(*args, **kwargs)
-        check_even(self.head_dim, f"d_model / num_heads ({self.d_model} / {self.num_heads})")
+        check_even(self.d_model, self.num_heads)
 
     @property
     def longest(self) -> int:

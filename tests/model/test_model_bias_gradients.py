@@ -12,10 +12,10 @@ from test_model_mask import visible
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from alibi.model import bias_gradients, fused
+from alibi.model import fused, gradient_columns
 from alibi.model.attention import attend
-from alibi.model.bias_gradients import Columns
 from alibi.model.bias_terms import DecayTerm
+from alibi.model.gradient_columns import Columns
 from alibi.model.mask import Mask, Pass
 from alibi.model.score_bias import ScoreBias
 from alibi.positions import Bias, DecayBias, DistanceBias, LinearBias, PairBias, QueryTableBias
@@ -86,7 +86,7 @@ def fused_blocks(monkeypatch):
         calls.append(1)
         return kernel(*args, **kwargs)
 
-    for module in (fused, bias_gradients):
+    for module in (fused, gradient_columns):
         monkeypatch.setattr(module, "kernel_backward", watch)
     return calls
 

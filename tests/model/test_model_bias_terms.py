@@ -13,7 +13,6 @@ from torch.nn.functional import softplus
 
 from alibi.model import LanguageModel, ModelConfig
 from alibi.model.bias_terms import (
-    LEAST_FALL,
     PAIR_KEYS,
     DecayTerm,
     DistanceTerm,
@@ -22,6 +21,7 @@ from alibi.model.bias_terms import (
     QueryTableTerm,
     term_of,
 )
+from alibi.model.content import MARGIN
 from alibi.model.mask import Mask, Pass
 from alibi.model.score_bias import ScoreBias
 from alibi.positions import DecayBias, DistanceBias, LinearBias, PairBias, Position, QueryTableBias
@@ -256,7 +256,7 @@ def test_only_a_bias_that_falls_deep_enough_fades():
     assert not fades("table of each query", of)
     assert not fades("pair", of)
     assert not fades("line, constant at last", of), "bounded"
-    for depth, deep in ((LEAST_FALL - 1, False), (LEAST_FALL + 1, True)):
+    for depth, deep in ((MARGIN - 1, False), (MARGIN + 1, True)):
         strength_H = torch.tensor([0.01, depth / math.log1p(999)])
         assert term_of(KINDS["line"].make(strength_H.expm1().log()), of).fades is deep
     assert not term_of(KINDS["line"].make(torch.tensor([9.0])), explicit).fades

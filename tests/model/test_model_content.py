@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_model_fused import SCALE, bias, dense, errors, ours, outcome, scores, tensors
 
-from alibi.model import LanguageModel, ModelConfig, bias_gradients, fused
+from alibi.model import LanguageModel, ModelConfig, fused, gradient_columns
 from alibi.model.attention import attend
 from alibi.model.content import KeySizes
 
@@ -32,7 +32,7 @@ def denormals(monkeypatch):
         found["calls"] += 1
         return backward(grad, q, k, v, out, lse, *rest, attn_mask=attn_mask, scale=scale)
 
-    for module in (fused, bias_gradients):
+    for module in (fused, gradient_columns):
         monkeypatch.setattr(module, "kernel_backward", watch)
     return found
 

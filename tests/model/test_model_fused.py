@@ -9,7 +9,7 @@ from largest_result import LargestResult
 from stack_inputs import settings_of
 from torch.nn.functional import scaled_dot_product_attention
 
-from alibi.model import attention, bias_gradients
+from alibi.model import attention, gradient_tiles
 from alibi.model.attention import attend
 from alibi.model.mask import Mask, Pass
 from alibi.model.score_bias import ScoreBias
@@ -288,4 +288,4 @@ def test_sums_along_equal_distances():
     for r in range(5):
         for c in range(7):
             wanted[:, r + c] += x[:, r, c]
-    assert torch.allclose(bias_gradients._sum_antidiagonals(x), wanted, atol=1e-6)
+    assert torch.allclose(gradient_tiles._sum_antidiagonals(x), wanted, atol=1e-6)

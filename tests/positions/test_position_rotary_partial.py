@@ -115,7 +115,7 @@ def test_gradient_is_the_turn_back():
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"theta": 0.0}, r"^theta \(0\.0\) must be above 0; GPT-NeoX uses 10000\.$"),
+        ({"theta": 0.0}, r"^theta \(0\.0\) must be above 0; the paper uses 10000\.$"),
         ({"fraction": 0.0}, r"^fraction \(0\.0\) must be above 0 and at most 1; GPT-NeoX uses 0\.25\.$"),
         ({"fraction": 1.01}, r"^fraction \(1\.01\) must be above 0 and at most 1"),
         ({"fraction": float("nan")}, r"^fraction \(nan\) must be a finite number"),
