@@ -66,7 +66,7 @@ class DistanceTerm(Term):
 
     @property
     def learned(self) -> bool:
-        return torch.is_grad_enabled() and self._own().requires_grad
+        return torch.is_grad_enabled() and self.own().requires_grad
 
     def at(self, distance: Tensor) -> Tensor:
         """(H, *R). Later keys of a causal pass are hidden, and a formula need not hold for them: they count as 0."""
@@ -78,11 +78,8 @@ class DistanceTerm(Term):
         bias = self.at(distance)[heads].clone()  # what `at` returns may share memory
         return bias.transpose(0, 1) if distance.dim() == 3 else bias[None]
 
-    def _own(self) -> Tensor:
-        return self.bias.at(torch.zeros(1, dtype=torch.long, device=self.of.key_positions.device))[:, 0]
-
     def own(self) -> Tensor:
-        return self._own().detach()
+        return self.bias.at(torch.zeros(1, dtype=torch.long, device=self.of.key_positions.device))[:, 0]
 
     def largest_beyond(self) -> Tensor:
         """(H, M): the largest bias at each distance and all longer ones."""
@@ -207,9 +204,8 @@ class PairTerm(Term):
         self.inputs = bias.parameters
         fixed = tuple(one.detach() for one in self.inputs)
         if torch.is_grad_enabled() and self.tile(fixed, 0, 1, 0, 1).requires_grad:
-            raise ValueError(
-                "a PairBias uses a parameter that is not in its `parameters`; pass it as an argument of `at`."
-            )
+            how = "is not in its `parameters`; pass it as an argument of `at`"
+            raise ValueError(f"a PairBias uses a parameter that {how}.")
 
     def tile(self, parameters: tuple[Tensor, ...], start: int, stop: int, first: int, last: int) -> Tensor:
         """The block, computed from these parameters and all at once."""

@@ -68,7 +68,7 @@ class ScoreBias:
     def floored(self, depth_H: Tensor) -> "ScoreBias":
         """The same bias, raised so that none is more than `depth_H` nats below that of the query's own key."""
         floored = copy(self)
-        floored._lowest_H = self.term.own().to(depth_H.dtype) - depth_H
+        floored._lowest_H = self.term.own().detach().to(depth_H.dtype) - depth_H
         floored._lines = {}
         return floored
 
