@@ -50,9 +50,12 @@ ALLOWED = {
     "alibi": BELOW | {"evaluation", "generation", "environment"},
 }
 # A method may start from ALiBi's slopes.
-SHARED_BY_METHODS = {f"alibi.positions.{name}" for name in ("base", "rotation", "alibi")}
+SHARED_BY_METHODS = {f"alibi.positions.{name}" for name in ("base", "rotation", "scaling", "alibi")}
 POSITION_FILE = {"torch", "math", "dataclasses", "typing"} | SHARED_BY_METHODS
-BASE_FILE = {"torch", "dataclasses", "collections.abc", "typing", "alibi.settings"}
+OWN_FILES = {
+    "alibi.positions.base": {"torch", "dataclasses", "collections.abc", "typing", "alibi.settings"},
+    "alibi.positions.scaling": POSITION_FILE | {"alibi.settings"},
+}
 MAY_KNOW_HYDRA = {
     *(path.relative_to(ROOT).as_posix() for path in (ROOT / "alibi" / "config").glob("*.py")),
     *("alibi/sweeps/job.py", "alibi/sweeps/callback.py", "train.py", "evaluate.py"),
@@ -107,7 +110,7 @@ def broken_rules(source: str, module: str, is_package: bool = False) -> list[str
     rooms = {room_of(name) for name in found if name.split(".")[0] == "alibi"}
     wrong = [f"{module} imports alibi's {other}" for other in sorted(rooms - {room} - ALLOWED[room])]
     if room == "positions" and not is_package:
-        allowed = BASE_FILE if module == "alibi.positions.base" else POSITION_FILE
+        allowed = OWN_FILES.get(module, POSITION_FILE)
         wrong += [f"{module} imports {name}" for name in sorted(found) if not within(name, allowed)]
     return wrong
 

@@ -52,7 +52,9 @@ class FarKeys:
         """
         least = QUERIES_PER_BLOCK + NEAR_KEYS + KEYS_PER_BLOCK
         of, mask = scores.of, scores.mask
-        if not (of.skip_far_keys and of.causal and of.padding_BM is None) or mask.sink_tokens or len(mask.windows) > 1:
+        if not (of.skip_far_keys and of.causal and of.padding_BM is None):
+            return False
+        if mask.sink_tokens or mask.blocks or len(mask.windows) > 1:
             return False
         if of.num_queries < QUERIES_PER_BLOCK or min(of.num_keys, mask.narrowest or of.num_keys) <= least:
             return False

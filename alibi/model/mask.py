@@ -1,7 +1,7 @@
 """The queries and keys of a forward pass, and which of them see each other.
 
 Indices, not positions, decide: a query sees the keys up to its own index, and with a window of W the last W of these,
-its own counted.
+its own counted. With blocks it sees no key before the half block that precedes its own half block.
 
 Legend: B batch, L queries, M keys, H heads, C queries in a block, N keys of a block.
 """
@@ -83,6 +83,7 @@ class Mask:
         window: keys that every head sees, the query's own counted; None: all.
         sink_tokens: first tokens of each row, not counting padding, that are seen from outside the window too.
         head_windows: a window for each head.
+        block_keys: keys of a block, which is cut into two halves; None: no blocks.
 
     Attributes:
         windows: one for all heads, or one for each; None where a head sees everything before it.
@@ -94,8 +95,11 @@ class Mask:
         window: int | None = None,
         sink_tokens: int | None = None,
         head_windows: tuple[int | None, ...] | None = None,
+        block_keys: int | None = None,
     ) -> None:
         self.of = of
+        half = of.num_keys if block_keys is None else -(-block_keys // 2)
+        self._half = half if 2 * half < of.num_keys else None
         wanted = [[w for w in (window, own) if w is not None] for own in (head_windows or (None,))]
         windows = tuple(min(both) if both and min(both) < of.num_keys else None for both in wanted)
         self.windows = windows[:1] if len(set(windows)) == 1 else windows
@@ -107,9 +111,13 @@ class Mask:
         return self.windows != (None,)
 
     @property
+    def blocks(self) -> bool:
+        return self._half is not None
+
+    @property
     def plain(self) -> bool:
         """Causal, or everything: no window and no padding."""
-        return not self.windowed and self.of.padding_BM is None
+        return not self.windowed and not self.blocks and self.of.padding_BM is None
 
     @property
     def narrowest(self) -> int | None:
@@ -131,12 +139,17 @@ class Mask:
         sinks = sinks_BM.any(0).nonzero()
         return int(sinks[0]), int(sinks[-1]) + 1
 
+    def _first_of_block(self, query: int) -> int:
+        """The first key that blocks let a query see."""
+        return max(0, (query // self._half - 1) * self._half) if self.blocks else 0
+
     def parts(self, start: int, stop: int) -> list[Part]:
         """The keys that queries start to stop - 1 visit; every query sees at least one key of each part."""
         last, query = self.of.keys_seen(stop), self.of.first_query + start
+        begin = self._first_of_block(query)
         if not self.windowed:
-            return [Part(0, last)]
-        firsts = [0 if window is None else max(0, query + 1 - window) for window in self.windows]
+            return [Part(begin, last)]
+        firsts = [begin if window is None else max(begin, query + 1 - window) for window in self.windows]
         parts, head = [], 0
         for first, number in _grouped(firsts):
             heads = slice(head, head + number) if len(firsts) > 1 else ALL
@@ -175,10 +188,11 @@ class Mask:
     def hides(self, start: int, stop: int, first: int, last: int) -> Tensor | None:
         """(1 or B, 1 or H, C, N) bool: what the causal rule and windows along the diagonal do not say of a block.
 
-        That is padding, and windows where sinks lie among the keys. Queries stop - 1 down to start.
+        That is padding, blocks, and windows where sinks lie among the keys. Queries stop - 1 down to start.
         """
         sinks = self.has_sinks(first, last)
-        if not sinks and self.of.padding_BM is None:
+        blocks = first < self._first_of_block(self.of.first_query + stop - 1)
+        if not sinks and not blocks and self.of.padding_BM is None:
             return None
         distance, hidden = self.of.index_distance(start, stop, first, last), None
         if sinks:
@@ -186,12 +200,21 @@ class Mask:
                 sink = torch.arange(first, last, device=distance.device) < self.sink_tokens
             else:
                 sink = self._sinks_of_rows()[:, None, None, first:last]
-            hidden = self._beyond(distance)[None] & ~sink
+            hidden = self._beyond(distance)[None]
+            hidden = (hidden | self._before_block(distance, first, last) if blocks else hidden) & ~sink
+        elif blocks:
+            hidden = self._before_block(distance, first, last)[None, None]
         if self.of.padding_BM is not None:
             # A query always sees itself: the softmax of a row without visible keys would be NaN.
             padding = self.of.padding_BM[:, None, None, first:last] & (distance != 0)
             hidden = padding if hidden is None else hidden | padding
         return hidden
+
+    def _before_block(self, distance: Tensor, first: int, last: int) -> Tensor:
+        """(C, N) bool: keys first to last - 1 that blocks hide from queries at these index distances."""
+        key = torch.arange(first, last, device=distance.device)
+        query = distance + key
+        return key < (query // self._half - 1) * self._half
 
     def keys_of_queries(self) -> Tensor:
         """(1 or B, 1 or H, L): how many keys each query sees, itself counted."""
@@ -203,9 +226,12 @@ class Mask:
         seen_BHL = (
             until_BM[:, None, query_L + 1] if self.of.causal else until_BM[:, None, -1:].expand(-1, -1, len(query_L))
         )
-        if self.windowed:
+        if self.windowed or self.blocks:
             windows = torch.tensor([M if window is None else window for window in self.windows], device=device)
-            before_BHL = until_BM[:, (query_L + 1 - windows[:, None]).clamp(min=0)]
+            first_HL = (query_L + 1 - windows[:, None]).clamp(min=0)
+            if self.blocks:
+                first_HL = first_HL.maximum((query_L // self._half - 1) * self._half)
+            before_BHL = until_BM[:, first_HL]
             seen_BHL = seen_BHL - (before_BHL - self.sink_tokens).clamp(min=0)
         return seen_BHL.clamp(min=1)
 

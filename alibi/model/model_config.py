@@ -32,12 +32,18 @@ class LayerSettings:
             method's defaults. Empty: alibi, where there is no pattern.
         window: how many keys a query sees, its own counted; None: all before it.
         sink_tokens: first tokens of each row that are seen from outside the window too; None: 0.
+        block_keys: blockwise causal: the text is cut into halves of this many keys, and a query sees its own half up to
+            itself and the half before; None: no blocks.
+        positions_in_cache: the positions of queries and keys are their places in a cache of sink tokens and window, as
+            StreamingLLM (arXiv 2309.17453) counts them; for evaluation alone. None: places in the text.
         query_scale: a factor on the query that grows with the number of keys it sees; none by default.
     """
 
     position: dict[str, Any] = field(default_factory=dict)
     window: int | None = None
     sink_tokens: int | None = None
+    block_keys: int | None = None
+    positions_in_cache: bool | None = None
     query_scale: QueryScaleConfig = field(default_factory=QueryScaleConfig)
 
     def __post_init__(self) -> None:
@@ -61,8 +67,13 @@ class LayerSettings:
             raise ValueError(f'{key}.position ({self.position!r}) must be a name or a dict, {{"name": "alibi"}}.')
         if self.window is not None and self.window < 1:
             raise ValueError(f"{key}.window ({self.window}) must be at least 1, the query's own key; null sees all.")
-        if self.window is not None and not causal:
-            raise ValueError(f"{key}.window ({self.window}) needs a causal model; remove it, or set causal=True.")
+        if self.block_keys is not None and self.block_keys < 1:
+            raise ValueError(f"{key}.block_keys ({self.block_keys}) must be at least 1; null has no blocks.")
+        for name in ("window", "block_keys"):
+            if (value := getattr(self, name)) is not None and not causal:
+                raise ValueError(f"{key}.{name} ({value}) needs a causal model; remove it, or set causal=True.")
+        if self.positions_in_cache and (self.window is None or self.block_keys is not None):
+            raise ValueError(f"{key}.positions_in_cache needs {key}.window, the size of the cache, and no block_keys.")
         if self.sink_tokens is not None and self.sink_tokens < 1:
             raise ValueError(f"{key}.sink_tokens ({self.sink_tokens}) must be at least 1; null has none.")
         if self.sink_tokens is not None and self.window is None:
@@ -152,7 +163,8 @@ class ModelConfig(LayerSettings):
         """Of each layer its type, None without a pattern, and its settings."""
         if self.pattern is None:
             position = self.position or {"name": "alibi"}
-            return [(None, LayerSettings(position, self.window, self.sink_tokens, self.query_scale))] * self.num_layers
+            own = {one.name: getattr(self, one.name) for one in fields(LayerSettings)} | {"position": position}
+            return [(None, LayerSettings(**own))] * self.num_layers
         return [(kind, self.layer_types[kind]) for kind in islice(cycle(self.pattern), self.num_layers)]
 
     def fill_in_length(self, seq_len: int) -> None:
@@ -166,7 +178,7 @@ class ModelConfig(LayerSettings):
         if not self.pattern or not self.layer_types:
             given, lacks = ("pattern", "layer_types") if self.pattern else ("layer_types", "pattern")
             raise ValueError(f"model.{given} needs model.{lacks}: [a, b] names types of layers, which have settings.")
-        for name in ("position", "window", "sink_tokens", "query_scale"):
+        for name in (one.name for one in fields(LayerSettings)):
             if (value := getattr(self, name)) not in (None, {}, QueryScaleConfig()):
                 raise ValueError(
                     f"model.{name} ({value}) would be ignored with a pattern of layers; set "

@@ -14,6 +14,7 @@ from alibi.model.cache import KeyValueCache
 from alibi.model.layer_position import LayerPosition, hooks_in_float32
 from alibi.model.mask import Pass
 from alibi.model.model_config import LayerSettings, ModelConfig
+from alibi.model.streaming import streaming_cache
 from alibi.positions import Position, build_position
 
 
@@ -131,7 +132,9 @@ class Transformer(nn.Module):
         with hooks_in_float32(x.device):
             methods = {None: self.position, **self.positions}
             for kind in self.embedding_kinds:
-                x = methods[kind].embed(x, of.query_positions)
+                layer = self.blocks[self.kinds.index(kind)].layer
+                streaming = streaming_cache(layer)
+                x = methods[kind].embed(x, streaming.query(of.query_positions) if streaming else of.query_positions)
         x = self.dropout(x)
         made: dict[tuple[str | None, int], LayerPosition] = {}
         for number, (kind, block) in enumerate(zip(self.kinds, self.blocks, strict=True)):

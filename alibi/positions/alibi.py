@@ -10,10 +10,13 @@ symmetric, as the first author describes it in the code's discussion.
 """
 
 import math
+from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
 from alibi.positions.base import LinearBias, Position
+from alibi.positions.scaling import ScaledSettings
 
 
 def alibi_slopes(num_heads: int) -> list[float]:
@@ -33,6 +36,26 @@ def alibi_slopes(num_heads: int) -> list[float]:
     return slopes
 
 
+@dataclass
+class LinearSettings(ScaledSettings):
+    """Of linear biases, whose slopes can be scaled."""
+
+    scalings = ("slope_scaling", "ntk_alibi")
+
+
 class ALiBi(Position, name="alibi"):
+    Settings = LinearSettings
+
+    def __init__(self, *args, **kwargs) -> None:
+        super().__init__(*args, **kwargs)
+        scaling = self.settings.scaling
+        if scaling and scaling.name == "ntk_alibi" and self.num_heads == 1:
+            raise ValueError("scaling.name (ntk_alibi) needs two heads: it ranks their slopes; use slope_scaling.")
+
+    def slopes(self) -> Tensor:
+        """(H,) in float64."""
+        return torch.tensor(alibi_slopes(self.num_heads), dtype=torch.float64)
+
     def bias(self) -> LinearBias:
-        return LinearBias(torch.tensor(alibi_slopes(self.num_heads), dtype=torch.float64))
+        slopes_H, scaling = self.slopes(), self.settings.scaling
+        return LinearBias(slopes_H if scaling is None else scaling.slopes(slopes_H))

@@ -12,15 +12,14 @@ not say how the slope is kept positive; here it is an exponential, so that a ste
 from dataclasses import dataclass
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from alibi.positions.alibi import alibi_slopes
-from alibi.positions.base import LinearBias, Position
+from alibi.positions.alibi import ALiBi, LinearSettings, alibi_slopes
 
 
-class ALiBiLearned(Position, name="alibi_learned"):
+class ALiBiLearned(ALiBi, name="alibi_learned"):
     @dataclass
-    class Settings(Position.Settings):
+    class Settings(LinearSettings):
         """
         Attributes:
             shared: one set of slopes for all layers.
@@ -36,5 +35,5 @@ class ALiBiLearned(Position, name="alibi_learned"):
     def initialise(self, generator: torch.Generator) -> None:
         self.log_slope_H.copy_(torch.tensor(alibi_slopes(self.num_heads), dtype=torch.float64).log())
 
-    def bias(self) -> LinearBias:
-        return LinearBias(self.log_slope_H.double().exp())
+    def slopes(self) -> Tensor:
+        return self.log_slope_H.double().exp()

@@ -113,6 +113,8 @@ class Position(nn.Module):
 
     Attributes:
         causal_only: the method has no meaning in an encoder, which is refused.
+        counts_positions: False where the method adds and turns nothing by positions or distances.
+        scales_queries: the method multiplies queries by a factor that grows with the text.
         longest: tokens of the longest text that the method can take; None: any.
     """
 
@@ -132,6 +134,8 @@ class Position(nn.Module):
     registry: ClassVar[dict[str, type["Position"]]] = {}
     name: ClassVar[str]
     causal_only: ClassVar[bool] = False
+    counts_positions: ClassVar[bool] = True
+    scales_queries: ClassVar[bool] = False
     longest: int | None = None
 
     def __init_subclass__(cls, name: str, **kwargs) -> None:
@@ -222,5 +226,5 @@ def build_position(values: dict, d_model: int, num_heads: int, causal: bool, key
     try:
         return method(d_model, num_heads, causal, method.Settings(**settings))
     except ValueError as error:
-        of_setting = str(error).split(" ", 1)[0] in known
+        of_setting = str(error).split(" ", 1)[0].split(".")[0] in known
         raise ValueError(f"{key}.{error}" if of_setting else str(error)) from error

@@ -26,6 +26,7 @@ from alibi.positions.base import DecayBias, Position
 
 class CABLE(Position, name="cable"):
     causal_only = True
+    counts_positions = False
 
     @dataclass
     class Settings(Position.Settings):

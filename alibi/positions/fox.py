@@ -29,6 +29,7 @@ DEFAULT_CONSTANT = 5.0
 
 class FoX(Position, name="fox"):
     causal_only = True
+    counts_positions = False
 
     @dataclass
     class Settings(Position.Settings):

@@ -16,6 +16,7 @@ from alibi.positions.base import Position
 
 class HardALiBi(Position, name="hard_alibi"):
     causal_only = True
+    counts_positions = False
 
     @dataclass
     class Settings(Position.Settings):

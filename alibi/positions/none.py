@@ -6,8 +6,26 @@ Source: Haviv et al., "Transformer Language Models without Positional Encodings 
 Positional Information", arXiv 2203.16634.
 """
 
-from alibi.positions.base import Position
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from alibi.positions.base import Position, Turn
+from alibi.positions.scaling import ScaledSettings
 
 
 class NoPosition(Position, name="none"):
-    pass
+    counts_positions = False
+
+    @dataclass
+    class Settings(ScaledSettings):
+        scalings = ("temperature",)
+        temperature = (0.412, 1)  # DroPE's
+
+    def turn_query(self, positions: Tensor) -> Turn | None:
+        if (scaling := self.settings.scaling) is None:
+            return None
+        return lambda q_BHLK: q_BHLK * scaling.temperature
+
+    def turn_key(self, positions: Tensor) -> None:
+        return None

@@ -18,12 +18,12 @@ import torch
 from torch import Tensor
 
 from alibi.positions.base import Position, Turn
-from alibi.positions.rotation import RotarySettings, check_even, frequencies, rotation
+from alibi.positions.rotation import ScaledRotarySettings, check_even, frequencies, scaled_rotation
 
 
 class PRope(Position, name="p_rope"):
     @dataclass
-    class Settings(RotarySettings):
+    class Settings(ScaledRotarySettings):
         """
         Attributes:
             fraction: of the frequencies that are kept, the highest; 1 is rotary.
@@ -48,4 +48,5 @@ class PRope(Position, name="p_rope"):
 
     def turn_query(self, positions: Tensor) -> Turn:
         frequency_C = frequencies(self.settings.theta, self.head_dim)
-        return rotation(positions, frequency_C.where(torch.arange(len(frequency_C)) < self.kept, 0.0))
+        kept_C = frequency_C.where(torch.arange(len(frequency_C)) < self.kept, 0.0)
+        return scaled_rotation(self.settings, positions, kept_C)

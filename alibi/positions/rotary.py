@@ -12,15 +12,15 @@ in GPT-NeoX, not neighbours; the two differ by a permutation of the head dimensi
 from torch import Tensor
 
 from alibi.positions.base import Position, Turn
-from alibi.positions.rotation import RotarySettings, check_even, frequencies, rotation
+from alibi.positions.rotation import ScaledRotarySettings, check_even, frequencies, scaled_rotation
 
 
 class Rotary(Position, name="rotary"):
-    Settings = RotarySettings
+    Settings = ScaledRotarySettings
 
     def __init__(self, *args, **kwargs) -> None:
         super().__init__(*args, **kwargs)
         check_even(self.d_model, self.num_heads)
 
     def turn_query(self, positions: Tensor) -> Turn:
-        return rotation(positions, frequencies(self.settings.theta, self.head_dim))
+        return scaled_rotation(self.settings, positions, frequencies(self.settings.theta, self.head_dim))

@@ -14,12 +14,12 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from alibi.positions.base import Position, Turn
-from alibi.positions.rotation import RotarySettings, check_even, frequencies, rotation
+from alibi.positions.rotation import ScaledRotarySettings, check_even, frequencies, scaled_rotation
 
 
 class RotaryPartial(Position, name="rotary_partial"):
     @dataclass
-    class Settings(RotarySettings):
+    class Settings(ScaledRotarySettings):
         """
         Attributes:
             fraction: of the head's dimensions that are turned; 1 is rotary.
@@ -45,4 +45,4 @@ class RotaryPartial(Position, name="rotary_partial"):
             )
 
     def turn_query(self, positions: Tensor) -> Turn:
-        return rotation(positions, frequencies(self.settings.theta, self.turned))
+        return scaled_rotation(self.settings, positions, frequencies(self.settings.theta, self.turned))

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from alibi.positions.base import Position, Turn
+from alibi.positions.scaling import ScaledSettings
 
 
 @dataclass
@@ -27,24 +28,50 @@ class RotarySettings(Position.Settings):
             raise ValueError(f"theta ({self.theta}) must be above 0; the paper uses 10000.")
 
 
+@dataclass
+class ScaledRotarySettings(RotarySettings, ScaledSettings):
+    """Of the methods whose frequencies can be scaled."""
+
+    scalings = ("pi", "ntk", "yarn", "llama3", "temperature")
+
+    def check(self) -> None:
+        RotarySettings.check(self)
+        ScaledSettings.check(self)
+        if self.scaling and self.scaling.name == "yarn" and not self.theta > 1:
+            raise ValueError(f"theta ({self.theta}) must be above 1 for yarn, which divides by its logarithm.")
+
+
 def frequencies(theta: float, dimensions: int) -> Tensor:
     """(C,): theta^(-2k / dimensions) for k < C = dimensions / 2, in float64."""
     return theta ** (-torch.arange(0, dimensions, 2, dtype=torch.float64) / dimensions)
 
 
-def rotation(positions: Tensor, frequency_C: Tensor, log_scale_C: Tensor | None = None) -> Turn:
+def scaled_rotation(settings: ScaledRotarySettings, positions: Tensor, frequency_C: Tensor) -> Turn:
+    """The rotation by these frequencies as `settings.scaling` has them; what it turns is also scaled, as scores are."""
+    if (scaling := settings.scaling) is None:
+        return rotation(positions, frequency_C)
+    scale = None if scaling.temperature is None else scaling.temperature**0.5
+    return rotation(positions, scaling.frequencies(frequency_C, settings.theta), scale=scale)
+
+
+def rotation(
+    positions: Tensor, frequency_C: Tensor, log_scale_C: Tensor | None = None, scale: float | None = None
+) -> Turn:
     """The rotation of the first 2 C dimensions by position * frequency; the others stay as they are.
 
     Args:
         positions: integers (L,) or (B, L).
         frequency_C: radians a position, float64.
         log_scale_C: each pair is also scaled by e^(position * log_scale).
+        scale: of all pairs.
     """
     # float64: in float32 the cosine of an angle near 65,536 is 2e-3 off.
     angle = positions[..., None] * frequency_C.to(positions.device)
     cos, sin = angle.cos(), angle.sin()
     if log_scale_C is not None:
-        scale = (positions[..., None] * log_scale_C.to(positions.device)).exp()
+        growth = (positions[..., None] * log_scale_C.to(positions.device)).exp()
+        cos, sin = cos * growth, sin * growth
+    if scale is not None:
         cos, sin = cos * scale, sin * scale
     if positions.dim() == 2:
         cos, sin = cos[:, None], sin[:, None]  # (B, 1, L, C), the same for every head

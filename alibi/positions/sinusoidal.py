@@ -16,19 +16,22 @@ import torch
 from torch import Tensor
 
 from alibi.positions.base import Position
+from alibi.positions.scaling import ScaledSettings
 
 
 class Sinusoidal(Position, name="sinusoidal"):
     @dataclass
-    class Settings(Position.Settings):
+    class Settings(ScaledSettings):
         """
         Attributes:
             theta: base of the wavelengths, which run from 2 pi to theta * 2 pi.
         """
 
+        scalings = ("pi",)
         theta: float = 10000.0
 
         def check(self) -> None:
+            super().check()
             if not self.theta > 0:
                 raise ValueError(f"theta ({self.theta}) must be above 0; the paper uses 10000.")
 
@@ -42,5 +45,6 @@ class Sinusoidal(Position, name="sinusoidal"):
         half = self.d_model // 2
         # float64: in float32 the sine of an angle near 65,536 is 2e-3 off.
         k = torch.arange(half, dtype=torch.float64, device=positions.device)
+        positions = positions if self.settings.scaling is None else positions / self.settings.scaling.factor
         angle = positions[..., None] * self.settings.theta ** (-k / (half - 1))
         return x_BLD + torch.cat([angle.sin(), angle.cos()], dim=-1).to(x_BLD.dtype)

@@ -25,10 +25,11 @@ NOT_WEIGHTS = {
 LATER = {
     "model": {
         *("adaptive_cutoffs", "adaptive_factor", "adaptive_dropout", "embedding_std"),
-        *("name", "window", "sink_tokens", "pattern"),
+        *("name", "window", "sink_tokens", "pattern", "block_keys", "positions_in_cache"),
     },
     "model.query_scale": {"name", "length", "beta", "init"},
-    "model.position": {"shared"},
+    "model.position": {"shared", "scaling"},
+    "model.layer_types.*": {"block_keys", "positions_in_cache"},
     "tokenizer": LATER_SETTINGS,
     "optimizer": {"warmup_init_lr", "cosine_steps", "momentum", "position_lr_multiplier"},
 }
@@ -80,7 +81,8 @@ def _flat(values: dict, left_out: dict[str, set[str]], prefix: str = "") -> dict
     flat = {}
     for name, value in values.items():
         full = f"{prefix}.{name}" if prefix else name
-        if name in left_out.get(prefix, ()) or (value is None and name in LATER.get(prefix, ())):
+        kind = "model.layer_types.*" if re.fullmatch(r"model\.layer_types\.[^.]+", prefix) else prefix
+        if name in left_out.get(prefix, ()) or (value is None and name in LATER.get(kind, ())):
             continue
         flat |= _flat(value, left_out, full) if isinstance(value, dict) else {full: value}
     return flat
