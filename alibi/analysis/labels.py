@@ -37,7 +37,7 @@ def label(results: Sequence[Result]) -> list[tuple[str, str, str]]:
     for run in run_of:
         line, checkpoint = line_of[run], runs[run].checkpoint
         words = [word for word in apart[line] if word != f"step {checkpoint.step}"]
-        found.append((labels[run], " ".join([checkpoint.model, *words]), lines[line]))
+        found.append((labels[run], " ".join([runs[run].method, *words]), lines[line]))
     return found
 
 
@@ -59,11 +59,13 @@ def tokenizers_of(results: Sequence[Result]) -> list[str]:
 
 
 def _runs_of(results: Iterable[Result]) -> list[tuple]:
-    """The run of each result: the weights in one folder. A second file that measured the same counts as another run,
-    since two of one run would pass for two seeds."""
+    """The run of each result: the weights in one folder, and how they were adapted.
+
+    A second file that measured the same counts as another run, since two of one run would pass for two seeds.
+    """
     runs, copies = [], Counter()
     for result in results:
-        run = result.folder, result.checkpoint.sha256
+        run = result.folder, result.checkpoint.sha256, result.measured.adapt
         runs.append((*run, copies[run, result.measured]))
         copies[run, result.measured] += 1
     return runs
@@ -87,7 +89,7 @@ def _all_but_seed(result: Result) -> tuple | None:
     if not checkpoint.settings or checkpoint.seed is None:
         return None
     settings = json.dumps(checkpoint.settings | {"seed": None}, sort_keys=True)
-    same = checkpoint.model, checkpoint.seq_len, checkpoint.step, checkpoint.parameters
+    same = result.method, checkpoint.seq_len, checkpoint.step, checkpoint.parameters
     return *same, settings, _trained_on(result), _tokenizer(result)
 
 
@@ -152,7 +154,7 @@ def _tokenizer(result: Result) -> str:
 def _method(result: Result) -> str:
     """alibi L=128. A model that was not trained here may not state a length."""
     length = result.checkpoint.seq_len
-    return result.checkpoint.model + ("" if length is None else f" L={length}")
+    return result.method + ("" if length is None else f" L={length}")
 
 
 def _with_seed(result: Result) -> str:

@@ -239,13 +239,13 @@ def _uncovered(runs: Iterable[Run]) -> list[str]:
 
 def _run_to_dict(run: Run) -> dict:
     checkpoint = run.result.checkpoint
-    about = {"path": str(run.result.path), "method": checkpoint.model}
+    about = {"path": str(run.result.path), "method": run.result.method}
     names = {name: value for name, value in vars(run).items() if name != "result"}
     return names | about | checkpoint.model_dump(include={"seq_len", "seed", "step"})
 
 
 def _line_to_dict(line: Line) -> dict:
-    about = {"label": line.label, "method": line.first.checkpoint.model, "seq_len": line.first.checkpoint.seq_len}
+    about = {"label": line.label, "method": line.first.method, "seq_len": line.first.checkpoint.seq_len}
     return about | {"runs": [run.key for run in line.runs], "lengths": _by_length(line.lengths, asdict)}
 
 

@@ -8,9 +8,10 @@ from pathlib import Path
 from alibi.analysis import compare
 from alibi.commands.evaluate_command import EvaluateCommand, wanted_models, wanted_texts
 from alibi.environment import pick_device
-from alibi.evaluation import evaluate_checkpoint, open_evaluation_text
+from alibi.evaluation import evaluate_checkpoint, fitting, open_evaluation_text
 from alibi.evaluation.evaluation_text import EvaluationText
 from alibi.files import check_writable, explained
+from alibi.model import Adaptation
 from alibi.processes import FailedElsewhere, Processes, interruptible, processes
 from alibi.reporting import draw_perplexity, findings_text, results_table
 from alibi.results import METRICS, OpenResult, Result, load_results
@@ -23,6 +24,7 @@ class Evaluated:
     """One run of the command.
 
     Attributes:
+        adaptations: those that fit the run.
         wandb_id: read early, since a run in training may remove its checkpoint meanwhile.
         files: its results, unfinished until the whole command is done.
         failure: why it was not evaluated.
@@ -30,6 +32,7 @@ class Evaluated:
 
     model: Checkpoint | Guest
     text: EvaluationText
+    adaptations: list[Adaptation | None]
     wandb_id: str | None
     files: list[OpenResult] = field(default_factory=list)
     failure: str | None = None
@@ -69,7 +72,9 @@ def _opened(command: EvaluateCommand, models: list[Checkpoint | Guest], quiet: b
                 f"{model.run}: the documents of its text are no longer those that it was split from, so the "
                 f"{command.eval.split} split may hold some that it was trained on; data={data.name} scores it anyway."
             )
-        runs.append(Evaluated(model, text, wandb_id))
+        runs.append(Evaluated(model, text, fitting(model, command.eval, len(models) > 1, quiet), wandb_id))
+    if not any(run.adaptations for run in runs):
+        raise ValueError(f"eval.adapt ({command.eval.adapt}) has nothing that fits any of these runs; add null to it.")
     return runs
 
 
@@ -80,7 +85,7 @@ def _evaluate_one(command: EvaluateCommand, run: Evaluated, procs: Processes, al
     for note in text.notes:
         procs.say(note)
     try:
-        run.files = evaluate_checkpoint(run.model, text, command.eval, command.precision, procs)
+        run.files = evaluate_checkpoint(run.model, text, command.eval, run.adaptations, command.precision, procs)
     except (ValueError, OSError, FailedElsewhere) as error:
         if alone:
             raise
@@ -177,7 +182,7 @@ def track(
 
 def _tracked_row(result: Result, row: dict) -> dict:
     low, high = row.get("interval", {}).get("perplexity") or (None, None)
-    about = {"run": result.folder.name, "method": result.checkpoint.model, "training length": result.checkpoint.seq_len}
+    about = {"run": result.folder.name, "method": result.method, "training length": result.checkpoint.seq_len}
     measured = {"protocol": result.measured.protocol, "split": result.measured.split}
     numbers = {name: row.get(name) for name in ("length", *METRICS)}
     return about | measured | numbers | {"perplexity low": low, "perplexity high": high}

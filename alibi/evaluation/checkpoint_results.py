@@ -3,6 +3,7 @@
 Everything is rebuilt from the checkpoint; only the text may be another one.
 """
 
+import itertools
 from functools import partial
 
 import torch
@@ -12,6 +13,7 @@ from alibi.analysis.change import add_changes
 from alibi.analysis.curves import how_far
 from alibi.data import TokenFile
 from alibi.environment import environment
+from alibi.evaluation.adapted import Adapted
 from alibi.evaluation.evaluation_settings import EvaluationSettings, in_order
 from alibi.evaluation.evaluation_text import EvaluationText
 from alibi.evaluation.score import (
@@ -22,9 +24,9 @@ from alibi.evaluation.score import (
     score_length,
     warm_up,
 )
-from alibi.model import LanguageModel
+from alibi.model import Adaptation, LanguageModel
 from alibi.processes import ALONE, Processes, duration
-from alibi.results import SCHEMA, Measured, OpenResult, protocol_name
+from alibi.results import SCHEMA, Measured, OpenResult, adapt_slug, protocol_name
 from alibi.runs import Checkpoint, Guest, OpenModel, weight_settings
 
 
@@ -32,10 +34,11 @@ def evaluate_checkpoint(
     checkpoint: Checkpoint | Guest,
     text: EvaluationText,
     settings: EvaluationSettings,
+    adaptations: list[Adaptation | None],
     precision: str,
     procs: Processes = ALONE,
 ) -> list[OpenResult]:
-    """Score every length and stride of `settings` into result files, one a stride; the caller ends them.
+    """Score every length of `settings` into result files, one a stride and adaptation; the caller ends them.
 
     A length that cannot be done is a row with its reason, and the others go on. Of several processes each
     scores its share, and only the main one writes, prints and has the files.
@@ -49,43 +52,50 @@ def evaluate_checkpoint(
             procs.say(f"length {length} is above the {len(tokens)} tokens of the split: evaluated as one window")
     files: list[OpenResult] = []
     with procs.together():
-        model = open_model(checkpoint, settings, device, precision)
+        adapted = open_model(checkpoint, settings, device, precision)
+    model, kinds = adapted.opened, list(itertools.product(adaptations, settings.strides))
 
     def open_files() -> list[list[int]]:
         """Before anything is scored, so that a file that cannot be read is reported first; returns missing lengths."""
         made_with = environment(device) | {"processes": procs.number}
         reach = partial(how_far, seq_len=model.about["seq_len"], within_percent=settings.within_percent)
-        for stride in settings.strides:
-            how = protocol_name(stride), precision, "cached" if settings.cached else "full"
-            measured = Measured(tokens.text["split"], text.sha256, *how, tokens.text["name"])
+        for adaptation, stride in kinds:
+            how = protocol_name(stride), precision, "cached" if settings.cached else "full", tokens.text["name"]
+            slug = adapt_slug(adaptation.name, adaptation.settings) if adaptation else ""
+            measured = Measured(tokens.text["split"], text.sha256, *how, slug)
             name = f"{checkpoint.path.name}-{measured.slug(text.own_sha256)}.json"
             path = checkpoint.run / "evaluation" / name
-            head = result_head(model, text, measured, made_with)
+            head = result_head(model, text, measured, made_with) | adapted.in_file(adaptation)
             files.append(OpenResult(path, head, lengths, reach, procs.say))
             files[-1].open(settings.reuse)
         return [[n for n in lengths if n not in file.done] for file in files]
 
     todo = [
-        (number, length, settings.strides[number])
+        (number, length, *kinds[number])
         for number, missing in enumerate(procs.on_main(open_files))
         for length in missing
     ]
     batch_tokens = settings.batch_tokens or fast_batch_tokens(device, settings.cached)
     if todo and not model.why_not(min(lengths[0], len(tokens))):
         warm_up(tokens, lengths[0], model.nats, device, batch_tokens)
-    say_how_long([(length, stride) for _, length, stride in todo if stride], tokens, model, batch_tokens, procs)
-    for number, length, stride in todo:
+    say_how_long([(length, stride) for _, length, _, stride in todo if stride], tokens, model, batch_tokens, procs)
+    for number, length, adaptation, stride in todo:
         if reason := model.why_not(min(length, len(tokens))):
             row = {"length": length, "stride": stride or length, "error": reason}
         else:
-            row = score_length(text, length, stride or length, model.nats, batch_tokens, procs)
+            row = score_length(text, length, stride or length, adapted.scorer(adaptation, length), batch_tokens, procs)
         if error := row.get("error"):
             procs.say(f"length {length}: {error}")
         elif isinstance(checkpoint, Checkpoint):
             row["skip_far_keys"] = settings.skip_far_keys
-        procs.on_main(lambda number, row: files[number].add(row), number, row)
-    procs.on_main(lambda: add_changes([file.path for file in files], procs.say))
+        procs.on_main(lambda number, row: files[number].add(row), number, row | adapted.in_row(adaptation, length))
+    for adaptation in adaptations:
+        procs.on_main(lambda own: add_changes([files[n].path for n in own], procs.say), _places(kinds, adaptation))
     return files
+
+
+def _places(kinds: list[tuple[Adaptation | None, int | None]], adaptation: Adaptation | None) -> list[int]:
+    return [number for number, (own, _) in enumerate(kinds) if own == adaptation]
 
 
 def say_how_long(
@@ -100,14 +110,14 @@ def say_how_long(
 
 def open_model(
     checkpoint: Checkpoint | Guest, settings: EvaluationSettings, device: torch.device, precision: str
-) -> OpenModel:
+) -> Adapted:
     """A checkpoint's model or a guest, ready to be scored."""
     if isinstance(checkpoint, Guest):
-        return checkpoint.open(device, precision)
+        return Adapted(checkpoint.open(device, precision), settings, precision)
     model = checkpoint.load_model(device)
     model.transformer.skip_far_keys = settings.skip_far_keys
     scorer = cached_scorer(model, precision) if settings.cached else model_scorer(model, precision)
-    return OpenModel(scorer, checkpoint_head(checkpoint, model))
+    return Adapted(OpenModel(scorer, checkpoint_head(checkpoint, model)), settings, precision, model)
 
 
 def checkpoint_head(checkpoint: Checkpoint, model: LanguageModel) -> dict:

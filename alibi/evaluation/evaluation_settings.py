@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from alibi.model import Adaptation
 from alibi.settings import check_kinds
 
 
@@ -21,6 +22,7 @@ class EvaluationSettings:
         cached: score through the key/value cache, token by token, as in decoding.
         skip_far_keys: skip keys whose weights a linear bias rounds to zero; False visits all.
         within_percent: margin above the perplexity at the training length within which a run still holds.
+        adapt: how methods are adapted to longer texts: a name, a mapping with settings, or a list of these and None.
         reuse: keep the rows of an earlier evaluation of the same checkpoint, text, protocol and precision.
         figure_dir: folder of the figure; None means the run's own evaluation folder, or, for several
             runs, the folder that holds them.
@@ -34,6 +36,7 @@ class EvaluationSettings:
     cached: bool = False
     skip_far_keys: bool = True
     within_percent: float = 2.0
+    adapt: Any = None
     reuse: bool = False
     figure_dir: str | None = None
 
@@ -55,9 +58,11 @@ class EvaluationSettings:
             fits = stride is None or (type(stride) is int and 1 <= stride <= shortest)
             rule = f"must be null (nonoverlapping), a whole number from 1 to every length{at_most}, or a list of these"
             rules.append((fits, f"stride ({stride!r}) {rule}"))
+        rules.append((self.adapt != [], "adapt is an empty list; give null, a name such as yarn, or a list of these"))
         for holds, rule in rules:
             if not holds:
                 raise ValueError(f"eval.{rule}.")
+        self.adaptations  # noqa: B018, refuses what is none
 
     def with_lengths(self, trained: Sequence[int]) -> "EvaluationSettings":
         """The same settings; if no lengths were given, with 1, 2 and 4 times each training length.
@@ -70,6 +75,12 @@ class EvaluationSettings:
         if self.lengths is not None:
             return self
         return replace(self, lengths=sorted({times * n for n in trained or [512] for times in (1, 2, 4)}))
+
+    @property
+    def adaptations(self) -> list[Adaptation | None]:
+        """In the order given; None: the method as it was trained."""
+        wanted = self.adapt if isinstance(self.adapt, list) else [self.adapt]
+        return [None if one is None else Adaptation.of(one) for one in wanted]
 
     @property
     def strides(self) -> list[int | None]:

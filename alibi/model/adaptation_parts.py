@@ -14,8 +14,8 @@ L is the training length. Parts are joined by +, as in nope+temperature. Of laye
 that see further than L, nope all, and the others those that see every key. At a factor of 1 nothing changes, except by
 nope, or by a window or cache that holds less than L tokens.
 
-Source: log_n: Su, as in Qwen. bca: Sun et al., arXiv 2212.10554, section 3.2, as in torchscale. sink: Xiao et al., arXiv
-2309.17453; by default its cache holds L tokens. nope: Gelberg et al., "DroPE", arXiv 2512.12167.
+Source: log_n: Su, as in Qwen. bca: Sun et al., arXiv 2212.10554, section 3.2, as in torchscale. sink: Xiao et al.,
+arXiv 2309.17453; by default its cache holds L tokens. nope: Gelberg et al., "DroPE", arXiv 2512.12167.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -149,9 +149,9 @@ def _changed(config: ModelConfig, name: str, settings: Settings, factor: float) 
 def _why_not(name: str, layers: Iterable[LayerSettings]) -> str:
     if name == "sink":
         return "it counts no positions there; sink_mask leaves the same keys"
-    scaled = [
-        one for one, method in sorted(Position.registry.items()) if name in getattr(method.Settings, "scalings", ())
-    ]
+    names = {name, "slope_scaling"} if name == "pi" else {name}
+    methods = sorted(Position.registry.items())
+    scaled = [one for one, method in methods if names.intersection(getattr(method.Settings, "scalings", ()))]
     if here := {layer.position["name"] for layer in layers}.intersection(scaled):
         return f"its layers of {', '.join(here)} see no further than the training length"
     return f"it is for {', '.join(scaled)}"

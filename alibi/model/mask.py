@@ -103,7 +103,7 @@ class Mask:
         wanted = [[w for w in (window, own) if w is not None] for own in (head_windows or (None,))]
         windows = tuple(min(both) if both and min(both) < of.num_keys else None for both in wanted)
         self.windows = windows[:1] if len(set(windows)) == 1 else windows
-        self.sink_tokens = (sink_tokens or 0) if self.windowed else 0
+        self.sink_tokens = (sink_tokens or 0) if self.windowed or self.blocks else 0
         self._sinks = self._sink_range() if self.sink_tokens else (0, 0)
 
     @property
@@ -146,24 +146,24 @@ class Mask:
     def parts(self, start: int, stop: int) -> list[Part]:
         """The keys that queries start to stop - 1 visit; every query sees at least one key of each part."""
         last, query = self.of.keys_seen(stop), self.of.first_query + start
+        if not self.windowed and not self.blocks:
+            return [Part(0, last)]
         begin = self._first_of_block(query)
-        if not self.windowed:
-            return [Part(begin, last)]
         firsts = [begin if window is None else max(begin, query + 1 - window) for window in self.windows]
         parts, head = [], 0
         for first, number in _grouped(firsts):
             heads = slice(head, head + number) if len(firsts) > 1 else ALL
             head += number
-            begin, end = self._sinks
-            if self.sink_tokens and first <= end:
-                parts.append(Part(min(begin, first), last, heads))
+            sinks = Part(*self._sinks, heads)
+            if self.sink_tokens and first <= sinks.last:
+                parts.append(Part(min(sinks.first, first), last, heads))
             else:
-                parts += [Part(begin, end, heads)] if self.sink_tokens else []
+                parts += [sinks] if self.sink_tokens else []
                 parts.append(Part(first, last, heads))
         return parts
 
     def edges(self, start: int, stop: int, first: int, last: int) -> list[tuple[int, int]]:
-        """The ranges of these keys that some query of a block may not see; every one sees those between them."""
+        """The ranges of these keys that the causal rule or a window hides from some query of a block."""
         if not self.of.causal:
             return []
         query = self.of.first_query + start

@@ -15,8 +15,8 @@ s depends on the evaluated length alone, and is the same for all tokens and laye
 
 Source: pi: Chen et al., arXiv 2306.15595. ntk: bloc97, as in x-transformers (`base_rescale_factor`); transformers'
 "dynamic" at a fixed length. yarn: Peng et al., arXiv 2309.00071. llama3: Meta's Llama 3.1, as in transformers.
-temperature: YaRN's, and without positions DroPE's, arXiv 2512.12167. slope_scaling: Al-Khateeb et al., arXiv 2310.13017.
-ntk_alibi: keezen/ntk_alibi.
+temperature: YaRN's, and without positions DroPE's, arXiv 2512.12167. slope_scaling: Al-Khateeb et al.,
+arXiv 2310.13017. ntk_alibi: keezen/ntk_alibi.
 """
 
 import math

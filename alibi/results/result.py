@@ -1,5 +1,8 @@
 """One result file in memory, a checkpoint's rows on one text, and what was measured, after which it is named."""
 
+import hashlib
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -17,7 +20,7 @@ def said_of_uncovered(uncovered: int, num_bytes: int) -> str:
 
 @dataclass(frozen=True)
 class Measured:
-    """Results that share it may be compared.
+    """Results that share it may be compared, those of an adapted method with those of the method itself.
 
     Attributes:
         split: of the text.
@@ -26,6 +29,7 @@ class Measured:
         precision: fp32 or bf16.
         scorer: full, or cached: through the key/value cache.
         name: of the text. Two names for the same text measure the same.
+        adapt: how the method was adapted, as in `adapt_slug`; empty where it was not.
     """
 
     split: str
@@ -34,6 +38,7 @@ class Measured:
     precision: str
     scorer: str
     name: str = field(compare=False)
+    adapt: str = field(compare=False, default="")
 
     def slug(self, own_sha256: str | None) -> str:
         """wikitext103-validation-nonoverlapping, the name of a result file behind the checkpoint's.
@@ -45,7 +50,8 @@ class Measured:
         text = self.name if self.sha256 == own_sha256 else f"{self.name}-{self.sha256[:8]}"
         precision = "" if self.precision == "fp32" else f"-{self.precision}"
         scorer = "" if self.scorer == "full" else f"-{self.scorer}"
-        return f"{text}-{self.split}-{self.protocol}{precision}{scorer}"
+        adapt = self.adapt and f"-{self.adapt}"
+        return f"{text}-{self.split}-{self.protocol}{adapt}{precision}{scorer}"
 
     def in_words(self) -> dict[str, str]:
         """What two results must share to be compared, by the words of a refusal."""
@@ -56,6 +62,17 @@ class Measured:
             "precision": self.precision,
             "scorer": self.scorer,
         }
+
+
+def adapt_slug(name: str, settings: Mapping[str, float]) -> str:
+    """yarn, of another factor yarn-x8, else yarn- and eight digits of a hash of the settings.
+
+    Args:
+        settings: what a user set, other than the defaults.
+    """
+    digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:8]
+    which = f"-x{settings['factor']:g}" if settings.keys() == {"factor"} else f"-{digest}" if settings else ""
+    return name.replace("+", "-") + which
 
 
 def protocol_name(stride: int | None) -> str:
@@ -79,7 +96,18 @@ class Result:
     def measured(self) -> Measured:
         data, content = self.data, self.content
         scorer = content.scorer or "full"  # older files do not say
-        return Measured(data.split, data.sha256, content.protocol.name, content.precision, scorer, data.name)
+        how = content.protocol.name, content.precision, scorer
+        adapt = content.adapt and adapt_slug(content.adapt.name, content.adapt.set)
+        return Measured(data.split, data.sha256, *how, data.name, adapt or "")
+
+    @property
+    def method(self) -> str:
+        """rotary, or rotary + yarn x8, where the method was adapted."""
+        model, adapt = self.checkpoint.model, self.content.adapt
+        if adapt is None:
+            return model
+        words = [f"x{value:g}" if name == "factor" else f"{name} {value:g}" for name, value in adapt.set.items()]
+        return " ".join([f"{model} + {adapt.name}", *words])
 
     @property
     def text(self) -> str:
@@ -107,6 +135,7 @@ class Result:
         stated = {
             "other weights": [r.checkpoint.sha256 for r in both],
             "another tokenizer": [r.data.tokenizer and r.data.tokenizer.sha256 for r in both],
+            "another adaptation": [r.measured.adapt for r in both],
             "another first input": [r.content.protocol.first_input for r in both],
             "another text, or another part of it": [(r.data.split, r.data.sha256, r.data.tokens) for r in both],
             "other token ids": [r.data.tokens_sha256 for r in both],

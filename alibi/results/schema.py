@@ -115,6 +115,14 @@ class Protocol(Part):
     first_input: Text | None = None
 
 
+class Adapt(Part):
+    """How the method was adapted: `set` is what the user set, other than the defaults; rows have their own factor."""
+
+    name: Text
+    factor: Number | Text
+    set: dict[str, Number]
+
+
 class Groups(Columns):
     """Sizes of the groups of the text that are resampled, a list a unit."""
 
@@ -179,6 +187,7 @@ class Row(Part):
     peak_memory_mib: float | None = None
     context: Context | None = None
     group_nats: list[float] | None = None
+    adapt: dict[str, Number] | None = None
     made_with: dict[str, Any] | None = None
 
     @model_validator(mode="after")
@@ -196,6 +205,7 @@ class Content(Part):
     data: ScoredText
     protocol: Protocol
     scorer: Text | None = None
+    adapt: Adapt | None = None
     precision: Text
     made_with: dict[str, Any] | None = None
     groups: Groups | None = None

@@ -20,7 +20,7 @@ def mask_of(M: int, first: int = 0, causal: bool = True, padding_BM=None, **wind
     return Mask(Pass(keys[first:], keys, first, causal, padding_BM=padding_BM), **windows)
 
 
-def visible(mask: Mask, window=None, sink_tokens=None, head_windows=None) -> torch.Tensor:
+def visible(mask: Mask, window=None, sink_tokens=None, head_windows=None, block_keys=None) -> torch.Tensor:
     """(B, H, L, M) bool, from what the mask was asked for."""
     of, M = mask.of, mask.of.num_keys
     query, key = torch.arange(of.first_query, of.first_query + of.num_queries)[:, None], torch.arange(M)
@@ -32,6 +32,9 @@ def visible(mask: Mask, window=None, sink_tokens=None, head_windows=None) -> tor
         for one in (window, own):
             if one is not None:
                 inside &= query - key < one
+        if block_keys is not None:
+            half = (block_keys + 1) // 2
+            inside &= query // half - key // half <= 1
         seen.append(inside | sink_BM[:, None, :])
     seen_BHLM = torch.stack(seen, dim=1) & real_BM[:, None, None, :] | (query == key)
     return seen_BHLM & (query >= key) if of.causal else seen_BHLM
@@ -49,6 +52,7 @@ def masks(draw) -> tuple[Mask, dict]:
     if causal:
         some = st.none() | st.integers(1, 70)
         wanted = {"window": draw(some), "head_windows": draw(st.none() | st.tuples(some, some, some, some))}
+        wanted["block_keys"] = draw(some)
         wanted["sink_tokens"] = draw(st.none() | st.integers(1, 8))
     return mask_of(M, draw(st.integers(0, M - 1)), causal, padding, **wanted), wanted
 
@@ -157,6 +161,13 @@ def test_line_and_blocks_hide_what_the_matrix_hides(asked, size):
             assert torch.equal(*torch.broadcast_tensors(ours, matrix))
 
 
+def test_blockwise_a_query_sees_its_own_half_block_and_the_one_before():
+    assert mask_of(100, block_keys=8).keys_of_queries()[0, 0].tolist()[:14] == [1, 2, 3, 4, 5, 6, 7, 8, 5, 6, 7, 8, 5, 6]
+    assert mask_of(100, block_keys=8).parts(20, 24) == [Part(16, 24, ALL)]
+    assert mask_of(8, block_keys=8).plain, "one block hides nothing"
+    assert mask_of(9, block_keys=9).plain, "of an odd block the half is the larger one"
+
+
 def test_a_window_off_by_one_fails_the_comparison():
     """Control."""
     mask = mask_of(30, window=7, sink_tokens=2)
@@ -204,9 +215,9 @@ def test_windows_do_not_mind_padding_between_tokens():
 
 @given(masks(), st.integers(1, 70))
 def test_every_query_sees_the_keys_between_the_edges_of_a_block(asked, size):
-    """Of keys without sinks; the first and last keys of the edges are hidden from some query, or the edges are wide."""
+    """Of keys without sinks and blocks; the first and last keys of the edges are hidden from some query, or the edges are wide."""
     mask, wanted = asked
-    wanted = {**wanted, "sink_tokens": None}
+    wanted = {**wanted, "sink_tokens": None, "block_keys": None}
     seen_BHLM = visible(Mask(replace(mask.of, padding_BM=None), **wanted), **wanted)
     for start, stop in blocks(mask, size):
         first, last = 0, mask.of.keys_seen(stop)
