@@ -75,7 +75,7 @@ class Adaptation:
         plain = replace(self, settings={name: value for name, value in self.settings.items() if name != "window"})
         by_default = numbers(plain.config(config, length, 2 * length)).get("window")
         settings = plain.settings if self.settings.get("window") == by_default else self.settings
-        scaled = {layer.position.get("scaling", {}).get("name") for _, layer in longer.layers()}
+        scaled = {(layer.position.get("scaling") or {}).get("name") for _, layer in longer.layers()}
         names = ["slope_scaling" if one == "pi" and "slope_scaling" in scaled else one for one in self.name.split("+")]
         return Adaptation("+".join(names), settings)
 
@@ -119,8 +119,8 @@ def numbers(config: ModelConfig) -> dict[str, float]:
 
 
 def same_weights(model: LanguageModel, config: ModelConfig) -> LanguageModel:
-    """A model of another configuration with the parameters of `model`, which both share; in evaluation mode."""
-    other = LanguageModel(config, model.vocab_size, seed=0).to(model.device).eval()
+    """A model of another configuration with the parameters of `model`, which both share; for evaluation alone, without gradients."""
+    other = LanguageModel(config, model.vocab_size, seed=0).to(model.device).requires_grad_(False).eval()
     other.transformer.skip_far_keys = model.transformer.skip_far_keys
     parameters = dict(model.named_parameters())
     for name, parameter in other.named_parameters():
