@@ -49,15 +49,15 @@ def resampled_sums(sums_GK: np.ndarray) -> np.ndarray:
     return np.concatenate([part.astype(np.float64) @ sums_GK for part in parts])
 
 
-def interval(values: np.ndarray, num_groups: int) -> list[float] | None:
-    """[low, high] at LEVEL of a statistic, given its value in each resample.
+def interval(values: np.ndarray, num_groups: int, level: float = LEVEL) -> list[float] | None:
+    """[low, high] at `level` of a statistic, given its value in each resample.
 
     Returns:
         None with fewer than MIN_GROUPS groups, or where a value is not finite.
     """
     if num_groups < MIN_GROUPS or not np.isfinite(values).all():
         return None
-    tail = (1 - LEVEL) / 2
+    tail = (1 - level) / 2
     wider = NormalDist().cdf(-math.sqrt(num_groups / (num_groups - 1)) * stats.t.ppf(1 - tail, num_groups - 1))
     return np.quantile(values, [wider, 1 - wider]).tolist()
 

@@ -119,7 +119,7 @@ def numbers(config: ModelConfig) -> dict[str, float]:
 
 
 def same_weights(model: LanguageModel, config: ModelConfig) -> LanguageModel:
-    """A model of another configuration with the parameters of `model`, which both share; for evaluation alone, without gradients."""
+    """A model of another configuration that shares the parameters of `model`; for evaluation, without gradients."""
     other = LanguageModel(config, model.vocab_size, seed=0).to(model.device).requires_grad_(False).eval()
     other.transformer.skip_far_keys = model.transformer.skip_far_keys
     parameters = dict(model.named_parameters())

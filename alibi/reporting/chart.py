@@ -122,12 +122,22 @@ class Chart:
 
 
 def looks_of(comparison: Comparison) -> dict[str, Look]:
-    """By label of the line: the colour of its method, and a marker and dash that no other line has."""
-    methods = {run.line: run.result.checkpoint.model for part in comparison.sets for run in part.runs}
+    """By label of the line: the colour of its method, and a marker and dash that no other line has.
+
+    An adaptation has its own dash, the same for every method.
+    """
+    lines = {run.line: run.result for part in comparison.sets for run in part.runs}
+    adapted = list(dict.fromkeys(result.adaptation for result in lines.values() if result.adaptation))
     looks: dict[str, Look] = {}
-    for place, (label, method) in enumerate(methods.items()):
+    for place, (label, result) in enumerate(lines.items()):
         marker, turn = place % len(MARKERS), place // len(MARKERS)
-        looks[label] = Look(colour_of(method), MARKERS[marker], DASHES[(marker + turn) % len(DASHES)])
+        dash = DASHES[(marker + turn) % len(DASHES)]
+        markers = (*MARKERS[marker:], *MARKERS[:marker])
+        if adapted:
+            dash = DASHES[(1 + adapted.index(result.adaptation)) % len(DASHES) if result.adaptation else 0]
+        taken = {look.marker for look in looks.values() if look.dash == dash}
+        free = next((one for one in markers if one not in taken), markers[0])
+        looks[label] = Look(colour_of(result.checkpoint.model), free, dash)
     return looks
 
 

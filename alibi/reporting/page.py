@@ -20,7 +20,7 @@ from plotly.offline import get_plotlyjs
 from alibi.analysis import Comparison
 from alibi.reporting import report_tables, study_charts, words
 from alibi.reporting.chart import BAR_WIDTH, COLOUR_PAIRS, PARTS, Axis, Chart, Look, Panel, Series, looks_of
-from alibi.reporting.report_tables import Table, plain_cells
+from alibi.reporting.table import Table, plain_cells
 from alibi.results import METRICS
 
 FILES = Path(__file__).parent / "page"

@@ -9,7 +9,8 @@ from alibi.reporting import study_charts
 from alibi.reporting.chart import Chart, looks_of
 from alibi.reporting.matplotlib_figures import COLUMN, PAGE, write_figure
 from alibi.reporting.page import render_page
-from alibi.reporting.report_tables import Table, all_tables
+from alibi.reporting.report_tables import all_tables
+from alibi.reporting.table import Table
 
 LATEX = str.maketrans({
     "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "#": r"\#", "%": r"\%", "_": r"\_",

@@ -2,52 +2,19 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import pairwise, zip_longest
 
 from alibi.analysis import Comparison, ResultSet, Run
+from alibi.analysis.adapted import BASELINES
 from alibi.analysis.published import PAPER, UNIT, differences_in_setup, published_points
-from alibi.analysis.statistics import MIN_GROUPS, Difference
+from alibi.analysis.statistics import MIN_GROUPS
 from alibi.reporting import words
+from alibi.reporting.adapted_table import adapted_rows
 from alibi.reporting.chart import PARTS
+from alibi.reporting.table import EMPTY, Cell, Table, by_length, difference_cell, number_cell, plain_cells, signed_cell
 from alibi.reporting.training_log import read_training
 from alibi.results import METRICS, TOLERANCE
-
-# A cell's text, and the small text under it (an interval), or nothing.
-Cell = tuple[str, str]
-EMPTY = ("", "")
-
-
-@dataclass(frozen=True)
-class Table:
-    """One table. `strong` are the places of rows that sum up others."""
-
-    name: str
-    title: str
-    header: list[str]
-    rows: list[list[Cell]]
-    note: str = ""
-    strong: tuple[int, ...] = ()
-
-
-def _by_length(
-    kind: str, title: str, part: ResultSet, metric: str, header: list[str], rows: list[list[Cell]], note: str
-) -> Table:
-    """A table of one metric of a set, with a column for each length."""
-    name = f"{kind}-{part.slug}-{metric.replace('_', '-')}"
-    return Table(name, f"{title}, {part.title}", [*header, *map(str, part.lengths)], rows, note)
-
-
-def plain_cells(*texts: str) -> list[Cell]:
-    return [(text, "") for text in texts]
-
-
-def number_cell(value: float, pair: list[float] | None, mark: str = "") -> Cell:
-    return f"{words.number(value)}{mark}", words.interval(*pair) if pair else ""
-
-
-def signed_cell(value: float, pair: list[float] | None) -> Cell:
-    return words.signed(value), words.interval(*pair, signed=True) if pair else ""
 
 
 def row_cell(run: Run, length: int, metric: str) -> Cell:
@@ -78,7 +45,7 @@ def result_rows(part: ResultSet, metric: str) -> Table:
             rows.append([*plain_cells(f"{line.label}, mean of {len(line.runs)} seeds", trained_at), *cells])
     note = " ".join(["Lower is better. * the training length.", *remarks(part.runs, part.lengths, metric)])
     title = METRICS[metric].label.capitalize()
-    table = _by_length("results", title, part, metric, ["run", "trained at"], rows, note)
+    table = by_length("results", title, part, metric, ["run", "trained at"], rows, note)
     return replace(table, strong=tuple(strong))
 
 
@@ -102,7 +69,7 @@ def order_rows(part: ResultSet, metric: str) -> Table:
     columns = [_order(part, length, metric) for length in part.lengths]
     rows = [[(str(place), ""), *cells] for place, cells in enumerate(zip_longest(*columns, fillvalue=EMPTY), 1)]
     note = "By the mean over seeds. ≈: paired intervals do not tell it from the next below it; ?: there is no interval."
-    return _by_length("order", f"Order by {METRICS[metric].label}", part, metric, ["place"], rows, note)
+    return by_length("order", f"Order by {METRICS[metric].label}", part, metric, ["place"], rows, note)
 
 
 def _order(part: ResultSet, length: int, metric: str) -> list[Cell]:
@@ -134,17 +101,7 @@ def difference_rows(part: ResultSet, metric: str) -> Table:
         cells = [difference_cell(pair.at(length, metric)) for length in part.lengths]
         rows.append([(f"{pair.a.label} against {pair.b.label}", ""), *cells])
     note = "Paired on the same text. Below zero: the first is better."
-    return _by_length("differences", f"Differences in {METRICS[metric].label}", part, metric, ["runs"], rows, note)
-
-
-def difference_cell(difference: Difference | None) -> Cell:
-    """A pair's ratio as a change, or its difference, with the interval under it."""
-    if not difference:
-        return EMPTY
-    value, pair = difference.value, difference.interval
-    if difference.is_ratio:
-        return words.change(value), words.change_interval(*pair) if pair else ""
-    return signed_cell(value, pair)
+    return by_length("differences", f"Differences in {METRICS[metric].label}", part, metric, ["runs"], rows, note)
 
 
 def against_rows(part: ResultSet, reference: Run, metric: str) -> Table:
@@ -159,7 +116,7 @@ def against_rows(part: ResultSet, reference: Run, metric: str) -> Table:
             rows.append([(other.label, ""), *map(difference_cell, differences)])
     title = f"Against {reference.label}: {METRICS[metric].label}"
     note = f"Paired on the same text. Below zero: better than {reference.label}."
-    return _by_length("against", title, part, metric, ["run"], rows, note)
+    return by_length("against", title, part, metric, ["run"], rows, note)
 
 
 def best_run(part: ResultSet, metric: str) -> Run:
@@ -238,7 +195,7 @@ def all_tables(comparison: Comparison) -> list[Table]:
     """Every table of a report that has a row."""
     tables = [run_rows(comparison)]
     for part in comparison.sets:
-        tables += [far_rows(part), change_rows(part)]
+        tables += [far_rows(part), change_rows(part), *(adapted_rows(part, baseline) for baseline in BASELINES)]
         for metric in part.metrics:
             tables += [result_rows(part, metric), order_rows(part, metric), difference_rows(part, metric)]
         tables.append(published_table(part))

@@ -5,9 +5,10 @@ from collections.abc import Sequence
 from tabulate import tabulate
 
 from alibi.analysis import Comparison, ResultSet, Run
+from alibi.analysis.adapted import BASELINES
 from alibi.reporting import report_tables as tables
 from alibi.reporting import words
-from alibi.reporting.report_tables import Table
+from alibi.reporting.table import Table, plain_cells
 from alibi.results import METRICS
 
 
@@ -37,7 +38,7 @@ def _one_metric(runs: Sequence[Run], lengths: Sequence[int], metric: str, which:
     for run in runs:
         weights = run.result.checkpoint
         about = run.short, words.known(weights.seq_len), words.known(weights.seed), str(weights.step)
-        rows.append([*tables.plain_cells(*about), *(tables.row_cell(run, length, metric) for length in lengths)])
+        rows.append([*plain_cells(*about), *(tables.row_cell(run, length, metric) for length in lengths)])
     has_interval = any(small for row in rows for _, small in row)
     below = f"; under a number its {words.LEVEL} interval" if has_interval else ""
     title = f"{METRICS[metric].label}{which}, at length (* is the training length{below})"
@@ -67,6 +68,7 @@ def findings_text(comparison: Comparison) -> str:
     for part in comparison.sets:
         if part.how_far:
             parts.append(plain(tables.far_rows(part)))
+        parts += [plain(table) for baseline in BASELINES if (table := tables.adapted_rows(part, baseline)).rows]
         if part.crossings:
             lines = [
                 f"  {a.label} and {b.label}: about {place.about:.0f} (between {place.after} and {place.before})"

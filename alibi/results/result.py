@@ -101,13 +101,17 @@ class Result:
         return Measured(data.split, data.sha256, *how, data.name, adapt or "")
 
     @property
+    def adaptation(self) -> str:
+        """yarn, or yarn x8: how the method was adapted; empty where it was not."""
+        if (adapt := self.content.adapt) is None:
+            return ""
+        words = [f"x{value:g}" if name == "factor" else f"{name} {value:g}" for name, value in adapt.set.items()]
+        return " ".join([adapt.name, *words])
+
+    @property
     def method(self) -> str:
         """rotary, or rotary + yarn x8, where the method was adapted."""
-        model, adapt = self.checkpoint.model, self.content.adapt
-        if adapt is None:
-            return model
-        words = [f"x{value:g}" if name == "factor" else f"{name} {value:g}" for name, value in adapt.set.items()]
-        return " ".join([f"{model} + {adapt.name}", *words])
+        return f"{self.checkpoint.model} + {self.adaptation}" if self.adaptation else self.checkpoint.model
 
     @property
     def text(self) -> str:

@@ -69,8 +69,14 @@ function nothing(figures, set) {
   return others.length ? `Nothing to draw here, but for: ${others.map(({ text }) => text).join("; ")}.` : "Nothing to draw for these choices.";
 }
 
-// A line's box stands for all of its seeds.
+// A line's box stands for all of its seeds, that of an adaptation for all lines adapted so.
 function followLine(box) {
+  if (box.name === "adapt") {
+    for (const div of all("[data-adapt]", form)) {
+      if (div.dataset.adapt === box.value) for (const inner of all("input", div)) inner.checked = box.checked;
+    }
+    return;
+  }
   const line = box.closest("form div"), seeds = line ? all("[name=run]", line) : [];
   if (box.name === "line") for (const seed of seeds) seed.checked = box.checked;
   if (box.name === "run") line.querySelector("[name=line]").checked = seeds.some((seed) => seed.checked);
