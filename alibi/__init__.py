@@ -8,7 +8,7 @@ model(torch.randn(2, 512, 256)).shape  # (2, 512, 256)
 from alibi.environment import lend_home
 from alibi.evaluation.text_perplexity import perplexity
 from alibi.generation import generate
-from alibi.model import ALiBiConfig, ALiBiTransformer, LanguageModel, ModelConfig
+from alibi.model import ALiBiConfig, ALiBiTransformer, LanguageModel, ModelConfig, adapt
 from alibi.runs import load_model, load_tokenizer
 
 __version__ = "0.1.0"
@@ -17,6 +17,7 @@ __all__ = [
     "ALiBiTransformer",
     "LanguageModel",
     "ModelConfig",
+    "adapt",
     "generate",
     "load_model",
     "load_tokenizer",

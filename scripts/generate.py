@@ -2,6 +2,8 @@
 
     python scripts/generate.py outputs/latest --prompt "In 1921 the" --tokens 100 --temperature 0.8 --top-k 50 --seed 0
 
+    python scripts/generate.py outputs/latest --tokens 2000 --adapt yarn     # or '{name: yarn, factor: 8}'
+
 The text begins with the end-of-text token, as in evaluation, followed by the prompt. Only prompt and continuation are
 written to stdout.
 """
@@ -12,9 +14,11 @@ import sys
 from pathlib import Path
 
 import torch
+import yaml
 
 from alibi.environment import pick_device
 from alibi.generation import generate
+from alibi.model import Adaptation, adapt
 from alibi.paths import expanded
 from alibi.runs import Checkpoint, resolve_runs
 from alibi.script import script, script_parser
@@ -31,6 +35,11 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--top-p", type=float, help="draw from the likeliest tokens that sum to this probability")
     parser.add_argument("--seed", type=int, help="of the draws; without it they differ every time")
     parser.add_argument("--stop", action="store_true", help="end at end-of-text (with words as tokens: at a line end)")
+    parser.add_argument(
+        "--adapt",
+        type=yaml.safe_load,
+        help="how the model is adapted to texts beyond its training length, as eval.adapt",
+    )
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
     return parser.parse_args()
 
@@ -68,6 +77,14 @@ def continued(options: argparse.Namespace) -> str:
     checkpoint = Checkpoint(paths[0])
     tokenizer, model = checkpoint.load_tokenizer(), checkpoint.load_model(device)
     prompt = [tokenizer.end_of_text, *tokenizer.encode_prompt(text)]
+    trained, whole = checkpoint.config["train"]["seq_len"], len(prompt) + options.tokens
+    if options.adapt is not None:
+        adaptation = Adaptation.of(options.adapt, "--adapt").fitted(model.config, trained)
+        fixed = ", ".join(
+            f"{name} {value:.4g}" for name, value in adaptation.in_row(model.config, trained, whole).items()
+        )
+        print(f"note: adapted by {adaptation.name} for {whole} tokens: {fixed}", file=sys.stderr)
+        model = adapt(model, options.adapt, trained, whole)
     ids = generate(
         model,
         torch.tensor([prompt], device=device),
@@ -78,7 +95,6 @@ def continued(options: argparse.Namespace) -> str:
         generator=None if options.seed is None else torch.Generator().manual_seed(options.seed),
         stop_id=tokenizer.end_of_text if options.stop else None,
     )[0].tolist()
-    trained = checkpoint.config["train"]["seq_len"]
     if len(ids) > trained:
         print(f"note: {len(ids)} tokens go past the training length ({trained})", file=sys.stderr)
     added = ids[len(prompt) :]

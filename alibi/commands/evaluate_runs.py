@@ -85,7 +85,7 @@ def _evaluate_one(command: EvaluateCommand, run: Evaluated, procs: Processes, al
     for note in text.notes:
         procs.say(note)
     try:
-        run.files = evaluate_checkpoint(run.model, text, command.eval, run.adaptations, command.precision, procs)
+        run.files = evaluate_checkpoint(run.model, text, command.eval, command.precision, procs, run.adaptations)
     except (ValueError, OSError, FailedElsewhere) as error:
         if alone:
             raise

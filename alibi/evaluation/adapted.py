@@ -19,7 +19,7 @@ PIECE = 8  # a piece of a truncated window has L divided by this targets
 
 
 def fitting(
-    model: Checkpoint | Guest, settings: EvaluationSettings, several: bool, quiet: bool = False
+    model: Checkpoint | Guest, settings: EvaluationSettings, several: bool = False, quiet: bool = False
 ) -> list[Adaptation | None]:
     """The adaptations of a model, each once. Of a list for several runs, those that do not fit are left out, in words.
 

@@ -13,7 +13,7 @@ from alibi.analysis.change import add_changes
 from alibi.analysis.curves import how_far
 from alibi.data import TokenFile
 from alibi.environment import environment
-from alibi.evaluation.adapted import Adapted
+from alibi.evaluation.adapted import Adapted, fitting
 from alibi.evaluation.evaluation_settings import EvaluationSettings, in_order
 from alibi.evaluation.evaluation_text import EvaluationText
 from alibi.evaluation.score import (
@@ -34,9 +34,9 @@ def evaluate_checkpoint(
     checkpoint: Checkpoint | Guest,
     text: EvaluationText,
     settings: EvaluationSettings,
-    adaptations: list[Adaptation | None],
     precision: str,
     procs: Processes = ALONE,
+    adaptations: list[Adaptation | None] | None = None,
 ) -> list[OpenResult]:
     """Score every length of `settings` into result files, one a stride and adaptation; the caller ends them.
 
@@ -44,6 +44,7 @@ def evaluate_checkpoint(
     scores its share, and only the main one writes, prints and has the files.
     """
     tokens, device = text.tokens, procs.device
+    adaptations = fitting(checkpoint, settings) if adaptations is None else adaptations
     lengths, note = in_order(settings.lengths)
     if note:
         procs.say(note)

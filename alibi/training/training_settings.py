@@ -93,5 +93,10 @@ class RunConfig:
     def __post_init__(self) -> None:
         check_kinds(self)
         self.model.fill_in_length(self.train.seq_len)
+        for kind, layer in self.model.layers():
+            if layer.positions_in_cache:
+                key = f"model.layer_types.{kind}" if kind else "model"
+                why = "is for evaluation alone, as eval.adapt=sink"
+                raise ValueError(f"{key}.positions_in_cache {why}; remove it, and keep window and sink_tokens.")
         if self.seed < 0:
             raise ValueError(f"seed ({self.seed}) must be at least 0.")

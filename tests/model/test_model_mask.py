@@ -162,7 +162,22 @@ def test_line_and_blocks_hide_what_the_matrix_hides(asked, size):
 
 
 def test_blockwise_a_query_sees_its_own_half_block_and_the_one_before():
-    assert mask_of(100, block_keys=8).keys_of_queries()[0, 0].tolist()[:14] == [1, 2, 3, 4, 5, 6, 7, 8, 5, 6, 7, 8, 5, 6]
+    assert mask_of(100, block_keys=8).keys_of_queries()[0, 0].tolist()[:14] == [
+        1,
+        2,
+        3,
+        4,
+        5,
+        6,
+        7,
+        8,
+        5,
+        6,
+        7,
+        8,
+        5,
+        6,
+    ]
     assert mask_of(100, block_keys=8).parts(20, 24) == [Part(16, 24, ALL)]
     assert mask_of(8, block_keys=8).plain, "one block hides nothing"
     assert mask_of(9, block_keys=9).plain, "of an odd block the half is the larger one"
@@ -215,7 +230,7 @@ def test_windows_do_not_mind_padding_between_tokens():
 
 @given(masks(), st.integers(1, 70))
 def test_every_query_sees_the_keys_between_the_edges_of_a_block(asked, size):
-    """Of keys without sinks and blocks; the first and last keys of the edges are hidden from some query, or the edges are wide."""
+    """Without sinks and blocks; the first and last keys of the edges are hidden from some query, or they are wide."""
     mask, wanted = asked
     wanted = {**wanted, "sink_tokens": None, "block_keys": None}
     seen_BHLM = visible(Mask(replace(mask.of, padding_BM=None), **wanted), **wanted)

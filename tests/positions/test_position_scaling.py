@@ -63,7 +63,8 @@ def test_yarn_turns_fast_pairs_as_before_and_slow_ones_as_pi():
     assert torch.equal(yarn_C[turns_C > 40], plain_C[turns_C > 40])
     assert torch.equal(yarn_C[turns_C < 0.8], plain_C[turns_C < 0.8] / 4)
     wider_C = scaled("yarn", 4.0, 8192, beta_fast=8.0).settings.scaling.frequencies(plain_C, THETA)
-    assert (wider_C >= yarn_C).all() and (wider_C > yarn_C).any()
+    assert (wider_C >= yarn_C).all()
+    assert (wider_C > yarn_C).any()
 
 
 @pytest.mark.parametrize("method", ["rotary", "p_rope", "rotary_partial"])
@@ -121,7 +122,10 @@ def test_learned_slopes_are_ranked_as_they_are_now():
     [
         ("yarn", "must be a mapping with a name"),
         ({"name": "yarn"}, "must be a mapping with a name"),
-        ({"name": "dynamic", "factor": 2}, r"^model\.position\.scaling\.name \('dynamic'\) must be one of: pi, ntk, yarn"),
+        (
+            {"name": "dynamic", "factor": 2},
+            r"^model\.position\.scaling\.name \('dynamic'\) must be one of: pi, ntk, yarn",
+        ),
         ({"name": "pi", "factor": 0.5}, r"^model\.position\.scaling\.factor \(0\.5\) must be at least 1"),
         ({"name": "pi", "factor": math.nan}, r"^model\.position\.scaling\.factor \(nan\) must be a finite number"),
         ({"name": "yarn", "factor": 2.0}, r"scaling\.length must be given for yarn"),
