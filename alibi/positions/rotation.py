@@ -29,7 +29,7 @@ class RotarySettings(Position.Settings):
 
 
 @dataclass
-class ScaledRotarySettings(RotarySettings, ScaledSettings):
+class ScaledRotarySettings(ScaledSettings, RotarySettings):
     """Of the methods whose frequencies can be scaled."""
 
     scalings = ("pi", "ntk", "yarn", "llama3", "temperature")

@@ -20,6 +20,8 @@ from alibi.config.typed import run_of
 from alibi.model import KeyValueCache, LanguageModel, ModelConfig
 from alibi.model.transformer import Transformer
 from alibi.positions import Position
+from alibi.positions.alibi import LinearSettings
+from alibi.positions.rotation import ScaledRotarySettings
 
 SEQ_LEN = 32
 CHOICES = choices("model")
@@ -219,7 +221,8 @@ def other_values(value: object, options: tuple) -> list[object]:
     if isinstance(value, str):
         return [one for one in options if one != value]
     if value is None:
-        return [False, 1, 3.0]
+        scalings = (*ScaledRotarySettings.scalings, *LinearSettings.scalings)
+        return [False, 1, 3.0, *({"name": name, "factor": 4.0, "length": 8} for name in scalings)]
     return [value * 2, value // 2 if isinstance(value, int) else value / 2, value + 4]
 
 

@@ -121,8 +121,8 @@ def test_unknown_method_names_the_existing_ones(values):
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("alibi", r"model\.position\.base is not a setting of alibi, which has no settings of its own; remove it"),
-        ("rotary", r"model\.position\.base is not a setting of rotary, which has theta; remove it"),
+        ("alibi", r"model\.position\.base is not a setting of alibi, which has scaling; remove it"),
+        ("rotary", r"model\.position\.base is not a setting of rotary, which has theta, scaling; remove it"),
         ("t5", r"model\.position\.base is not a setting of t5, which has num_buckets, max_distance, shared; remove it"),
     ],
 )
