@@ -26,7 +26,7 @@ README = PAGES["README.md"]
 def overrides_of(words: list[str]) -> list[str]:
     """Overrides of one job: of a sweep's values the first; Hydra's own settings are the sweep's."""
     settings = [word for word in words if "=" in word and not word.startswith(("-", "hydra"))]
-    return [word if "[" in word else word.partition(",")[0] for word in settings]
+    return [word if re.search(r"[\[{]", word) else word.partition(",")[0] for word in settings]
 
 
 @pytest.mark.parametrize("words", [words for _, words in commands()], ids=" ".join)
