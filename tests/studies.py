@@ -111,7 +111,8 @@ def row_of(run, length, stride):
     }
 
 
-def make_file(root, method, seed, seq_len=128, stride=None, lengths=LENGTHS, name=None):
+def make_file(root, method, seed, seq_len=128, stride=None, lengths=LENGTHS, name=None, adapt=None):
+    """An adapted run falls off as ALiBi does."""
     run = (method, seq_len, seed)
     folder = re.sub(r"[^A-Za-z0-9._-]", "_", method)
     name = name or f"{folder}-tiny-wikitext2-L{seq_len}-seed{seed}-1a2b3c4d"
@@ -156,7 +157,8 @@ def make_file(root, method, seed, seq_len=128, stride=None, lengths=LENGTHS, nam
         "intervals": INTERVALS,
         "groups": groups(),
         **({"change": change_of(run, lengths, stride)} if stride and seq_len in lengths else {}),
-        "rows": [row_of(run, length, stride) for length in lengths],
+        "rows": [row_of(run if adapt is None else ("alibi", *run[1:]), length, stride) for length in lengths],
+        **({"adapt": {"name": adapt, "factor": f"max(1, length / {seq_len})", "set": {}}} if adapt else {}),
         "how_far": {"within_percent": 2.0, "training_length": seq_len, "length": seq_len, "breaks_at": None},
         "made_with": {
             "git_commit": "47cf737",
@@ -173,7 +175,12 @@ def make_file(root, method, seed, seq_len=128, stride=None, lengths=LENGTHS, nam
             "stride": stride or lengths[-1],
             "error": "out of memory: tried 9 GiB",
         }
-    path = Path(root) / name / "evaluation" / f"step-00000800-wikitext2-validation-{protocol}.json"
+    path = (
+        Path(root)
+        / name
+        / "evaluation"
+        / f"step-00000800-wikitext2-validation-{protocol}{f'-{adapt}' if adapt else ''}.json"
+    )
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(with_checksum(content)))
     write_metrics(path.parents[1] / "metrics.jsonl", run)

@@ -6,7 +6,8 @@ import shutil
 from pathlib import Path
 
 import pytest
-from comparisons import make_study
+from comparisons import compared, make_study
+from studies import make_file
 
 from alibi.analysis.comparison import Refusal
 from alibi.reporting.page import render_page
@@ -168,6 +169,22 @@ def test_lines_and_seeds_can_be_hidden(page):
     assert legend(page, "perplexity")[0] == "alibi L=128"
     click(page, "input[name=run][value='1']")
     assert not page.find_element(By.CSS_SELECTOR, "input[name=line][value='0']").is_selected()
+
+
+def test_adaptations_can_be_hidden_for_all_methods_at_once(browser, tmp_path):
+    made = [make_file(tmp_path, m, 0, adapt=a) for m in ("alibi", "rotary") for a in (None, "window", "bca")]
+    browser.get(write_page(compared(made), tmp_path / "index.html"))
+    boxes = browser.find_elements(By.CSS_SELECTOR, "[name=adapt]")
+    assert [box.get_attribute("value") for box in boxes] == ["", "window", "bca"]
+    before = set(legend(browser, "perplexity"))
+    of_window = {"alibi + window L=128", "rotary + window L=128"}
+    assert len(before) == 6
+    assert of_window < before
+    click(browser, "[name=adapt][value=window]")
+    assert set(legend(browser, "perplexity")) == before - of_window
+    click(browser, "[name=adapt][value=window]")
+    assert set(legend(browser, "perplexity")) == before
+    assert complaints(browser) == []
 
 
 def test_everything_hidden_is_no_error(page):

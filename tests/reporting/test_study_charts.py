@@ -3,6 +3,7 @@ import xml.etree.ElementTree as ET
 import numpy as np
 from comparisons import compared
 from PIL import Image
+from studies import make_file
 
 from alibi.reporting import draw_perplexity
 from alibi.reporting.chart import looks_of
@@ -141,6 +142,17 @@ def test_two_dozen_lines_look_different_and_a_method_keeps_its_colour(make_resul
     assert len(set(colours.values())) == len(methods)
     alone = looks_of(compared([trained(make_result, 20, 0, "again", method="fox")]))
     assert [look.colour for look in alone.values()] == [colours["fox"]]
+
+
+def test_an_adaptation_has_its_own_dash_for_every_method(tmp_path):
+    adapted = (None, "window", "bca", "yarn")
+    made = [make_file(tmp_path, m, 0, adapt=a) for m in ("alibi", "rotary") for a in adapted]
+    looks = looks_of(compared(made))
+    assert len({(look.marker, look.dash) for look in looks.values()}) == 8, "in print each line is its own"
+    dashes = [{looks[f"{m}{f' + {a}' if a else ''} L=128"].dash for m in ("alibi", "rotary")} for a in adapted]
+    assert all(len(one) == 1 for one in dashes)
+    assert len(set.union(*dashes)) == 4
+    assert looks["rotary + yarn L=128"].colour == looks["rotary L=128"].colour
 
 
 def test_no_entry_of_a_long_legend_is_cut(make_result, tmp_path):
