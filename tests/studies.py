@@ -175,12 +175,8 @@ def make_file(root, method, seed, seq_len=128, stride=None, lengths=LENGTHS, nam
             "stride": stride or lengths[-1],
             "error": "out of memory: tried 9 GiB",
         }
-    path = (
-        Path(root)
-        / name
-        / "evaluation"
-        / f"step-00000800-wikitext2-validation-{protocol}{f'-{adapt}' if adapt else ''}.json"
-    )
+    measured = f"{protocol}-{adapt}" if adapt else protocol
+    path = Path(root) / name / "evaluation" / f"step-00000800-wikitext2-validation-{measured}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(with_checksum(content)))
     write_metrics(path.parents[1] / "metrics.jsonl", run)
