@@ -14,11 +14,11 @@ from alibi.evaluation import perplexity
 from alibi.processes import handling, processes, stop_signals
 from alibi.runs import RunFolder, weight_settings
 from alibi.runs.fingerprint import fingerprint
-from alibi.training.optimizer import check_schedule
 from alibi.training.parallel import full_state
 from alibi.training.record import Record, describe_run
 from alibi.training.resume import find_checkpoint, open_folder
 from alibi.training.run_parts import RunParts, prepare_texts
+from alibi.training.schedule import check_schedule
 from alibi.training.stopping import StopRequest
 from alibi.training.training_settings import RunConfig
 from alibi.training.update import NotFinite, Updater, fitting_updater

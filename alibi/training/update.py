@@ -13,9 +13,9 @@ from alibi.model import LanguageModel
 from alibi.model.initialise import named_generator
 from alibi.processes import Processes
 from alibi.runs.fingerprint import fixed_nats
-from alibi.training.optimizer import learning_rate
 from alibi.training.parallel import average_gradients, clip_gradients, is_sharded, replicate
 from alibi.training.run_parts import RunParts
+from alibi.training.schedule import learning_rate
 from alibi.training.training_settings import RunConfig
 
 # Memory for the activations of a micro-batch where train.micro_batch_tokens is null: bytes on a CPU, a share of a GPU.
