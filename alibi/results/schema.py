@@ -67,8 +67,17 @@ class Training(Part):
     text_sha256: Text | None = None
 
 
+class Origin(Part):
+    """The checkpoint whose weights the run started from, and all tokens that those were trained on."""
+
+    run: Text
+    sha256: Text
+    step: Count
+    tokens: Count
+
+
 class Weights(Part):
-    """`checkpoint`. Models that were not trained here may lack a training length and a seed."""
+    """`checkpoint`. `training` is of the run alone, without its `origin`. Models that were not trained here may lack a training length and a seed."""
 
     path: str | None = None
     sha256: Text
@@ -79,8 +88,14 @@ class Weights(Part):
     parameters: Count | None = None
     parameters_in: dict[str, Count | None] | None = None
     training: Training | None = None
+    origin: Origin | None = None
     run: Text | None = None
     settings: dict[str, Any] | None = None
+
+    @property
+    def tokens_before(self) -> int:
+        """Tokens that the weights had seen when the run began."""
+        return self.origin.tokens if self.origin else 0
 
 
 class Tokenizer(Part):
