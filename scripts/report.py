@@ -31,7 +31,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument(
         "--tokens",
         choices=TOKENS,
-        help="draw training against the run's own tokens, or its origin's too; own by default",
+        help="draw training against the run's own tokens (the default), or its origin's too",
     )
     options = parser.parse_args()
     if options.figures and not options.paper:

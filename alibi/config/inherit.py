@@ -208,7 +208,7 @@ def check_tokenizer(settings: dict, stored: dict, tokenizer: Tokenizer, where: P
         if value is not None and value != have and not padded and value != stored.get(name):
             raise ValueError(
                 f"tokenizer.{name} is {value} here and {have} in {where}, whose embeddings belong to its tokenizer; "
-                "leave tokenizer out, and the new run has the origin's."
+                "leave it out (and an experiment that sets it), and the new run has the origin's."
             )
 
 

@@ -2,6 +2,7 @@
 
 import re
 import textwrap
+from collections.abc import Iterable
 from dataclasses import asdict
 from functools import cache
 from pathlib import Path
@@ -60,6 +61,16 @@ def setting_keys(content: dict | None, prefix: str = "") -> list[str]:
     for name, value in (content or {}).items():
         names += setting_keys(value, f"{prefix}{name}.") if isinstance(value, dict) else [prefix + name]
     return names
+
+
+def refuse_filled_in(overrides: Iterable[str]) -> None:
+    """
+    Raises:
+        ValueError: a setting among them that no command sets.
+    """
+    for text in overrides:
+        if (name := re.split(r"[.=]", text.lstrip("+~"))[0]) in FILLED_IN:
+            raise ValueError(f"{text}: {name} is filled in; set train.init_from to a run folder or a checkpoint.")
 
 
 def help_text(entry: str) -> str:

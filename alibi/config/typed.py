@@ -19,7 +19,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from alibi.commands import EvaluateCommand
 from alibi.config.inherit import inherited
-from alibi.config.known import CONFIGS, help_text
+from alibi.config.known import CONFIGS, help_text, refuse_filled_in
 from alibi.config.messages import escaped, refused
 from alibi.environment import pick_device, resolve_precision
 from alibi.interop import HF_PREFIX
@@ -96,8 +96,6 @@ def run_from(composed: DictConfig, overrides: Sequence[str] = ()) -> tuple[RunCo
         FileNotFoundError, DamagedCheckpoint: train.init_from names no sound checkpoint.
     """
     plain = OmegaConf.to_container(composed, resolve=True)
-    if plain["origin"] is not None:
-        raise ValueError("origin is filled in from train.init_from; set that to a run folder or a checkpoint.")
     config = typed(RunConfig, inherited(plain, overrides) if plain["train"]["init_from"] else plain)
     config.precision = resolve_precision(config.precision, pick_device(config.device))
     model, multiplier = config.model, config.optimizer.position_lr_multiplier
@@ -128,6 +126,7 @@ def run_of(overrides: list[str]) -> RunConfig:
         ValueError: invalid settings.
     """
     register()
+    refuse_filled_in(overrides)
     try:
         with initialize_config_dir(CONFIGS, version_base="1.3"):
             composed = compose("train", overrides)

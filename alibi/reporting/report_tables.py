@@ -12,7 +12,6 @@ from alibi.reporting import words
 from alibi.reporting.chart import PARTS
 from alibi.reporting.training_log import read_training
 from alibi.results import METRICS, TOLERANCE
-from alibi.results.schema import Weights
 
 # A cell's text, and the small text under it (an interval), or nothing.
 Cell = tuple[str, str]
@@ -230,7 +229,8 @@ def run_rows(comparison: Comparison) -> Table:
         counts, cost = ([words.known(number, ",.0f") for number in numbers] for numbers in (counts, cost))
         rows.append(plain_cells(run.label, *counts, words.known(training and training.flops, ".2e"), *cost))
         if comparison.has_origins:
-            rows[-1] += plain_cells(*_origin_cells(weights))
+            of = weights.origin
+            rows[-1] += plain_cells(*((of.run, f"{of.step:,}", f"{of.tokens:,}") if of else ("", "", "")))
     header = ["run", "parameters", "in position", "in embedding", "rest", "steps", "tokens", "training flops"]
     header += ["training tokens/s", "training MiB"]
     note = "Tokens/s in training is the median of the log, memory its peak, on whatever else the machine was doing."
@@ -240,12 +240,6 @@ def run_rows(comparison: Comparison) -> Table:
             " A run that started from another's weights had seen the tokens before; its other columns leave them out."
         )
     return Table("runs", "Parameters and compute", header, rows, note)
-
-
-def _origin_cells(weights: Weights) -> list[str]:
-    """The run whose weights a run started from, the step they were at, and the tokens that they had seen."""
-    of = weights.origin
-    return [of.run, f"{of.step:,}", f"{of.tokens:,}"] if of else ["", "", ""]
 
 
 def all_tables(comparison: Comparison) -> list[Table]:

@@ -174,10 +174,10 @@ def training_chart(comparison: Comparison, total: bool = False) -> Chart:
     """
     series, looks = [], looks_of(comparison)
     for folder, run in {run.result.folder: run for run in comparison.runs}.items():
-        log = read_training(folder)
+        log, origin = read_training(folder), run.result.checkpoint.origin
         for curve, kind in ((log.train, "member"), (log.val, "main")) if log else ():
             last = max((tokens for tokens, _ in log.train + log.val), default=0)
-            before = run.result.checkpoint.tokens_before if total else 0
+            before = origin.tokens if total and origin else 0
             points = [Point(before + tokens, loss) for tokens, loss in curve if tokens >= last / 20]
             series += [Series(run.line, run.label, (run.label,), points, looks[run.line], kind)] if points else []
     seen = "tokens seen in training" + (", in the origin's too" if total else "")

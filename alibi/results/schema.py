@@ -68,7 +68,7 @@ class Training(Part):
 
 
 class Origin(Part):
-    """The checkpoint whose weights the run started from, and all tokens that those were trained on."""
+    """The checkpoint whose weights the run started from; `tokens` are all that those had seen."""
 
     run: Text
     sha256: Text
@@ -77,7 +77,7 @@ class Origin(Part):
 
 
 class Weights(Part):
-    """`checkpoint`. `training` is of the run alone, without its `origin`. Models that were not trained here may lack a training length and a seed."""
+    """`checkpoint`. `training` leaves out that of its `origin`. Models not trained here may lack seq_len and seed."""
 
     path: str | None = None
     sha256: Text
@@ -91,11 +91,6 @@ class Weights(Part):
     origin: Origin | None = None
     run: Text | None = None
     settings: dict[str, Any] | None = None
-
-    @property
-    def tokens_before(self) -> int:
-        """Tokens that the weights had seen when the run began."""
-        return self.origin.tokens if self.origin else 0
 
 
 class Tokenizer(Part):
