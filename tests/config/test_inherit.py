@@ -106,7 +106,7 @@ def test_an_experiment_sets_what_its_yaml_does(origin):
         (["size=tiny"], r"model.d_ff is 512 here and 64 in|model.d_model is 128 here and 16 in"),
         (["model.num_heads=4"], "model.num_heads is 4 here and 2 in"),
         (["model.activation=relu"], "model.activation is relu here and gelu in"),
-        (["tokenizer=bpe"], "tokenizer.name is bpe here and byte in .*leave tokenizer out"),
+        (["tokenizer=bpe"], "tokenizer.name is bpe here and byte in .*leave it out"),
         (["tokenizer=word"], "tokenizer.name is word here and byte in"),
         (["model.position.nonsense=1", "model=rotary"], "model.position.nonsense"),
         (["train.resume=x"], "two sources of weights"),
