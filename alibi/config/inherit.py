@@ -122,7 +122,11 @@ def origin_of(init_from: str) -> Checkpoint:
             f"train.init_from={init_from} does not exist; give a run folder or a checkpoint. A run that has begun goes "
             "on without its origin by train.resume=RUN in place of train.init_from."
         )
-    return Checkpoint(checkpoint_of(path))
+    try:
+        return Checkpoint(checkpoint_of(path))
+    except FileNotFoundError as error:
+        why = str(error).partition(";")[0]
+        raise FileNotFoundError(f"train.init_from: {why}; give a run with a checkpoint, or a checkpoint.") from error
 
 
 def _set_of(composed: dict, section: str, names: Iterable[str]) -> dict:

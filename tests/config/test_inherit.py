@@ -131,6 +131,7 @@ def test_a_vocabulary_of_another_size_is_refused_and_the_same_is_not(small_run, 
     [
         ("hf:gpt2", "is a Hugging Face model, which is scored but not trained here"),
         ("nowhere", r"train.init_from=nowhere does not exist; give a run folder or a checkpoint"),
+        (".", r"train.init_from: . is neither a run folder nor a checkpoint folder; give a run with a checkpoint"),
         ("outputs/latest", r"outputs/latest will be the new run itself .* write train.init_from=.*/origin"),
     ],
 )
