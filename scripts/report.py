@@ -13,7 +13,7 @@ import json
 
 from alibi.analysis import compare_files
 from alibi.paths import expanded, user_path
-from alibi.reporting import FIGURES, comparison_text, write_paper, write_report
+from alibi.reporting import FIGURES, TOKENS, comparison_text, write_paper, write_report
 from alibi.script import script, script_parser
 
 
@@ -28,11 +28,18 @@ def parse() -> argparse.Namespace:
     parser.add_argument(
         "--against", metavar="LINE", help="charts are relative to this line, by its label in the tables"
     )
+    parser.add_argument(
+        "--tokens",
+        choices=TOKENS,
+        help="draw training against the run's own tokens (the default), or its origin's too",
+    )
     options = parser.parse_args()
     if options.figures and not options.paper:
         parser.error("--figures would be ignored without --paper DIR")
     if options.against and not (options.out or options.paper):
         parser.error("--against would be ignored without --out DIR or --paper DIR: it is for charts")
+    if options.tokens and not (options.out or "training" in (options.figures or ())):
+        parser.error("--tokens would be ignored without --out DIR or --figures training: it is for that chart")
     return options
 
 
@@ -41,15 +48,15 @@ def main(options: argparse.Namespace) -> None:
     Raises:
         ValueError, OSError: no results, or none that can be compared.
     """
-    comparison = compare_files(options.results, options.against)
+    comparison, total_tokens = compare_files(options.results, options.against), options.tokens == "total"
     print(comparison_text(comparison))
     if options.out:
-        paths = write_report(comparison, options.out)
+        paths = write_report(comparison, options.out, total_tokens)
         content = json.dumps(comparison.to_dict(), indent=1, allow_nan=False)
         (options.out / "comparison.json").write_text(content + "\n")
         print(f"\n{len(paths)} files; the page is {paths[0]}")
     if options.paper:
-        for path in write_paper(comparison, options.paper, options.figures or FIGURES[:1]):
+        for path in write_paper(comparison, options.paper, options.figures or FIGURES[:1], total_tokens):
             print(path)
 
 

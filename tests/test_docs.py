@@ -30,7 +30,7 @@ def overrides_of(words: list[str]) -> list[str]:
 
 
 @pytest.mark.parametrize("words", [words for _, words in commands()], ids=" ".join)
-def test_every_command_is_one_that_there_is(words, monkeypatch):
+def test_every_command_is_one_that_there_is(words, monkeypatch, request):
     """Entries compose, scripts take the options, studies are read; what is downloaded or needs a cluster is not run."""
     name = next((word for word in words if re.fullmatch(r"[\w/]+\.(py|sh)", word)), None)
     if name is None:
@@ -39,7 +39,12 @@ def test_every_command_is_one_that_there_is(words, monkeypatch):
     assert (ROOT / name).exists()
     arguments = words[words.index(name) + 1 :]
     if name == "train.py":
-        run_of(overrides_of(arguments))
+        overrides = overrides_of(arguments)
+        if any(word.startswith("train.init_from=") for word in overrides):  # an origin like the one that is named
+            run = request.getfixturevalue("tmp_path") / "origin"
+            train(request.getfixturevalue("small_run")("rotary", max_steps=1), run)
+            overrides = [f"train.init_from={run}" if "init_from=" in word else word for word in overrides]
+        run_of(overrides)
     elif name == "evaluate.py":
         register()
         with initialize_config_dir(CONFIGS, version_base="1.3"):

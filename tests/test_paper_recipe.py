@@ -13,7 +13,7 @@ from alibi.model import LanguageModel
 from alibi.positions import Position
 from alibi.runs import differences, weight_settings
 from alibi.training import train
-from alibi.training.optimizer import check_schedule
+from alibi.training.schedule import check_schedule
 
 IDS = 267_744
 METHODS = sorted(Position.registry)

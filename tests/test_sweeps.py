@@ -14,8 +14,10 @@ from omegaconf import OmegaConf
 
 from alibi.config import CONFIGS, register
 from alibi.config.typed import scratch_folder
+from alibi.runs import read_settings
 from alibi.sweeps import Summary
 from alibi.sweeps.job import Outcome, Sweep, summary_text
+from alibi.training import train
 
 pytestmark = pytest.mark.slow
 
@@ -30,9 +32,9 @@ JOBS = [
 def sweep(tmp_path, corpus, cache):
     """Start a sweep, with what it prints in the file `log`."""
 
-    def start(*overrides, **variables):
+    def start(*overrides, jobs=JOBS, **variables):
         env = {**os.environ, "ALIBI_CACHE": str(cache), "OMP_NUM_THREADS": "1", **variables}
-        command = [sys.executable, str(ROOT / "train.py"), "-m", *JOBS, f"data.path={corpus}", *overrides]
+        command = [sys.executable, str(ROOT / "train.py"), "-m", *jobs, f"data.path={corpus}", *overrides]
         with open(tmp_path / "log", "w") as log:
             return subprocess.Popen(command, cwd=tmp_path, env=env, stdout=log, stderr=log, start_new_session=True)
 
@@ -217,3 +219,17 @@ def test_a_run_folder_has_one_job_and_a_sweep_without_its_first_process_stops(tm
     assert sweep.stopped_by() == signal.SIGTERM
     sweep.stop(signal.SIGINT)
     assert sweep.stopped_by() == signal.SIGINT
+
+
+def test_a_sweep_over_two_origins_is_two_runs_that_are_skipped_when_asked_again(sweep, small_run, tmp_path):
+    """In a child process, which does not have Hydra's own settings: what is typed wins there too."""
+    for seed, name in enumerate("ab"):
+        train(small_run("rotary", seed=seed, max_steps=1), tmp_path / name)
+    overrides = ["train.init_from=a,b", "model=alibi", "model.dropout=0.2", "train.max_steps=2"]
+    jobs = [job for job in JOBS if not job.startswith(("size", "tokenizer", "model"))]
+    for head in ("2 jobs: 2 ran", "2 jobs: 2 skipped"):
+        assert sweep(*overrides, jobs=jobs).wait(300) == 0, (tmp_path / "log").read_text()
+        assert head in lines_of(tmp_path)[0]
+    configs = [read_settings(path) for path in sorted(tmp_path.glob("outputs/alibi-custom-*/config.yaml"))]
+    assert {one["origin"]["run"] for one in configs} == {"a", "b"}
+    assert {(one["model"]["dropout"], one["model"]["d_model"]) for one in configs} == {(0.2, 16)}

@@ -47,6 +47,11 @@ class Comparison:
         """Whether any number of any run has an interval over the text."""
         return any(run.result.has_intervals for part in self.sets for run in part.runs)
 
+    @property
+    def has_origins(self) -> bool:
+        """Whether any run started from another's weights."""
+        return any(run.result.checkpoint.origin for run in self.runs)
+
     def refusals(self) -> str:
         """Why which sets were not compared: a line each under each reason."""
         lines = []

@@ -128,6 +128,8 @@ def _facts(result: Result) -> dict[str, str]:
         phrase = WORDS.get(name, plain).format(text).removesuffix("s" if value == 1 else "")
         if name != "seed" and value is not None and len(text) <= LONGEST_VALUE and phrase.isprintable():
             words[name] = phrase
+    if origin := result.checkpoint.origin:
+        words["origin.sha256"] = f"from {origin.sha256[:8]}"
     if text := _trained_on(result):
         words["text"] = f"text {text[:8]}"
     return words | {"tokenizer": f"tokenizer {_tokenizer(result)[:8]}", "folder": f"({result.folder.name})"}

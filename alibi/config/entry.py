@@ -17,7 +17,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from alibi.config.known import CONFIGS, groups, setting_names
+from alibi.config.known import CONFIGS, groups, refuse_filled_in, setting_names
 from alibi.config.messages import did_you_mean, refused
 from alibi.config.typed import register
 from alibi.files import explained
@@ -112,6 +112,7 @@ def _arguments(entry: str) -> list[str]:
             raise ValueError(f"{flag} is not a flag; settings have no dashes: {name}={value or 'VALUE'}.")
         known = [one for action in parser._actions for one in action.option_strings if one.startswith("--")]
         raise ValueError(f"{flag} is not a flag of {entry}.py{did_you_mean(flag.partition('=')[0], known)}")
+    refuse_filled_in(options.overrides)
     for name, _, value in (text.partition("=") for text in options.overrides):
         if name in groups(entry) and value.startswith("["):
             several = f"{name}={value.strip('[]').replace(' ', '')}"

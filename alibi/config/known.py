@@ -2,6 +2,7 @@
 
 import re
 import textwrap
+from collections.abc import Iterable
 from dataclasses import asdict
 from functools import cache
 from pathlib import Path
@@ -14,6 +15,7 @@ from alibi.training import RunConfig
 
 CONFIGS = str(Path(__file__).parents[2] / "configs")
 SCHEMAS = {"train": RunConfig, "evaluate": EvaluateCommand}
+FILLED_IN = ("origin",)  # what no command sets
 LISTS = ("eval.lengths", "train.eval_lengths")  # settings that are lists of numbers
 
 
@@ -33,7 +35,7 @@ def groups(entry: str) -> dict[str, str | None]:
     return {group: default for group, default in named if not group.startswith("override ")}
 
 
-def _package(group: str, text: str) -> str:
+def package_of(group: str, text: str) -> str:
     """The package of a group's YAML: the one in its first line, or the group's name."""
     found = re.match(r"# @package (\S+)", text)
     return found[1] if found else group
@@ -46,17 +48,29 @@ def setting_names(entry: str) -> dict[str, tuple[str, ...]]:
     for group in groups(entry):
         for choice in choices(group):
             text = _yaml(group, choice)
-            if (place := _package(group, text)) != "_global_":
-                for name in _keys(yaml.safe_load(text), f"{place}."):
+            if (place := package_of(group, text)) != "_global_":
+                for name in setting_keys(yaml.safe_load(text), f"{place}."):
                     of_choices[name] = (*of_choices.get(name, ()), f"{group}={choice}")
-    return of_choices | dict.fromkeys(_keys(asdict(SCHEMAS[entry]())), ())
+    settings = {name: value for name, value in asdict(SCHEMAS[entry]()).items() if name not in FILLED_IN}
+    return of_choices | dict.fromkeys(setting_keys(settings), ())
 
 
-def _keys(content: dict | None, prefix: str = "") -> list[str]:
+def setting_keys(content: dict | None, prefix: str = "") -> list[str]:
+    """Full names of the settings in the content of a YAML."""
     names = []
     for name, value in (content or {}).items():
-        names += _keys(value, f"{prefix}{name}.") if isinstance(value, dict) else [prefix + name]
+        names += setting_keys(value, f"{prefix}{name}.") if isinstance(value, dict) else [prefix + name]
     return names
+
+
+def refuse_filled_in(overrides: Iterable[str]) -> None:
+    """
+    Raises:
+        ValueError: a setting among them that no command sets.
+    """
+    for text in overrides:
+        if (name := re.split(r"[.=]", text.lstrip("+~"))[0]) in FILLED_IN:
+            raise ValueError(f"{text}: {name} is filled in; set train.init_from to a run folder or a checkpoint.")
 
 
 def help_text(entry: str) -> str:
@@ -88,7 +102,7 @@ def _chosen_settings(entry: str) -> list[str]:
     for group in groups(entry):
         chosen = HydraConfig.get().runtime.choices.get(group)
         text = _yaml(group, chosen) if chosen else max((_yaml(group, one) for one in choices(group)), key=len)
-        if (place := _package(group, text)) != "_global_":
+        if (place := package_of(group, text)) != "_global_":
             own = re.sub(r"^#.*\n" if chosen else r"^(#|name:).*\n", "", text, flags=re.M)
             sections[place] = sections.get(place, f"{place}:\n") + textwrap.indent(own, "  ")
     return [section.rstrip() for section in sections.values()]

@@ -5,6 +5,7 @@ import os
 import shutil
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import asdict
 from functools import cache
 from pathlib import Path
@@ -17,7 +18,8 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from alibi.commands import EvaluateCommand
-from alibi.config.known import CONFIGS, help_text
+from alibi.config.inherit import inherited
+from alibi.config.known import CONFIGS, help_text, refuse_filled_in
 from alibi.config.messages import escaped, refused
 from alibi.environment import pick_device, resolve_precision
 from alibi.interop import HF_PREFIX
@@ -60,12 +62,14 @@ def register() -> None:
     OmegaConf.register_new_resolver("help_text", help_text, replace=True)
 
 
-def typed(schema: type[T], composed: DictConfig) -> T:
-    """The composed settings as dataclasses, which check their values; unknown keys are refused.
+def typed(schema: type[T], plain: dict) -> T:
+    """Composed settings as dataclasses, which check their values; unknown keys are refused.
 
     A ~ at the start of a text is expanded, whether it comes from the command line, a YAML or the environment.
+
+    Args:
+        plain: a container, since a composed node accepts any key added by +key=value.
     """
-    plain = OmegaConf.to_container(composed, resolve=True)  # the composed node accepts any key added by +key=value
     return OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(schema), _at_home(plain)))
 
 
@@ -81,13 +85,18 @@ def _at_home(value: object) -> object:
     return escaped(prefix + expanded(value.removeprefix(prefix)))
 
 
-def run_from(composed: DictConfig) -> tuple[RunConfig, Path]:
-    """The settings of a run, with what depends on the machine filled in, and its folder.
+def run_from(composed: DictConfig, overrides: Sequence[str] = ()) -> tuple[RunConfig, Path]:
+    """The settings of a run, with what depends on the machine or its origin filled in, and its folder.
+
+    Args:
+        overrides: of the command line; with train.init_from they say what is not inherited.
 
     Raises:
-        ValueError: invalid settings.
+        ValueError: invalid settings, or an origin that they do not fit.
+        FileNotFoundError, DamagedCheckpoint: train.init_from names no sound checkpoint.
     """
-    config = typed(RunConfig, composed)
+    plain = OmegaConf.to_container(composed, resolve=True)
+    config = typed(RunConfig, inherited(plain, overrides) if plain["train"]["init_from"] else plain)
     config.precision = resolve_precision(config.precision, pick_device(config.device))
     model, multiplier = config.model, config.optimizer.position_lr_multiplier
     keys = {f"model.layer_types.{kind}" if kind else "model": layer for kind, layer in model.layers()}
@@ -117,12 +126,13 @@ def run_of(overrides: list[str]) -> RunConfig:
         ValueError: invalid settings.
     """
     register()
+    refuse_filled_in(overrides)
     try:
         with initialize_config_dir(CONFIGS, version_base="1.3"):
             composed = compose("train", overrides)
         if composed.data.name == "text" and composed.data.path is None:
             composed.data.path = "."
-        return run_from(composed)[0]
+        return run_from(composed, overrides)[0]
     except (HydraException, OmegaConfBaseException) as error:
         raise ValueError(refused(error, "train", overrides)) from error
 
@@ -132,6 +142,6 @@ def evaluation_from(composed: DictConfig) -> EvaluateCommand:
     Raises:
         ValueError: invalid settings.
     """
-    command = typed(EvaluateCommand, composed)
+    command = typed(EvaluateCommand, OmegaConf.to_container(composed, resolve=True))
     command.precision = resolve_precision(command.precision, pick_device(command.device))
     return command

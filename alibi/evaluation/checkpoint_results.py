@@ -141,6 +141,7 @@ def checkpoint_head(checkpoint: Checkpoint, model: LanguageModel) -> dict:
             # Backward costs twice the forward pass.
             "flops": 3 * trained_tokens * model.flops_per_token(train["seq_len"]),
         },
+        **({"origin": {name: _shown(value) for name, value in of.items()}} if (of := checkpoint.origin) else {}),
         "run": _shown(checkpoint.run.name),
         "settings": {name: _shown(value) for name, value in weight_settings(config).items()},
     }

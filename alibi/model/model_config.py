@@ -73,7 +73,7 @@ class LayerSettings:
             if (value := getattr(self, name)) is not None and not causal:
                 raise ValueError(f"{key}.{name} ({value}) needs a causal model; remove it, or set causal=True.")
         if self.positions_in_cache and (self.window is None or self.block_keys is not None):
-            rule = f"needs {key}.window, which sets the size of the cache, and no block_keys; remove it, or set a window"
+            rule = f"needs {key}.window, the size of the cache, and no block_keys; remove it, or set a window"
             raise ValueError(f"{key}.positions_in_cache ({self.positions_in_cache}) {rule}.")
         if self.sink_tokens is not None and self.sink_tokens < 1:
             raise ValueError(f"{key}.sink_tokens ({self.sink_tokens}) must be at least 1; null has none.")

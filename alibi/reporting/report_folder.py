@@ -27,14 +27,17 @@ MARKDOWN = str.maketrans(
 FIGURES = ("perplexity", "context", "cost", "split", "training")
 
 
-def write_report(comparison: Comparison, folder: Path) -> list[Path]:
+def write_report(comparison: Comparison, folder: Path, total_tokens: bool = False) -> list[Path]:
     """Write index.html, tables.md and figures/ into `folder`; returns their paths, the page first.
+
+    Args:
+        total_tokens: draw training in figures/ against all tokens, those of a run's origin included.
 
     Raises:
         ValueError: the page is too large; figures and tables have been written by then.
     """
     index, tables = folder / "index.html", folder / "tables.md"
-    charts = (chart for figure in FIGURES for chart in _charts(comparison, figure))
+    charts = (chart for figure in FIGURES for chart in _charts(comparison, figure, total_tokens))
     figures = [path for chart in charts for path in write_figure(chart, folder / "figures", ("png",))]
     folder.mkdir(parents=True, exist_ok=True)
     tables.write_text("\n".join(map(markdown, all_tables(comparison))), encoding="utf-8")
@@ -42,10 +45,14 @@ def write_report(comparison: Comparison, folder: Path) -> list[Path]:
     return [index, tables, *figures]
 
 
-def write_paper(comparison: Comparison, folder: Path, figures: Sequence[str]) -> list[Path]:
-    """Write figures as PDF at the width of a column and of a page, and tables.tex to copy from; returns their paths."""
+def write_paper(comparison: Comparison, folder: Path, figures: Sequence[str], total_tokens: bool = False) -> list[Path]:
+    """Write figures as PDF at the width of a column and of a page, and tables.tex to copy from; returns their paths.
+
+    Args:
+        total_tokens: draw training against all tokens, those of a run's origin included.
+    """
     paths = []
-    for chart in (chart for figure in figures for chart in _charts(comparison, figure)):
+    for chart in (chart for figure in figures for chart in _charts(comparison, figure, total_tokens)):
         for name, width in (("column", COLUMN), ("page", PAGE)):
             paths += write_figure(replace(chart, stem=f"{chart.stem}-{name}"), folder, ("pdf",), width)
     folder.mkdir(parents=True, exist_ok=True)
@@ -54,11 +61,11 @@ def write_paper(comparison: Comparison, folder: Path, figures: Sequence[str]) ->
     return [*paths, tables]
 
 
-def _charts(comparison: Comparison, figure: str) -> list[Chart]:
+def _charts(comparison: Comparison, figure: str, total_tokens: bool) -> list[Chart]:
     """The charts of one kind, by a name in FIGURES; of every set but for training."""
     looks = looks_of(comparison)
     if figure == "training":
-        return [study_charts.training_chart(comparison)]
+        return [study_charts.training_chart(comparison, total_tokens)]
     made = {
         # Per token, and per word or byte; a third unit would add nothing.
         "perplexity": lambda part: [study_charts.perplexity_chart(part, looks, metric) for metric in part.metrics[:2]],

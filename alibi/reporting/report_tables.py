@@ -185,9 +185,17 @@ def run_rows(comparison: Comparison) -> Table:
         cost = [log and log.tokens_per_sec, log and log.memory_mib]
         counts, cost = ([words.known(number, ",.0f") for number in numbers] for numbers in (counts, cost))
         rows.append(plain_cells(run.label, *counts, words.known(training and training.flops, ".2e"), *cost))
+        if comparison.has_origins:
+            of = weights.origin
+            rows[-1] += plain_cells(*((of.run, f"{of.step:,}", f"{of.tokens:,}") if of else ("", "", "")))
     header = ["run", "parameters", "in position", "in embedding", "rest", "steps", "tokens", "training flops"]
     header += ["training tokens/s", "training MiB"]
     note = "Tokens/s in training is the median of the log, memory its peak, on whatever else the machine was doing."
+    if comparison.has_origins:
+        header += ["from", "at step", "tokens before"]
+        note += (
+            " A run that started from another's weights had seen the tokens before; its other columns leave them out."
+        )
     return Table("runs", "Parameters and compute", header, rows, note)
 
 

@@ -20,6 +20,7 @@ LENGTH, NATS = "length of evaluation (tokens)", "nats per token"
 LOG_AXIS_FROM = 3.0
 # A bin has no interval. A target's nats have a standard deviation of about 3: with fewer, a curve is mostly noise.
 FEWEST_TARGETS = 1000
+TOKENS = ("own", "total")  # what a training curve is drawn against: tokens of the run, or of its origin too
 COSTS = {"tokens_per_sec": "tokens per second", "peak_memory_mib": "peak memory (MiB)"}
 
 
@@ -163,19 +164,24 @@ def _in_unit(nats: float, result: Result, metric: str) -> float:
     return value / math.log(2) if metric == "bits_per_byte" else value
 
 
-def training_chart(comparison: Comparison) -> Chart:
+def training_chart(comparison: Comparison, total: bool = False) -> Chart:
     """Training loss, smoothed and thin, and validation loss with markers; each run folder once.
 
     The first twentieth of the training is left out, where the loss falls so fast that nothing else could be seen.
+
+    Args:
+        total: against all tokens that the weights have seen, those of a run's origin included.
     """
     series, looks = [], looks_of(comparison)
     for folder, run in {run.result.folder: run for run in comparison.runs}.items():
-        log = read_training(folder)
+        log, origin = read_training(folder), run.result.checkpoint.origin
         for curve, kind in ((log.train, "member"), (log.val, "main")) if log else ():
             last = max((tokens for tokens, _ in log.train + log.val), default=0)
-            points = [Point(tokens, loss) for tokens, loss in curve if tokens >= last / 20]
+            before = origin.tokens if total and origin else 0
+            points = [Point(before + tokens, loss) for tokens, loss in curve if tokens >= last / 20]
             series += [Series(run.line, run.label, (run.label,), points, looks[run.line], kind)] if points else []
-    panel = Panel(Axis("tokens seen in training"), _values(NATS, series), series)
+    seen = "tokens seen in training" + (", in the origin's too" if total else "")
+    panel = Panel(Axis(seen), _values(NATS, series), series)
     title = "training loss (thin) and validation loss (with markers)"
     return Chart("training", title, [panel] if series else [])
 

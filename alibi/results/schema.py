@@ -67,8 +67,17 @@ class Training(Part):
     text_sha256: Text | None = None
 
 
+class Origin(Part):
+    """The checkpoint whose weights the run started from; `tokens` are all that those had seen."""
+
+    run: Text
+    sha256: Text
+    step: Count
+    tokens: Count
+
+
 class Weights(Part):
-    """`checkpoint`. Models that were not trained here may lack a training length and a seed."""
+    """`checkpoint`. `training` leaves out that of its `origin`. Models not trained here may lack seq_len and seed."""
 
     path: str | None = None
     sha256: Text
@@ -79,6 +88,7 @@ class Weights(Part):
     parameters: Count | None = None
     parameters_in: dict[str, Count | None] | None = None
     training: Training | None = None
+    origin: Origin | None = None
     run: Text | None = None
     settings: dict[str, Any] | None = None
 

@@ -12,6 +12,7 @@ from alibi.runs.checkpoint import Checkpoint
 from alibi.runs.checkpoint_files import ChangedModel, DamagedCheckpoint, load_weights
 from alibi.runs.folder import RunFolder, checkpoint_of, load_model, load_tokenizer, resolve_runs, step_name
 from alibi.runs.guest import Guest, OpenModel
+from alibi.runs.origin import Origin
 from alibi.runs.run_settings import (
     differences,
     earlier_runs,

@@ -77,6 +77,16 @@ class Checkpoint:
         return read_settings(self.path / CONFIG)
 
     @property
+    def origin(self) -> dict | None:
+        """Of the run: the checkpoint whose weights it started from."""
+        return self.config.get("origin")
+
+    @property
+    def tokens(self) -> int:
+        """All tokens that the weights were trained on, in the run's origin too."""
+        return self.step * self.config["train"]["batch_tokens"] + (self.origin or {"tokens": 0})["tokens"]
+
+    @property
     def model_config(self) -> ModelConfig:
         return self._typed(ModelConfig, "model")
 

@@ -53,6 +53,8 @@ def write_checkpoint(
     moments: dict[str, Tensor] | None = None,
     weights: dict[str, Tensor] | None = None,
     fingerprint: dict | None = None,
+    origin: dict | None = None,
+    text_form: str | None = None,
 ) -> None:
     """Write a checkpoint folder completely or not at all; an older one at `target` stays until the new one is on disk.
 
@@ -63,6 +65,8 @@ def write_checkpoint(
         moments: the optimizer's tensors; None where nothing is to be resumed.
         weights: all parameters, where the model holds only a part of them.
         fingerprint: of what the model computes; None where the code did not train it.
+        origin: the checkpoint whose weights the run started from.
+        text_form: raw, tokens or files, of the training text.
 
     Raises:
         OSError: the disk is full or not writable; it names the file.
@@ -85,7 +89,8 @@ def write_checkpoint(
             shutil.copymode(temporary / CONFIG, temporary / name)  # safetensors makes its files private
         for name in FILES[FORMAT]:
             sync(temporary / name)
-        manifest = _manifest(temporary, step, texts, model, fingerprint)
+        about = {"fingerprint": fingerprint, "origin": origin, "text_form": text_form}
+        manifest = _manifest(temporary, step, texts, model, {name: value for name, value in about.items() if value})
         # Written last: it marks the checkpoint as complete.
         write_atomically(temporary / MANIFEST, json.dumps(manifest, indent=2) + "\n")
         sync(temporary)
@@ -95,7 +100,7 @@ def write_checkpoint(
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _manifest(folder: Path, step: int, texts: dict[str, str], model: LanguageModel, fingerprint: dict | None) -> dict:
+def _manifest(folder: Path, step: int, texts: dict[str, str], model: LanguageModel, about: dict) -> dict:
     """What a checkpoint says about itself, with checksums of the files in `folder` and of its own content."""
     manifest = {
         "format": FORMAT,
@@ -104,9 +109,8 @@ def _manifest(folder: Path, step: int, texts: dict[str, str], model: LanguageMod
         "texts": texts,
         "parameters": model.count_parameters().total,
         "made_with": environment(model.device),
+        **about,
     }
-    if fingerprint:
-        manifest["fingerprint"] = fingerprint
     return manifest | {"manifest_sha256": manifest_sha256(manifest)}
 
 
@@ -124,11 +128,20 @@ def open_tensors(path: Path) -> Iterator[safe_open]:
         raise DamagedCheckpoint(f"{path} is not a safetensors file ({error}); {CHOOSE}.") from error
 
 
+def stored_shapes(checkpoint: Path) -> dict[str, tuple[int, ...]]:
+    """The shape of each tensor in the weights of a checkpoint folder."""
+    with open_tensors(checkpoint / MODEL) as tensors:
+        return {name: tuple(tensors.get_slice(name).get_shape()) for name in tensors.keys()}  # noqa: SIM118
+
+
+def wanted_shapes(model: LanguageModel) -> dict[str, tuple[int, ...]]:
+    """The shape of each parameter of a model."""
+    return {name: tuple(parameter.shape) for name, parameter in model.named_parameters()}
+
+
 def misfit(checkpoint: Path, model: LanguageModel) -> str | None:
     """The first weight that is missing, unused or of another shape, in words; None if all fit."""
-    with open_tensors(checkpoint / MODEL) as tensors:
-        stored = {name: tuple(tensors.get_slice(name).get_shape()) for name in tensors.keys()}  # noqa: SIM118
-    wanted = {name: tuple(parameter.shape) for name, parameter in model.named_parameters()}
+    stored, wanted = stored_shapes(checkpoint), wanted_shapes(model)
     for name in sorted(stored.keys() | wanted.keys()):
         have, want = stored.get(name, "nothing"), wanted.get(name, "nothing")
         if have != want:

@@ -79,11 +79,11 @@ class RunFolder:
                 else:
                     path.unlink()
 
-    def keep(self, last: int) -> None:
-        """Delete all checkpoints but the newest `last` ones and the best."""
+    def keep(self, last: int, also: int | None = None) -> None:
+        """Delete all checkpoints but the newest `last` ones, the best, and that of step `also`."""
         pointed = {follow(self.checkpoints / name).name for name in (BEST, LAST)}
         for step in self.saved_steps()[:-last]:
-            if step_name(step) not in pointed:
+            if step_name(step) not in pointed and step != also:
                 shutil.rmtree(self.at(step))
 
 

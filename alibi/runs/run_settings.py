@@ -13,26 +13,31 @@ from alibi.model.model_config import method_name
 CHOOSE = "choose another run_dir, or another run by runs="
 PARTS = {"seed", "model", "data", "tokenizer", "train", "tracking"}
 # Settings of how a run is executed, tracked and stored. All others change the weights.
-EXECUTED = {"micro_batch_tokens", "resume", "max_hours", "skip_nonfinite", "compile", "parallel", "skip_far_keys"}
+EXECUTED = {"micro_batch_tokens", "max_hours", "skip_nonfinite", "compile", "parallel", "skip_far_keys"}
+SOURCES = {"resume", "init_from"}  # paths; the sha256 of an origin's weights counts in their place
 RECORDED = {"eval_every", "eval_lengths", "checkpoint_every", "keep_last", "log_every"}
 NOT_WEIGHTS = {
     "": {"run_dir", "device", "tracking", "paths"},
     "data": {"path"},
-    "train": EXECUTED | RECORDED,
+    "train": EXECUTED | SOURCES | RECORDED,
     "model": {"size", "name"},
+    "origin": {"run", "step", "tokens"},
 }
-# Settings added later. None is what runs did before, and is not hashed, so that stored runs keep their names.
-LATER = {
-    "model": {
-        *("adaptive_cutoffs", "adaptive_factor", "adaptive_dropout", "embedding_std"),
-        *("name", "window", "sink_tokens", "pattern", "block_keys", "positions_in_cache"),
-    },
-    "model.query_scale": {"name", "length", "beta", "init"},
-    "model.position": {"shared", "scaling"},
-    "model.layer_types.*": {"block_keys", "positions_in_cache"},
-    "tokenizer": LATER_SETTINGS,
-    "optimizer": {"warmup_init_lr", "cosine_steps", "momentum", "position_lr_multiplier"},
+# Settings added later, with the value that stands for what runs did before. It is not hashed, so that stored runs keep
+# their names.
+LATER: dict[str, dict[str, object]] = {
+    "": {"origin": None},
+    "model": dict.fromkeys(("adaptive_cutoffs", "adaptive_factor", "adaptive_dropout", "embedding_std"))
+    | dict.fromkeys(("name", "window", "sink_tokens", "pattern", "block_keys", "positions_in_cache")),
+    "model.query_scale": dict.fromkeys(("name", "length", "beta", "init")),
+    "model.position": dict.fromkeys(("shared", "scaling")),
+    "model.layer_types.*": dict.fromkeys(("block_keys", "positions_in_cache")),
+    "tokenizer": dict.fromkeys(LATER_SETTINGS),
+    "optimizer": dict.fromkeys(("warmup_init_lr", "cosine_steps", "momentum", "position_lr_multiplier", "decay_steps"))
+    | {"schedule": "cosine"},
+    "train": {"init_from": None, "init_optimizer": False},
 }
+NEVER = object()  # equal to no value
 # What was in configs/ before, for each change: the same command then made a run of another name.
 EARLIER_DEFAULTS = (
     # experiment=wikitext2
@@ -82,7 +87,7 @@ def _flat(values: dict, left_out: dict[str, set[str]], prefix: str = "") -> dict
     for name, value in values.items():
         full = f"{prefix}.{name}" if prefix else name
         kind = "model.layer_types.*" if re.fullmatch(r"model\.layer_types\.[^.]+", prefix) else prefix
-        if name in left_out.get(prefix, ()) or (value is None and name in LATER.get(kind, ())):
+        if name in left_out.get(prefix, ()) or value == LATER.get(kind, {}).get(name, NEVER):
             continue
         flat |= _flat(value, left_out, full) if isinstance(value, dict) else {full: value}
     return flat

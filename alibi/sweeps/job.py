@@ -175,7 +175,7 @@ def _work(composed: DictConfig, sweep: Sweep, outcome: Outcome) -> None:
 
 def _train(composed: DictConfig, sweep: Sweep, outcome: Outcome) -> tuple[str, str]:
     """Train unless another job of the sweep has the same run; returns what became of the job, and why."""
-    config, run = run_from(composed)
+    config, run = run_from(composed, outcome.overrides)
     outcome.run = str(run)
     sweep.record(outcome)
     first, theirs = sweep.claim(run, outcome.number, asdict(config))

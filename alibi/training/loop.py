@@ -14,11 +14,12 @@ from alibi.evaluation import perplexity
 from alibi.processes import handling, processes, stop_signals
 from alibi.runs import RunFolder, weight_settings
 from alibi.runs.fingerprint import fingerprint
-from alibi.training.optimizer import check_schedule
+from alibi.training.from_origin import open_origin
 from alibi.training.parallel import full_state
 from alibi.training.record import Record, describe_run
 from alibi.training.resume import find_checkpoint, open_folder
 from alibi.training.run_parts import RunParts, prepare_texts
+from alibi.training.schedule import check_schedule, how_to_extend
 from alibi.training.stopping import StopRequest
 from alibi.training.training_settings import RunConfig
 from alibi.training.update import NotFinite, Updater, fitting_updater
@@ -45,8 +46,9 @@ def train(config: RunConfig, run_dir: Path) -> str:
     with processes(pick_device(config.device)) as procs, ExitStack() as held:
         folder = RunFolder(run_dir)
         found = procs.on_main(find_checkpoint, config, folder, lambda _: None)  # refuse before any text is prepared
+        origin = procs.on_main(open_origin, config) if config.origin and not found else None
         with procs.together():
-            texts = prepare_texts(config, procs, found)
+            texts = prepare_texts(config, procs, found or origin)
         # All processes continue from the same checkpoint, whatever their disks show them.
         checkpoint = procs.on_main(open_folder, config, folder, texts, held)
         what = [weight_settings(asdict(config)), texts.sha256, texts.tokenizer.sha256]
@@ -58,9 +60,10 @@ def train(config: RunConfig, run_dir: Path) -> str:
                 )
         if checkpoint and checkpoint.step >= config.train.max_steps:
             procs.say(f"{run_dir} is finished: {checkpoint.step} steps. python evaluate.py runs={run_dir} measures it.")
+            procs.say(how_to_extend(asdict(config), run_dir))
             procs.on_main(folder.point_latest, Path(config.paths.outputs))
             return "skipped"
-        Run(config, folder, procs, texts, checkpoint).train(begun)
+        Run(config, folder, procs, texts, checkpoint, origin).train(begun)
         return "ran"
 
 
@@ -135,7 +138,7 @@ class Run(RunParts):
         improved = validated and state.saw_validation(line["val/loss"])
         if validated or state.step % train.log_every == 0 or "train/skipped" in line:
             self.procs.on_main(lambda: self.record.log(line))
-        if last or improved or state.step % train.checkpoint_every == 0:
+        if last or improved or state.step % train.checkpoint_every == 0 or state.step == self.stable_step:
             self._save(updater)
         return line
 

@@ -1,6 +1,5 @@
-"""The optimizer and its learning rate."""
+"""The optimizer and its settings."""
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -9,6 +8,7 @@ import torch
 from alibi.model import LanguageModel
 from alibi.settings import check_kinds
 
+SCHEDULES = ("cosine", "constant", "wsd")
 # Settings that belong to one optimizer alone, and their values where they are None.
 OWN_SETTINGS = {
     "adamw": {"beta1": 0.9, "beta2": 0.95, "eps": 1e-8, "weight_decay": 0.1},
@@ -18,16 +18,18 @@ OWN_SETTINGS = {
 
 @dataclass
 class OptimizerConfig:
-    """AdamW, or Nesterov's accelerated gradient, with a linear warm-up and one cosine decay.
+    """AdamW, or Nesterov's accelerated gradient, with a schedule of the learning rate (schedule.py).
 
     Attributes:
         name: adamw or nag.
         lr: peak learning rate.
-        min_lr: where the cosine ends.
+        schedule: cosine, constant or wsd (warm-up, stable, decay).
+        min_lr: where the cosine or the decay ends; constant does not use it.
         warmup_steps: updates before the peak; None: a twentieth of train.max_steps.
         warmup_init_lr: learning rate of update 0, from which the warm-up is linear; None: lr / warmup_steps.
         cosine_steps: updates from the peak to min_lr, at least as many as the run has left; None: the last update
             has min_lr.
+        decay_steps: of wsd: updates of the decay; None: a tenth of train.max_steps.
         beta1, beta2, eps: of adamw; None: 0.9, 0.95 and 1e-8.
         momentum: of nag; None: 0.99.
         weight_decay: of matrices outside the position method; None: 0.1 for adamw. nag has none.
@@ -37,11 +39,13 @@ class OptimizerConfig:
     """
 
     name: str = "adamw"
+    schedule: str = "cosine"
     lr: float = 1e-3
     min_lr: float = 1e-4
     warmup_steps: int | None = None
     warmup_init_lr: float | None = None
     cosine_steps: int | None = None
+    decay_steps: int | None = None
     beta1: float | None = None
     beta2: float | None = None
     eps: float | None = None
@@ -55,10 +59,15 @@ class OptimizerConfig:
         self._fill_in_own()
         self._check(lambda value: value > 0, "above 0", "lr", "eps", "clip", "position_lr_multiplier")
         self._check(lambda value: value >= 0, "at least 0", "warmup_steps", "weight_decay")
-        self._check(lambda value: value >= 1, "at least 1", "cosine_steps")
+        self._check(lambda value: value >= 1, "at least 1", "cosine_steps", "decay_steps")
         self._check(lambda value: 0 <= value < 1, "at least 0 and below 1", "beta1", "beta2")
         self._check(lambda value: 0 < value < 1, "above 0 for nag, and below 1; the paper uses 0.99", "momentum")
-        self._check(lambda lr: 0 <= lr <= self.lr, f"in [0, optimizer.lr ({self.lr})]", "min_lr", "warmup_init_lr")
+        ends = ("min_lr", "warmup_init_lr") if self.schedule != "constant" else ("warmup_init_lr",)
+        self._check(lambda lr: 0 <= lr <= self.lr, f"in [0, optimizer.lr ({self.lr})]", *ends)
+        self._check(lambda one: one in SCHEDULES, f"one of: {', '.join(SCHEDULES)}", "schedule")
+        for name, schedule in (("cosine_steps", "cosine"), ("decay_steps", "wsd")):
+            if (steps := getattr(self, name)) is not None and self.schedule != schedule:
+                raise ValueError(f"optimizer.{name} ({steps}) would be ignored by {self.schedule}; remove it.")
         if self.name == "nag":
             # torch decays the gradient, fairseq the weights: their runs would not be comparable.
             self._check(lambda decay: decay == 0, "0 for nag, which has none here; remove it", "weight_decay")
@@ -81,42 +90,6 @@ class OptimizerConfig:
             value = getattr(self, name)
             if value is not None and not holds(value):
                 raise ValueError(f"optimizer.{name} ({value}) must be {rule}.")
-
-
-def check_schedule(config: OptimizerConfig, max_steps: int) -> None:
-    """
-    Raises:
-        ValueError: the warm-up is longer than the run, or the cosine ends before the run does.
-    """
-    warmup, use = _warmup_steps(config, max_steps), max_steps // 20
-    if warmup >= max_steps:
-        raise ValueError(f"optimizer.warmup_steps ({warmup}) must be below train.max_steps ({max_steps}); use {use}.")
-    left = max_steps - warmup
-    if config.cosine_steps is not None and config.cosine_steps < left:
-        raise ValueError(
-            f"optimizer.cosine_steps ({config.cosine_steps}) must be at least the {left} updates after the warm-up; "
-            f"use {left}, or null."
-        )
-
-
-def _warmup_steps(config: OptimizerConfig, max_steps: int) -> int:
-    return max_steps // 20 if config.warmup_steps is None else config.warmup_steps
-
-
-def learning_rate(config: OptimizerConfig, update: int, max_steps: int) -> float:
-    """The learning rate of update 0, 1, ... max_steps - 1: linear warm-up to `lr`, then a cosine to `min_lr`.
-
-    By default update 0 has lr / warmup_steps, and the last update has `min_lr`. With `warmup_init_lr` and
-    `cosine_steps` it is fairseq's schedule (CosineLRSchedule): update 0 has `warmup_init_lr`, and the first update
-    after the cosine would have `min_lr`.
-    """
-    warmup = _warmup_steps(config, max_steps)
-    if update < warmup:
-        if config.warmup_init_lr is None:
-            return config.lr * (update + 1) / warmup
-        return config.warmup_init_lr + update * (config.lr - config.warmup_init_lr) / warmup
-    progress = (update - warmup) / (config.cosine_steps or max(1, max_steps - 1 - warmup))
-    return config.min_lr + (config.lr - config.min_lr) * (1 + math.cos(math.pi * progress)) / 2
 
 
 def build_optimizer(config: OptimizerConfig, model: LanguageModel) -> torch.optim.Optimizer:

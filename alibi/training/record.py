@@ -50,11 +50,12 @@ class Record:
         self.metrics.sync()  # first, so that a power failure leaves no checkpoint without its lines
         folder, texts, state = self.run.folder, self.run.texts, self.run.state
         about = asdict(state), self.yaml, texts.tokenizer, texts.sha256
-        more = {"moments": moments, "weights": weights, "fingerprint": fingerprint}
-        folder.save_checkpoint(state.step, self.run.model, *about, **more)
+        origin = self.run.config.origin and asdict(self.run.config.origin)
+        more = {"moments": moments, "weights": weights, "fingerprint": fingerprint, "origin": origin}
+        folder.save_checkpoint(state.step, self.run.model, *about, **more, text_form=texts.form)
         if state.best_step == state.step:
             folder.point_best(state.step)
-        folder.keep(self.run.config.train.keep_last)
+        folder.keep(self.run.config.train.keep_last, self.run.stable_step)
 
     def close(self) -> None:
         self.wandb.close()
@@ -89,6 +90,9 @@ def describe_run(run: RunParts, micro_batch_seconds: float, loss: float) -> str:
         f"machine    {run.model.device}, {run.config.precision}, processes: {number}{how}",
         f"time       about {duration(seconds)} for {steps_left:,} steps, validation apart",
     ]
+    if origin := run.config.origin:
+        lines.append(f"origin     {origin.run}: step {origin.step:,}, {origin.tokens:,} tokens")
+        lines += [f"           {sentence}" for sentence in run.began]
     if not run.state.step:
         lines.append(f"first loss {loss:.3f} nats; a uniform guess has ln {vocab_size:,} = {math.log(vocab_size):.3f}")
     return "\n".join(lines)

@@ -11,6 +11,7 @@ from alibi.files import hold
 from alibi.pointers import refuse_pointer
 from alibi.runs import CONFIG, Checkpoint, DamagedCheckpoint, RunFolder, checkpoint_of, differences, read_settings
 from alibi.training.run_parts import RunTexts
+from alibi.training.schedule import how_to_extend
 from alibi.training.training_settings import RunConfig
 
 LOCK = ".lock"
@@ -29,7 +30,7 @@ def find_checkpoint(config: RunConfig, folder: RunFolder, say: Callable[[str], N
     if (path / CONFIG).is_file():
         if resume == "false":
             raise ValueError(f"{path} holds a run; go on with it by train.resume=auto, or choose another run_dir.")
-        _same_settings(read_settings(path / CONFIG), config, path)
+        _same_settings(read_settings(path / CONFIG), config, path, path)
     elif path.exists() and any(p.name != "wandb" and p.name[0] != "." for p in path.iterdir()):
         raise ValueError(f"run_dir {path} is not empty and holds no run; choose an empty or a new folder.")
     checkpoint = _newest_sound(folder, say) if resume in ("auto", "false") else _named(resume, config, folder)
@@ -47,7 +48,7 @@ def _named(resume: str, config: RunConfig, folder: RunFolder) -> Checkpoint:
     if not Path(resume).exists():
         raise FileNotFoundError(f"train.resume={resume} does not exist; give auto, false or a checkpoint folder.")
     checkpoint = Checkpoint(checkpoint_of(Path(resume)))
-    _same_settings(checkpoint.config, config, checkpoint.path)
+    _same_settings(checkpoint.config, config, checkpoint.path, checkpoint.run)
     if later := [step for step in folder.saved_steps() if step > checkpoint.step]:
         raise ValueError(
             f"{folder.path} holds checkpoints later than train.resume={resume}, up to step {later[-1]}; choose "
@@ -81,10 +82,12 @@ def _newest_sound(folder: RunFolder, say: Callable[[str], None]) -> Checkpoint |
     return None
 
 
-def _same_settings(stored: dict, config: RunConfig, where: Path) -> None:
+def _same_settings(stored: dict, config: RunConfig, where: Path, run: Path) -> None:
     if changed := differences(stored, asdict(config)):
         told = "; ".join(changed)
-        raise ValueError(f"{where} holds a run with other settings: {told}. Choose these, or another run_dir.")
+        longer = stored["train"]["max_steps"] < config.train.max_steps and len(changed) == 1
+        extend = f" {how_to_extend(stored, run)}" if longer else ""
+        raise ValueError(f"{where} holds a run with other settings: {told}. Choose these, or another run_dir.{extend}")
 
 
 def open_folder(config: RunConfig, folder: RunFolder, texts: RunTexts, held: ExitStack) -> Checkpoint | None:

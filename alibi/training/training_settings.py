@@ -6,6 +6,7 @@ from typing import Any
 from alibi.data import DataConfig, TokenizerConfig
 from alibi.model import ModelConfig, nearest_divisor
 from alibi.paths import PathsConfig
+from alibi.runs import Origin
 from alibi.settings import check_kinds
 from alibi.tracking import TrackingConfig
 from alibi.training.optimizer import OptimizerConfig
@@ -25,6 +26,8 @@ class TrainSettings:
         keep_last: number of newest checkpoints kept, besides the best.
         log_every: updates between lines of metrics.jsonl.
         resume: auto, false, or the path of a checkpoint.
+        init_from: a run folder (its last checkpoint) or a checkpoint whose weights a new run starts from.
+        init_optimizer: with init_from: take the optimizer's moments and the place in the data, too.
         max_hours: stop the run with a checkpoint after this time, as SIGTERM does; None: no limit.
         skip_nonfinite: how many updates with a non-finite loss or gradient may be skipped.
         compile: use torch.compile.
@@ -42,6 +45,8 @@ class TrainSettings:
     keep_last: int = 2
     log_every: int = 1
     resume: Any = "auto"
+    init_from: str | None = None
+    init_optimizer: bool = False
     max_hours: float | None = None
     skip_nonfinite: int = 0
     compile: bool = False
@@ -68,6 +73,13 @@ class TrainSettings:
         if isinstance(self.resume, bool):
             self.resume = "auto" if self.resume else "false"
         self._check("resume", isinstance(self.resume, str), "auto, false or the path of a checkpoint")
+        if self.init_from is not None and self.resume not in ("auto", "false"):
+            raise ValueError(
+                f"train.init_from ({self.init_from}) and train.resume ({self.resume}) are two sources of weights; give "
+                "train.init_from for a new run, or train.resume to go on with one."
+            )
+        if self.init_optimizer and self.init_from is None:
+            raise ValueError("train.init_optimizer (True) would be ignored without train.init_from; remove it.")
 
     def _check(self, name: str, holds: bool, rule: str) -> None:
         if not holds:
@@ -76,7 +88,12 @@ class TrainSettings:
 
 @dataclass
 class RunConfig:
-    """All settings of a run. `run_dir` None: a folder in paths.outputs, named after the settings."""
+    """All settings of a run.
+
+    Attributes:
+        origin: the checkpoint that train.init_from names, filled in from it.
+        run_dir: None: a folder in paths.outputs, named after the settings.
+    """
 
     model: ModelConfig = field(default_factory=ModelConfig)
     data: DataConfig = field(default_factory=DataConfig)
@@ -85,6 +102,7 @@ class RunConfig:
     train: TrainSettings = field(default_factory=TrainSettings)
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
     paths: PathsConfig = field(default_factory=PathsConfig)
+    origin: Origin | None = None
     run_dir: str | None = None
     seed: int = 0
     device: str = "auto"
@@ -98,5 +116,7 @@ class RunConfig:
                 key = f"model.layer_types.{kind}" if kind else "model"
                 why = "is for evaluation alone, as eval.adapt=sink"
                 raise ValueError(f"{key}.positions_in_cache {why}; remove it, and keep window and sink_tokens.")
+        if (self.origin is None) != (self.train.init_from is None):
+            raise ValueError(f"origin ({self.origin}) must be that of train.init_from ({self.train.init_from}).")
         if self.seed < 0:
             raise ValueError(f"seed ({self.seed}) must be at least 0.")

@@ -13,9 +13,9 @@ from alibi.model import LanguageModel
 from alibi.model.initialise import named_generator
 from alibi.processes import Processes
 from alibi.runs.fingerprint import fixed_nats
-from alibi.training.optimizer import learning_rate
 from alibi.training.parallel import average_gradients, clip_gradients, is_sharded, replicate
 from alibi.training.run_parts import RunParts
+from alibi.training.schedule import learning_rate
 from alibi.training.training_settings import RunConfig
 
 # Memory for the activations of a micro-batch where train.micro_batch_tokens is null: bytes on a CPU, a share of a GPU.
@@ -47,6 +47,7 @@ class Updater:
     def __init__(self, run: RunParts, micro_batch_tokens: int) -> None:
         self.config, self.model, self.optimizer, self.procs = run.config, run.model, run.optimizer, run.procs
         self.order, self.device, self.micro_batch_tokens = run.order, run.model.device, micro_batch_tokens
+        self.updates_before = run.state.updates_before
         self.total_nats = torch.compile(TotalNats(run.model)) if run.config.train.compile else TotalNats(run.model)
 
     def update(self, step: int, blocks: np.ndarray) -> dict[str, float]:
@@ -85,8 +86,8 @@ class Updater:
         nats = torch.zeros((), dtype=torch.float64, device=self.device)
         for micro_batch in mine:
             # Dropout depends on (seed, update, global micro-batch) alone, so no generator state has to be saved.
-            seed = named_generator(self.config.seed, f"dropout/{step}/{micro_batch}").initial_seed()
-            torch.manual_seed(seed)
+            key = f"dropout/{self.updates_before + step}/{micro_batch}"
+            torch.manual_seed(named_generator(self.config.seed, key).initial_seed())
             average_gradients(self.model, self.total_nats, micro_batch == mine[-1])
             nats += self._backward(blocks[micro_batch * size : (micro_batch + 1) * size]).detach()
         return nats.item()

@@ -13,9 +13,11 @@ import pytest
 import torch
 from evaluations import evaluate_checkpoint
 
+from alibi.config import run_of
 from alibi.data import DataConfig
 from alibi.evaluation import EvaluationSettings, model_scorer, open_evaluation_text, score
 from alibi.runs import Checkpoint, RunFolder, checkpoint_of, resolve_runs
+from alibi.training import train
 
 ROOT = Path(__file__).parents[2]
 FIXTURE = ROOT.parent / "shared" / "fixtures" / "fairseq_alibi_tiny"
@@ -113,6 +115,23 @@ def test_the_run_folder_is_one_of_ours(imported, tmp_path):
     assert checkpoint.state["imported_from"]["file"] == "checkpoint_best.pt"
     assert RunFolder(run).saved_steps() == [12]
     assert len(checkpoint.texts["validation"]) == 64, "its settings name WikiText-103"
+
+
+def test_an_imported_run_is_an_origin_whose_optimizer_cannot_be_taken(imported, tmp_path, corpus, monkeypatch, capsys):
+    run = imported(*theirs.write(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    settings = [
+        f"train.init_from={run}", f"data.path={corpus}", "device=cpu", "train.seq_len=16", "train.batch_tokens=32",
+        "train.max_steps=1", "tracking.wandb=disabled", f"paths.cache={tmp_path}/cache",
+    ]  # fmt: skip
+    config = run_of(settings)
+    assert (config.origin.step, config.origin.tokens) == (12, 12 * 73728)
+    assert (config.model.d_ff, config.model.dropout, config.tokenizer.name) == (24, 0.3, "word")
+    train(config, tmp_path / "ours")
+    assert "no warm-up; the order starts at epoch 0, since the origin's is not known" in capsys.readouterr().out
+    assert Checkpoint(checkpoint_of(tmp_path / "ours")).load_tokenizer().vocab_size == 14
+    with pytest.raises(ValueError, match=r"train.init_optimizer: .* has no optimizer that could be taken; leave"):
+        train(run_of([*settings, "train.init_optimizer=true"]), tmp_path / "other")
 
 
 def test_half_precision_becomes_float32(imported, tmp_path):

@@ -56,6 +56,19 @@ def test_a_run_of_before_patterns_has_the_name_it_had():
         assert differences(earlier, now) == differences(earlier, now, weights_only=False) == []
 
 
+def test_a_run_of_before_schedules_and_origins_has_the_name_it_had():
+    now = asdict(run_of(["model=rotary", "experiment=quickstart"]))
+    later = {"optimizer": {"schedule", "decay_steps"}, "train": {"init_from", "init_optimizer"}}
+    earlier = {name: value for name, value in now.items() if name != "origin"}
+    for part, names in later.items():
+        assert names < now[part].keys()
+        earlier[part] = {name: value for name, value in now[part].items() if name not in names}
+    assert run_name(earlier) == run_name(now) == "rotary-tiny-stdlib-L64-seed0-82632550"
+    assert differences(earlier, now) == differences(earlier, now, weights_only=False) == []
+    for other in ("optimizer.schedule=wsd", "optimizer.schedule=constant"):
+        assert run_name(asdict(run_of(["model=rotary", "experiment=quickstart", other]))) != run_name(now)
+
+
 def test_a_pattern_has_its_own_name_and_a_switch_is_another_run():
     shape = ["size=tiny", "data=stdlib", "model.num_layers=4"]
     pattern = run_name(asdict(run_of(["model=rnope_swa", *shape])))

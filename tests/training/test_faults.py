@@ -64,7 +64,7 @@ def test_a_kill_between_a_checkpoint_and_its_pointer_leaves_none_behind(small_ru
     def not_better(self, loss):
         self.last_val_loss = loss
 
-    monkeypatch.setattr("alibi.training.run_parts.TrainState.saw_validation", not_better)
+    monkeypatch.setattr("alibi.training.train_state.TrainState.saw_validation", not_better)
     train(small_run(), tmp_path / "run")
     assert (tmp_path / "run" / "checkpoints" / "best").readlink().as_posix() == "step-00000004"
 

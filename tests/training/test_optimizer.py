@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from alibi.model import LanguageModel, ModelConfig
-from alibi.training.optimizer import OptimizerConfig, build_optimizer, check_schedule, learning_rate
+from alibi.training.optimizer import OptimizerConfig, build_optimizer
+from alibi.training.schedule import check_schedule, learning_rate
 
 
 def test_learning_rate_goes_up_in_a_line_and_down_in_one_cosine():

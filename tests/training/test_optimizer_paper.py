@@ -7,7 +7,8 @@ import torch
 
 from alibi.model import LanguageModel, ModelConfig
 from alibi.training import train
-from alibi.training.optimizer import OptimizerConfig, build_optimizer, check_schedule, learning_rate
+from alibi.training.optimizer import OptimizerConfig, build_optimizer
+from alibi.training.schedule import check_schedule, learning_rate
 
 UPDATES = 286_000
 PAPER = {"lr": 1.0, "min_lr": 1e-4, "warmup_steps": 16_000, "warmup_init_lr": 1e-7, "cosine_steps": 270_000}

@@ -5,6 +5,7 @@ import pickle
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from alibi.data import DataConfig, TokenizerConfig
 from alibi.files import hold
 from alibi.model import ModelConfig
 from alibi.paths import PathsConfig
-from alibi.runs import Checkpoint
+from alibi.runs import Checkpoint, Origin, RunFolder
 from alibi.tracking import TrackingConfig, read_metrics
 from alibi.training import RunConfig, train
 from alibi.training.optimizer import OptimizerConfig
@@ -169,6 +170,23 @@ def test_killed_workers_change_nothing(runs, name, undisturbed):
     assert worst_difference(runs.lines(name), runs.lines(undisturbed)) == 0
     assert [line["step"] for line in runs.lines(name)] == list(range(1, STEPS + 1))
     assert runs.weights(name) != runs.weights("one"), "control: other sums, other bits"
+
+
+def test_a_run_from_an_origin_is_shared_by_processes(runs):
+    """With a method of its own, so that some parameters start anew, and with the moments of the others."""
+    origin = Origin.of(Checkpoint(RunFolder(runs.folder / "one").last()))
+
+    def config(parallel: str, init_optimizer: bool = True) -> RunConfig:
+        config = runs.config(parallel, method="line")
+        train = replace(config.train, init_from=str(runs.folder / "one"), init_optimizer=init_optimizer, max_steps=4)
+        return replace(config, train=train, origin=origin)
+
+    runs.by_one("from one", config("ddp"))
+    runs.by(*((2, f"from one {mode}", config(mode), ()) for mode in MODES))
+    for mode in MODES:
+        assert worst_difference(runs.lines(f"from one {mode}"), runs.lines("from one")) < 1e-6
+    runs.by_one("from one, control", config("ddp", init_optimizer=False))
+    assert worst_difference(runs.lines("from one, control"), runs.lines("from one")) > 1e-4
 
 
 @pytest.fixture(scope="module")

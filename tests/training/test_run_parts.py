@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from alibi.data import Cursor
-from alibi.training.run_parts import TrainState
+from alibi.training.train_state import TrainState
 
 
 def through_json(state: TrainState) -> TrainState:

@@ -6,6 +6,7 @@ import torch
 from alibi.model import LanguageModel
 from alibi.processes import Processes
 from alibi.training.optimizer import build_optimizer
+from alibi.training.train_state import TrainState
 from alibi.training.training_settings import TrainSettings
 from alibi.training.update import NotFinite, Updater, micro_batch_sizes
 
@@ -22,7 +23,8 @@ def updater(config, dropout):
     config.model.dropout = dropout
     model = LanguageModel(config.model, 257, seed=0)
     optimizer = build_optimizer(config.optimizer, model)
-    run = SimpleNamespace(config=config, model=model, optimizer=optimizer, order=Order(), procs=Processes())
+    parts = {"config": config, "model": model, "optimizer": optimizer, "order": Order(), "procs": Processes()}
+    run = SimpleNamespace(**parts, state=TrainState())
     return Updater(run, 32), model
 
 
