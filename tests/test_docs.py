@@ -117,9 +117,10 @@ def test_every_example_of_the_library_works(small_run, tmp_path, monkeypatch, ca
     train(small_run(max_steps=2), tmp_path / "outputs" / "run")
     monkeypatch.chdir(tmp_path)
     examples = blocks("docs/library.md", "python")
-    assert len(examples) == 3
+    assert len(examples) == 4
+    names = {}
     for code in examples:
-        exec(code, {})
+        exec(code, names)
     assert len(capsys.readouterr().out.splitlines()[-1].split()) == 2, "two perplexities"
 
 

@@ -118,10 +118,7 @@ def origin_of(init_from: str) -> Checkpoint:
             f"would not go on with it; write train.init_from={run}."
         )
     if not path.exists():
-        raise FileNotFoundError(
-            f"train.init_from={init_from} does not exist; give a run folder or a checkpoint. A run that has begun goes "
-            "on without its origin by train.resume=RUN in place of train.init_from."
-        )
+        raise FileNotFoundError(f"train.init_from={init_from} does not exist; give a run folder or a checkpoint.")
     try:
         return Checkpoint(checkpoint_of(path))
     except FileNotFoundError as error:
