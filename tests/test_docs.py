@@ -121,7 +121,8 @@ def test_every_example_of_the_library_works(small_run, tmp_path, monkeypatch, ca
     names = {}
     for code in examples:
         exec(code, names)
-    assert len(capsys.readouterr().out.splitlines()[-1].split()) == 2, "two perplexities"
+    printed = capsys.readouterr().out.splitlines()
+    assert [len(line.split()) for line in printed[-2:]] == [2, 1], "three perplexities"
 
 
 def anchors(text: str) -> set[str]:

@@ -1,12 +1,14 @@
 """Labels for runs shown together, and which runs are one line: those that differ in their seed alone."""
 
 import json
+import re
 from collections import Counter, defaultdict
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from itertools import count
 from pathlib import PurePath
 
 from alibi.results import Result
+from alibi.results.schema import Origin
 
 LONGEST_VALUE = 24  # of a setting in a label, in characters
 WORDS = {  # 6 layers, not num_layers 6
@@ -88,7 +90,10 @@ def _all_but_seed(result: Result) -> tuple | None:
     checkpoint = result.checkpoint
     if not checkpoint.settings or checkpoint.seed is None:
         return None
-    settings = json.dumps(checkpoint.settings | {"seed": None}, sort_keys=True)
+    settings = checkpoint.settings | {"seed": None}
+    if origin := checkpoint.origin:
+        settings |= {"origin.sha256": _origin(origin)}
+    settings = json.dumps(settings, sort_keys=True)
     same = result.method, checkpoint.seq_len, checkpoint.step, checkpoint.parameters
     return *same, settings, _trained_on(result), _tokenizer(result)
 
@@ -129,10 +134,19 @@ def _facts(result: Result) -> dict[str, str]:
         if name != "seed" and value is not None and len(text) <= LONGEST_VALUE and phrase.isprintable():
             words[name] = phrase
     if origin := result.checkpoint.origin:
-        words["origin.sha256"] = f"from {origin.sha256[:8]}"
+        words["origin.sha256"] = f"from {_origin(origin)}"
     if text := _trained_on(result):
         words["text"] = f"text {text[:8]}"
     return words | {"tokenizer": f"tokenizer {_tokenizer(result)[:8]}", "folder": f"({result.folder.name})"}
+
+
+def _origin(origin: Origin) -> str:
+    """rotary-tiny-wikitext2-L128 step 1600: the same for origins that differ in their seed alone.
+
+    Of a run folder with a name of another form, eight digits of the weights.
+    """
+    named = re.fullmatch(r"(.+)-seed\d+-[0-9a-f]{8}", origin.run)
+    return f"{named[1]} step {origin.step}" if named else origin.sha256[:8]
 
 
 def _short(value: object) -> str:

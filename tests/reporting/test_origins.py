@@ -5,7 +5,9 @@ import json
 import pytest
 from comparisons import compared
 from evaluations import evaluate_checkpoint
+from result_files import as_result
 
+from alibi.analysis import compare
 from alibi.evaluation import EvaluationSettings, open_evaluation_text
 from alibi.reporting.page import render_page
 from alibi.reporting.report_tables import run_rows
@@ -70,6 +72,21 @@ def test_the_table_of_runs_and_the_labels_name_the_origin(pair):
     beside.write_text(json.dumps(other))
     labels = {run.label for run in compared([pair[1], beside]).runs}
     assert labels == {"alibi L=128 seed 0 from abababab", "alibi L=128 seed 0 from cdcdcdcd"}
+
+
+def test_runs_from_origins_that_differ_in_their_seed_alone_are_one_line():
+    """By the names of the origins' folders; of another origin they are another line."""
+
+    def result(seed: int, method: str):
+        origin = ORIGIN | {"run": f"{method}-tiny-toy-L64-seed{seed}-0a1b2c3{seed}", "sha256": f"{method}{seed}"}
+        checkpoint = {"sha256": f"{method} {seed}", "model": "none", "seq_len": 64, "seed": seed, "origin": origin}
+        checkpoint["settings"] = {"seed": seed, "origin.sha256": origin["sha256"]}
+        return as_result(f"{method}{seed}/evaluation/step-00000001-toy-test-x.json", {"checkpoint": checkpoint})
+
+    [part] = compare([result(seed, method) for method in ("rotary", "alibi") for seed in (0, 1)]).sets
+    assert {line.label: len(line.runs) for line in part.lines} == {
+        f"none L=64 from {method}-tiny-toy-L64 step 100": 2 for method in ("rotary", "alibi")
+    }
 
 
 def test_the_script_draws_the_axis_and_refuses_one_that_would_be_ignored(pair, run_script, tmp_path):
