@@ -151,7 +151,8 @@ class ResultSet:
 
     @cached_property
     def pairs(self) -> list[RunPair]:
-        return [RunPair(a, b, self._differences(a, b)) for a, b in combinations(self.runs, 2)]
+        """All pairs of runs; an adapted one, of which a run may have many, with those of the same seed alone."""
+        return [RunPair(a, b, self._differences(a, b)) for a, b in combinations(self.runs, 2) if _are_paired(a, b)]
 
     def _differences(self, a: Run, b: Run) -> dict[int, dict[str, Difference | None]]:
         metrics = self._comparable_of([a, b])
@@ -231,6 +232,11 @@ class ResultSet:
                 for run, far in self.how_far
             ],
         }
+
+
+def _are_paired(a: Run, b: Run) -> bool:
+    adapted = any(run.result.content.adapt for run in (a, b))
+    return not adapted or a.result.checkpoint.seed == b.result.checkpoint.seed
 
 
 def _uncovered(runs: Iterable[Run]) -> list[str]:

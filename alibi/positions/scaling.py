@@ -68,7 +68,8 @@ class Scaling:
                 f"scaling.factor ({self.factor}) must be at least 1: it is a longer over a shorter length."
             )
         if self.name in NEED_LENGTH and self.length is None:
-            raise ValueError(f"scaling.length must be given for {self.name}, the length before scaling; train.init_from fills it in.")
+            why = "the length before scaling; train.init_from fills it in"
+            raise ValueError(f"scaling.length must be given for {self.name}, {why}.")
         if self.length is not None and self.length < 1:
             raise ValueError(f"scaling.length ({self.length}) must be at least 1.")
         own = OWN_SETTINGS.get(self.name, {})

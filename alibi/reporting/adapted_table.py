@@ -1,7 +1,7 @@
 """The table of adapted lines against a baseline."""
 
 from alibi.analysis import ResultSet
-from alibi.analysis.adapted import judged
+from alibi.analysis.adapted import TRUNCATION, judged
 from alibi.reporting.table import Table, by_length, difference_cell
 
 
@@ -19,5 +19,7 @@ def adapted_rows(part: ResultSet, baseline: str) -> Table:
         f"Perplexity per token on the same targets, paired on the text. Below zero: better than {baseline}. Intervals "
         "have Holm's correction over the adaptations of a line at each length."
     )
+    if rows and baseline != TRUNCATION and not judged(part, TRUNCATION):
+        note += " Nothing here is set against truncation: add it, as eval.adapt=[null,truncation,...]."
     kind = "adapted-" + baseline.rpartition(" ")[2]
     return by_length(kind, f"Adapted, against {baseline}", part, "perplexity", ["adapted line"], rows, note)

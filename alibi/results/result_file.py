@@ -45,7 +45,8 @@ def find_results(wanted: Iterable[str]) -> list[Path]:
 def _results_in(place: Path) -> list[Path]:
     if place.is_file():
         return [place]
-    return sorted((place / "evaluation").glob("*.json")) or sorted(place.glob("step-*.json"))
+    found = list((place / "evaluation").glob("*.json")) or list(place.glob("step-*.json"))
+    return sorted(found, key=lambda path: path.stem)  # a method before what adapts it
 
 
 def load_results(paths: Iterable[Path]) -> list[Result]:
