@@ -18,7 +18,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
-from alibi.analysis.result_set import Line, ResultSet, Run
+from alibi.analysis.line import Line, Run
+from alibi.analysis.result_set import ResultSet
 from alibi.analysis.statistics import LEVEL, Difference, interval
 from alibi.results import Result
 

@@ -11,7 +11,8 @@ from dataclasses import dataclass, replace
 from itertools import combinations
 
 from alibi.analysis.labels import label, tokenizers_of
-from alibi.analysis.result_set import ResultSet, Run
+from alibi.analysis.line import Run
+from alibi.analysis.result_set import ResultSet
 from alibi.analysis.statistics import ABOUT_INTERVALS
 from alibi.results import Measured, Result, find_results, load_results
 
