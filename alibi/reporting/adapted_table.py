@@ -1,7 +1,7 @@
 """The table of adapted lines against a baseline."""
 
 from alibi.analysis import ResultSet
-from alibi.analysis.adapted import TRUNCATION, judged
+from alibi.analysis.judged import TRUNCATION, judged
 from alibi.reporting.table import Table, by_length, difference_cell
 
 
@@ -9,7 +9,7 @@ def adapted_rows(part: ResultSet, baseline: str) -> Table:
     """Each adapted line against truncation, or against the method itself, the mean over its seeds.
 
     Args:
-        baseline: one of `adapted.BASELINES`.
+        baseline: one of `judged.BASELINES`.
     """
     rows = []
     for one in judged(part, baseline):

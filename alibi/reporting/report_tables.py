@@ -6,7 +6,7 @@ from dataclasses import replace
 from itertools import pairwise, zip_longest
 
 from alibi.analysis import Comparison, ResultSet, Run
-from alibi.analysis.adapted import BASELINES
+from alibi.analysis.judged import BASELINES
 from alibi.analysis.published import PAPER, UNIT, differences_in_setup, published_points
 from alibi.analysis.statistics import MIN_GROUPS
 from alibi.reporting import words

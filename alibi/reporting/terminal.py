@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from tabulate import tabulate
 
 from alibi.analysis import Comparison, ResultSet, Run
-from alibi.analysis.adapted import BASELINES
+from alibi.analysis.judged import BASELINES
 from alibi.reporting import report_tables as tables
 from alibi.reporting import words
 from alibi.reporting.table import Table, plain_cells

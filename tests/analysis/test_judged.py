@@ -7,7 +7,7 @@ import pytest
 from result_files import as_result
 
 from alibi.analysis import compare
-from alibi.analysis.adapted import TRUNCATION, judged
+from alibi.analysis.judged import TRUNCATION, judged
 from alibi.analysis.statistics import interval, resampled_sums
 
 ITSELF = "the method itself"
