@@ -18,7 +18,7 @@ import yaml
 
 from alibi.environment import pick_device
 from alibi.generation import generate
-from alibi.model import Adaptation, adapt
+from alibi.model import TRUNCATION, Adaptation, same_weights
 from alibi.paths import expanded
 from alibi.runs import Checkpoint, resolve_runs
 from alibi.script import script, script_parser
@@ -37,11 +37,26 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--stop", action="store_true", help="end at end-of-text (with words as tokens: at a line end)")
     parser.add_argument(
         "--adapt",
-        type=yaml.safe_load,
+        type=adaptation,
         help="how the model is adapted to texts beyond its training length, as eval.adapt",
     )
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
     return parser.parse_args()
+
+
+def adaptation(text: str) -> Adaptation:
+    """What --adapt asks for: a name, or a mapping in YAML.
+
+    Raises:
+        argparse.ArgumentTypeError: neither, or an unknown one.
+    """
+    try:
+        wanted = Adaptation.of(yaml.safe_load(text), "--adapt")
+    except (yaml.YAMLError, ValueError) as error:
+        raise argparse.ArgumentTypeError(" ".join(str(error).split())) from error
+    if wanted.name == TRUNCATION:
+        raise argparse.ArgumentTypeError("truncation is for evaluation alone, which cuts its windows")
+    return wanted
 
 
 def text_of(prompt: str) -> str:
@@ -79,12 +94,10 @@ def continued(options: argparse.Namespace) -> str:
     prompt = [tokenizer.end_of_text, *tokenizer.encode_prompt(text)]
     trained, whole = checkpoint.config["train"]["seq_len"], len(prompt) + options.tokens
     if options.adapt is not None:
-        adaptation = Adaptation.of(options.adapt, "--adapt").fitted(model.config, trained)
-        fixed = ", ".join(
-            f"{name} {value:.4g}" for name, value in adaptation.in_row(model.config, trained, whole).items()
-        )
-        print(f"note: adapted by {adaptation.name} for {whole} tokens: {fixed}", file=sys.stderr)
-        model = adapt(model, options.adapt, trained, whole)
+        adapted = options.adapt.fitted(model.config, trained)
+        fixed = ", ".join(f"{name} {value:.4g}" for name, value in adapted.in_row(model.config, trained, whole).items())
+        print(f"note: adapted by {adapted.name} for {whole} tokens: {fixed}", file=sys.stderr)
+        model = same_weights(model, adapted.config(model.config, trained, whole))
     ids = generate(
         model,
         torch.tensor([prompt], device=device),

@@ -118,7 +118,10 @@ def origin_of(init_from: str) -> Checkpoint:
             f"would not go on with it; write train.init_from={run}."
         )
     if not path.exists():
-        raise FileNotFoundError(f"train.init_from={init_from} does not exist; give a run folder or a checkpoint.")
+        raise FileNotFoundError(
+            f"train.init_from={init_from} does not exist; give a run folder or a checkpoint. A run "
+            "that began from it needs it too, to be found again."
+        )
     try:
         return Checkpoint(checkpoint_of(path))
     except FileNotFoundError as error:

@@ -5,9 +5,12 @@ from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Any
 
+import torch
+
 from alibi.model.adaptation_parts import PARTS, SETTINGS, SINK_TOKENS, TRUNCATION, adapted
 from alibi.model.language_model import LanguageModel
-from alibi.model.model_config import ModelConfig
+from alibi.model.model_config import LayerSettings, ModelConfig
+from alibi.model.streaming import streaming_cache
 from alibi.positions import build_position
 from alibi.positions.scaling import OWN_SETTINGS
 from alibi.settings import LARGEST
@@ -58,6 +61,10 @@ class Adaptation:
             if type(value) not in kinds or not least <= value < LARGEST or value == 0:
                 rule = f"a {'whole ' if whole else ''}number {f'of at least {least}' if least else 'above 0'}"
                 raise ValueError(f"{key}.{setting} ({value!r}) must be {rule}.")
+        values = {name: value if SETTINGS[name][0] else float(value) for name, value in values.items()}
+        fast, slow = (values.get(one, DEFAULTS[one]) for one in ("beta_fast", "beta_slow"))
+        if fast <= slow:
+            raise ValueError(f"{key}.beta_slow ({slow:g}) must be below beta_fast ({fast:g}); the paper has 1 and 32.")
         return cls("+".join(names), {one: value for one, value in values.items() if DEFAULTS.get(one) != value})
 
     def fitted(self, config: ModelConfig, length: int) -> "Adaptation":
@@ -71,7 +78,7 @@ class Adaptation:
         """
         longer = self.config(config, length, 2 * length)
         for kind, layer in dict(longer.layers()).items():  # a method may refuse what its settings alone do not show
-            build_position(layer.position, config.d_model, config.num_heads, config.causal, f"model.{kind or ''}")
+            _check_layer(longer, kind, layer)
         plain = replace(self, settings={name: value for name, value in self.settings.items() if name != "window"})
         by_default = numbers(plain.config(config, length, 2 * length)).get("window")
         settings = plain.settings if self.settings.get("window") == by_default else self.settings
@@ -105,6 +112,19 @@ class Adaptation:
     def in_row(self, config: ModelConfig, length: int, evaluated: int) -> dict[str, float]:
         """`adapt` of a row: its factor, and the numbers that follow from it."""
         return {"factor": self.factor(length, evaluated)} | numbers(self.config(config, length, evaluated))
+
+
+def _check_layer(config: ModelConfig, kind: str | None, layer: LayerSettings) -> None:
+    """
+    Raises:
+        ValueError: the method refuses its settings, or its bias cannot be counted inside a cache.
+    """
+    key = f"model.layer_types.{kind}.position" if kind else "model.position"
+    position = build_position(layer.position, config.d_model, config.num_heads, config.causal, key)
+    if cache := streaming_cache(layer):
+        x_BLD = torch.zeros(1, 1, config.d_model)
+        bias = position.content_bias(x_BLD, torch.zeros(1, dtype=torch.long), position.remember(x_BLD))
+        cache.bias(position.bias() if bias is None else bias, position.name)
 
 
 def numbers(config: ModelConfig) -> dict[str, float]:

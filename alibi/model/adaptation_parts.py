@@ -138,6 +138,8 @@ def _changed(config: ModelConfig, name: str, settings: Settings, factor: float) 
     seeing_all = {kind for kind, layer in layers.items() if layer.window is None}
     concerned = layers if part.everywhere or not seeing_all else seeing_all
     changed = {kind: part.change(layers[kind], settings, factor) for kind in concerned}
+    if name == "temperature" and None in changed.values():  # of all scores, or of none
+        changed = {}
     changed = {kind: layer for kind, layer in changed.items() if layer is not None}
     if not changed:
         raise ValueError(f"{name} does not fit {config.method}: {_why_not(name, layers.values())}.")
@@ -152,6 +154,6 @@ def _why_not(name: str, layers: Iterable[LayerSettings]) -> str:
     names = {name, "slope_scaling"} if name == "pi" else {name}
     methods = sorted(Position.registry.items())
     scaled = [one for one, method in methods if names.intersection(getattr(method.Settings, "scalings", ()))]
-    if here := {layer.position["name"] for layer in layers}.intersection(scaled):
+    if here := {layer.position["name"] for layer in layers if layer.window}.intersection(scaled):
         return f"its layers of {', '.join(here)} see no further than the training length"
     return f"it is for {', '.join(scaled)}"

@@ -71,7 +71,8 @@ class StreamingCache:
             # A sink is never nearer than the window, whether in the cache or in the text.
             if (extent := bias.table_BHLE.shape[-1]) > self.window:
                 raise ValueError(
-                    f"{name} has a table of {extent} distances, and the window ({self.window}) is shorter."
+                    f"{name} has a table of {extent} distances, and the window ({self.window}) is shorter; "
+                    "use a wider one, or sink_mask."
                 )
             return bias
         if bias is not None:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -64,6 +65,11 @@ class Measured:
         }
 
 
+def exact(value: float) -> str:
+    """A number in as few digits as tell it from all others: 8, 2.5, 1e-05."""
+    return f"{value:g}" if float(f"{value:g}") == value else repr(value)
+
+
 def adapt_slug(name: str, settings: Mapping[str, float]) -> str:
     """yarn, of another factor yarn-x8, else yarn- and eight digits of a hash of the settings.
 
@@ -71,7 +77,9 @@ def adapt_slug(name: str, settings: Mapping[str, float]) -> str:
         settings: what a user set, other than the defaults.
     """
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:8]
-    which = f"-x{settings['factor']:g}" if settings.keys() == {"factor"} else f"-{digest}" if settings else ""
+    which = f"-{digest}" if settings else ""
+    if settings.keys() == {"factor"} and re.fullmatch(r"[\d.]+", factor := exact(settings["factor"])):
+        which = f"-x{factor}"
     return name.replace("+", "-") + which
 
 
@@ -105,7 +113,9 @@ class Result:
         """yarn, or yarn x8: how the method was adapted; empty where it was not."""
         if (adapt := self.content.adapt) is None:
             return ""
-        words = [f"x{value:g}" if name == "factor" else f"{name} {value:g}" for name, value in adapt.set.items()]
+        words = [
+            f"x{exact(value)}" if name == "factor" else f"{name} {exact(value)}" for name, value in adapt.set.items()
+        ]
         return " ".join([adapt.name, *words])
 
     @property

@@ -72,6 +72,7 @@ class TrainSettings:
             self._check("micro_batch_tokens", fits, rule)
         if isinstance(self.resume, bool):
             self.resume = "auto" if self.resume else "false"
+        self._check("init_from", self.init_from != "", "a run folder or a checkpoint, or null")
         self._check("resume", isinstance(self.resume, str), "auto, false or the path of a checkpoint")
         if self.init_from is not None and self.resume not in ("auto", "false"):
             raise ValueError(

@@ -1,6 +1,7 @@
 """Adaptations of a trained model: which fit, that they are the identity at L, and that no text changes another."""
 
 import math
+import re
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ from stack_inputs import METHODS, WITHOUT_POSITIONS, settings_of
 from alibi.model import Adaptation, KeyValueCache, LanguageModel, ModelConfig, adapt
 from alibi.model.adaptation_parts import PARTS, TRUNCATION, adapted
 from alibi.positions import Position
+from alibi.results import adapt_slug
 
 L, LONGER = 24, 96
 NAMES = [name for name in PARTS if name != TRUNCATION]
@@ -98,7 +100,7 @@ def test_log_n_is_its_formula():
 
 def test_in_a_hybrid_the_layers_that_see_all_keys_are_adapted():
     model = random_model({}, num_layers=2, **HYBRID).requires_grad_(False)
-    for name in ("pi", "ntk", "yarn", "llama3"):
+    for name in ("pi", "ntk", "yarn", "llama3", "temperature"):
         with pytest.raises(ValueError, match=f"^{name} does not fit local-global: its layers of rotary see no further"):
             adapt(model, name, L, LONGER)
     with pytest.raises(ValueError, match=r"^sink does not fit local-global: it counts no positions there; sink_mask"):
@@ -125,6 +127,23 @@ def test_settings_at_their_default_are_no_settings():
     assert Adaptation.of({"name": "window", "window": L}).fitted(of, L).settings == {}
     assert Adaptation.of({"name": "sink", "window": L - 4, "sink_tokens": 4}).fitted(of, L).settings == {}
     assert Adaptation.of({"name": "sink", "window": L}).fitted(of, L).settings == {"window": L}
+
+
+def test_a_number_has_one_form():
+    """Or two commands would write two files of the same adaptation."""
+    one, other = (Adaptation.of({"name": "yarn", "beta_fast": value}) for value in (16, 16.0))
+    assert repr(one) == repr(other)
+    assert adapt_slug(one.name, one.settings) == adapt_slug(other.name, other.settings)
+    slugs = [adapt_slug("ntk", {"factor": factor}) for factor in (4.0, 4.0000001, 2.5, 1e6)]
+    assert (slugs[0], slugs[2]) == ("ntk-x4", "ntk-x2.5")
+    assert len(set(slugs)) == 4
+    assert all(re.fullmatch(r"[A-Za-z0-9._-]+", slug) for slug in slugs)
+
+
+def test_a_table_longer_than_the_window_is_refused_before_anything_is_scored():
+    long = ModelConfig({"name": "inkling", "extent": 20})
+    with pytest.raises(ValueError, match=r"^inkling has a table of 20 distances, and the window \(9\) is shorter; use"):
+        Adaptation.of({"name": "sink", "window": 9}).fitted(long, L)
 
 
 def test_numbers_are_resolved():
@@ -167,6 +186,7 @@ def test_weights_are_shared():
         ({"name": "yarn", "factor": math.nan}, r"^eval\.adapt\.factor \(nan\) must be a number of at least 1\.$"),
         ({"name": "yarn", "factor": True}, r"^eval\.adapt\.factor \(True\) must be a number of at least 1\.$"),
         ({"name": "yarn", "beta_fast": 0}, r"^eval\.adapt\.beta_fast \(0\) must be a number above 0\.$"),
+        ({"name": "yarn", "beta_slow": 40}, r"^eval\.adapt\.beta_slow \(40\) must be below beta_fast \(32\)"),
         ({"name": "yarn", "window": 8}, r"^eval\.adapt\.window is not a setting of yarn, which has factor, beta_fast"),
         ({"name": "log_n", "factor": 8}, r"^eval\.adapt\.factor is not a setting of log_n, which has no settings"),
         ({"name": "window", "window": 1.5}, r"^eval\.adapt\.window \(1\.5\) must be a whole number of at least 1\.$"),
