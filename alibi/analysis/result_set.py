@@ -107,12 +107,12 @@ class ResultSet:
 
     @property
     def crossings(self) -> list[tuple[Line, Line, list[Crossing]]]:
-        """Where the curves of two lines cross."""
+        """Where the curves of two lines cross; an adapted one with that of its own method alone."""
         rounding = rounding_of(self.first.content.precision)
         return [
             (a, b, crossings(a.nats(), b.nats(), rounding))
             for a, b in combinations(self.lines, 2)
-            if self._comparable_of([*a.runs, *b.runs])
+            if self._comparable_of([*a.runs, *b.runs]) and _may_cross(a.first, b.first)
         ]
 
     @property
@@ -178,6 +178,12 @@ class ResultSet:
                 for run, far in self.how_far
             ],
         }
+
+
+def _may_cross(a: Result, b: Result) -> bool:
+    if not (a.adaptation or b.adaptation):
+        return True
+    return "" in (a.adaptation, b.adaptation) and a.checkpoint.sha256 == b.checkpoint.sha256
 
 
 def _are_paired(a: Run, b: Run) -> bool:

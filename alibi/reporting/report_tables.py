@@ -177,7 +177,10 @@ def change_rows(part: ResultSet) -> Table:
 def run_rows(comparison: Comparison) -> Table:
     """Parameters and compute of each run, and what its training cost where its log is beside it."""
     rows = []
+    plain = {run.result.checkpoint.sha256 for run in comparison.runs if not run.result.adaptation}
     for run in comparison.runs:
+        if run.result.adaptation and run.result.checkpoint.sha256 in plain:
+            continue  # the same weights
         weights, training = run.result.checkpoint, run.result.checkpoint.training
         inside, log = weights.parameters_in or {}, read_training(run.result.folder)
         counts = [weights.parameters, *(inside.get(part) for part in ("position", "embedding", "rest"))]
