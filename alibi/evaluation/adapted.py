@@ -32,7 +32,8 @@ def fitting(
             found.append(wanted and _fitted(wanted, model))
         except ValueError as error:
             if not (several and isinstance(settings.adapt, list)):
-                raise
+                of_list = "; in a list, eval.adapt=[...], what does not fit a run is left out" if several else ""
+                raise ValueError(f"eval.adapt for {model.run}: {str(error).removesuffix('.')}{of_list}.") from error
             if not quiet:
                 print(f"{model.run}: left out: {error}")
     return [one for place, one in enumerate(found) if one not in found[:place]]

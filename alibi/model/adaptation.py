@@ -46,7 +46,7 @@ class Adaptation:
             raise ValueError(f"{key} ({wanted!r}) must be a name, or a mapping with one: {{name: yarn, factor: 8}}.")
         for one in name.split("+"):
             if one not in PARTS:
-                raise ValueError(f"{key} ({one}) is not an adaptation; choose one of: {', '.join(PARTS)}.")
+                raise ValueError(f"{key} ({name}): {one!r} is not an adaptation; choose one of: {', '.join(PARTS)}.")
         names = sorted(name.split("+"), key=lambda one: PARTS[one].group)
         for one, other in pairwise(names):
             if PARTS[one].group == PARTS[other].group or other == TRUNCATION:

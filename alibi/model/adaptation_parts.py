@@ -64,7 +64,8 @@ def _scaled(name: str) -> Part:
         if here not in known or (layer.window or LARGEST) <= settings["length"]:
             return None
         if there := layer.position.get("scaling"):
-            raise ValueError(f"{name} would be a second scaling: the model has {there['name']} x{there['factor']:g}.")
+            has = f"{there['name']} x{there['factor']:g}"
+            raise ValueError(f"{name} would be a second scaling, and the model has {has}; leave {name} out.")
         scaling = {"name": here, "factor": factor, "length": settings["length"]}
         scaling |= {one: settings[one] for one in own if one in settings}
         return layer if factor == 1 else replace(layer, position=layer.position | {"scaling": scaling})
@@ -78,7 +79,7 @@ def _without_position(layer: LayerSettings, settings: Settings, factor: float) -
 
 def _log_n(layer: LayerSettings, settings: Settings, factor: float) -> LayerSettings:
     if layer.query_scale.name or _method(layer).scales_queries:
-        raise ValueError("log_n would be a second scale of the query: the model has one.")
+        raise ValueError("log_n would be a second scale of the query, and the model has one; leave log_n out.")
     return layer if factor == 1 else replace(layer, query_scale=QueryScaleConfig("log_n", settings["length"]))
 
 

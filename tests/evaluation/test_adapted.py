@@ -97,7 +97,9 @@ def test_a_truncated_window_shows_each_target_its_last_tokens(inputs, first):
 
 def test_what_does_not_fit_is_refused_or_left_out_with_a_line(checkpoint, capsys):
     asked = EvaluationSettings(adapt=[None, "slope_scaling", "yarn"])
-    with pytest.raises(ValueError, match=r"^slope_scaling does not fit rotary: it is for alibi, alibi_learned\.$"):
+    with pytest.raises(
+        ValueError, match=r"^eval\.adapt for .*: slope_scaling does not fit rotary: it is for alibi, alibi_learned\.$"
+    ):
         fitting(checkpoint, asked)
     assert fitting(checkpoint, asked, several=True) == [None, Adaptation("yarn")]
     assert capsys.readouterr().out == (

@@ -177,9 +177,12 @@ def test_weights_are_shared():
 @pytest.mark.parametrize(
     ("wanted", "message"),
     [
-        ("dynamic", r"^eval\.adapt \(dynamic\) is not an adaptation; choose one of: pi, ntk, yarn, .*truncation\.$"),
-        ("yarn+dynamic", r"^eval\.adapt \(dynamic\) is not an adaptation"),
-        ("", r"^eval\.adapt \(\) is not an adaptation"),
+        (
+            "dynamic",
+            r"^eval\.adapt \(dynamic\): .dynamic. is not an adaptation; choose one of: pi, ntk, yarn, .*truncation\.$",
+        ),
+        ("yarn+dynamic", r"^eval\.adapt \(yarn\+dynamic\): .dynamic. is not an adaptation"),
+        ("", r"^eval\.adapt \(\): .. is not an adaptation"),
         (3, r"^eval\.adapt \(3\) must be a name, or a mapping with one"),
         ({"factor": 8}, r"must be a name, or a mapping with one: \{name: yarn, factor: 8\}\.$"),
         ({"name": "yarn", "factor": 0.5}, r"^eval\.adapt\.factor \(0\.5\) must be a number of at least 1\.$"),
@@ -201,10 +204,14 @@ def test_a_wrong_adaptation_is_refused(wanted, message):
 
 def test_a_second_scaling_or_query_scale_is_refused():
     scaled = {"name": "rotary", "scaling": {"name": "pi", "factor": 4.0}}
-    with pytest.raises(ValueError, match=r"^yarn would be a second scaling: the model has pi x4\.$"):
+    with pytest.raises(
+        ValueError, match=r"^yarn would be a second scaling, and the model has pi x4; leave yarn out\.$"
+    ):
         Adaptation.of("yarn").fitted(ModelConfig(scaled), L)
     for config in (ModelConfig("alibi", query_scale={"name": "log_n", "length": 8}), ModelConfig("inkling")):
-        with pytest.raises(ValueError, match=r"^log_n would be a second scale of the query: the model has one\.$"):
+        with pytest.raises(
+            ValueError, match=r"^log_n would be a second scale of the query, and the model has one; leave log_n out\.$"
+        ):
             Adaptation.of("log_n").fitted(config, L)
     with pytest.raises(ValueError, match=r"ntk_alibi\) needs two heads"):
         Adaptation.of("ntk_alibi").fitted(ModelConfig("alibi", num_heads=1), L)
