@@ -106,6 +106,12 @@ class ResultSet:
         return {n: {m: self.draws.difference(a.result, b.result, n, m) for m in metrics} for n in shared}
 
     @property
+    def references(self) -> list[Run]:
+        """The first run of each line, which others may be set against; of adapted lines none, if there are others."""
+        lines = [line for line in self.lines if not line.first.adaptation] or self.lines
+        return [line.runs[0] for line in lines]
+
+    @property
     def crossings(self) -> list[tuple[Line, Line, list[Crossing]]]:
         """Where the curves of two lines cross; an adapted one with that of its own method alone."""
         rounding = rounding_of(self.first.content.precision)

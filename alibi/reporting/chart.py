@@ -124,10 +124,11 @@ class Chart:
 def looks_of(comparison: Comparison) -> dict[str, Look]:
     """By label of the line: the colour of its method, and a marker and dash that no other line has.
 
-    An adaptation has its own dash, the same for every method.
+    An adaptation has its own dash, the same for every method; beside one method alone, its own colour too.
     """
     lines = {run.line: run.result for part in comparison.sets for run in part.runs}
     adapted = list(dict.fromkeys(result.adaptation for result in lines.values() if result.adaptation))
+    methods = {result.checkpoint.model for result in lines.values()}
     looks: dict[str, Look] = {}
     for place, (label, result) in enumerate(lines.items()):
         marker, turn = place % len(MARKERS), place // len(MARKERS)
@@ -137,7 +138,11 @@ def looks_of(comparison: Comparison) -> dict[str, Look]:
             dash = DASHES[(1 + adapted.index(result.adaptation)) % len(DASHES) if result.adaptation else 0]
         taken = {look.marker for look in looks.values() if look.dash == dash}
         free = next((one for one in markers if one not in taken), markers[0])
-        looks[label] = Look(colour_of(result.checkpoint.model), free, dash)
+        colour = colour_of(result.checkpoint.model)
+        if result.adaptation and len(methods) == 1:
+            others = [pair for pair in COLOUR_PAIRS if pair != colour]
+            colour = others[adapted.index(result.adaptation) % len(others)]
+        looks[label] = Look(colour, free, dash)
     return looks
 
 

@@ -153,6 +153,9 @@ def test_an_adaptation_has_its_own_dash_for_every_method(tmp_path):
     assert all(len(one) == 1 for one in dashes)
     assert len(set.union(*dashes)) == 4
     assert looks["rotary + yarn L=128"].colour == looks["rotary L=128"].colour
+    alone = looks_of(compared(made[4:]))
+    assert len({look.colour for look in alone.values()}) == 4, "beside one method the colours tell them apart"
+    assert alone["rotary L=128"].colour == looks["rotary L=128"].colour
 
 
 def test_no_entry_of_a_long_legend_is_cut(make_result, tmp_path):
