@@ -141,11 +141,11 @@ def _refusals(sets: Sequence[ResultSet]) -> list[Refusal]:
 def _slugs(members: dict[Measured, list[Result]]) -> dict[Measured, str]:
     """A name for the files of each set: that of its results; with the text's hash where two sets would share it."""
     names = {
-        one: min((result.protocol for result in own), key=lambda name: (len(name), name))
+        one: min((result.unadapted_protocol for result in own), key=lambda name: (len(name), name))
         for one, own in members.items()
     }
     alike = Counter(names.values())
-    slugs = {one: name if alike[name] == 1 else one.slug(None) for one, name in names.items()}
+    slugs = {one: name if alike[name] == 1 else replace(one, adapt="").slug(None) for one, name in names.items()}
     return {one: re.sub(r"[^A-Za-z0-9._-]+", "-", slug) for one, slug in slugs.items()}
 
 

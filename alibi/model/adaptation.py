@@ -76,11 +76,11 @@ class Adaptation:
         Raises:
             ValueError: it does not fit the model.
         """
-        longer = self.config(config, length, 2 * length)
+        longer = self._shown(config, length)
         for kind, layer in dict(longer.layers()).items():  # a method may refuse what its settings alone do not show
             _check_layer(longer, kind, layer)
         plain = replace(self, settings={name: value for name, value in self.settings.items() if name != "window"})
-        by_default = numbers(plain.config(config, length, 2 * length)).get("window")
+        by_default = numbers(plain._shown(config, length)).get("window")
         settings = plain.settings if self.settings.get("window") == by_default else self.settings
         scaled = {(layer.position.get("scaling") or {}).get("name") for _, layer in longer.layers()}
         names = ["slope_scaling" if one == "pi" and "slope_scaling" in scaled else one for one in self.name.split("+")]
@@ -95,9 +95,13 @@ class Adaptation:
         settings = {name: value for name, value in self.settings.items() if name != "factor"}
         return adapted(config, self.name, settings | {"length": length}, self.factor(length, evaluated))
 
+    def _shown(self, config: ModelConfig, length: int) -> ModelConfig:
+        """At a length at which it changes something: twice the training length."""
+        return self.config(config, length, 2 * length)
+
     def in_file(self, config: ModelConfig, length: int) -> dict[str, Any]:
         """`adapt` of a result file: the name, what the user set, and the numbers that hold at every length."""
-        fixed = numbers(self.config(config, length, 2 * length))
+        fixed = numbers(self._shown(config, length))
         fixed = {name: value for name, value in fixed.items() if name not in BY_FACTOR or name in self.settings}
         by_length = f"max(1, length / {length})"
         return {

@@ -196,5 +196,11 @@ class Result:
         return self.path.stem.split("-", 2)[-1]
 
     @property
+    def unadapted_protocol(self) -> str:
+        """The same for all adaptations of a method: wikitext103-validation-nonoverlapping."""
+        adapt = self.measured.adapt
+        return self.protocol.replace(f"-{adapt}", "", 1) if adapt else self.protocol
+
+    @property
     def has_intervals(self) -> bool:
         return any(pair for row in self.numbers.values() for pair in row.get("interval", {}).values())

@@ -36,7 +36,9 @@ def result(adapt: str | None, seed: int, protocol: str = "stride-16", lengths=(6
     }
     if adapt:
         content["adapt"] = {"name": adapt, "factor": "max(1, length / 64)", "set": {}}
-    return as_result(f"run-{seed}/evaluation/step-00000001-toy-test-{protocol}-{adapt}.json", content)
+    return as_result(
+        f"run-{seed}/evaluation/step-00000001-toy-test-{protocol}{adapt and f'-{adapt}' or ''}.json", content
+    )
 
 
 def part_of(adapts, seeds=(0, 1, 2), **values):
@@ -54,6 +56,10 @@ def test_an_adapted_line_stands_beside_the_method_itself():
     assert [len(line.runs) for line in part.lines] == [3, 3]
     assert part.runs[3].label == "rotary + yarn L=64 seed 0"
     assert part.runs[3].short == "rotary + yarn"
+
+
+def test_a_set_is_named_after_none_of_its_adaptations():
+    assert part_of([None, "yarn"]).slug == part_of(["yarn", "pi"]).slug == "toy-test-stride-16"
 
 
 @pytest.mark.parametrize(("baseline", "against"), [(TRUNCATION, "truncation"), (ITSELF, None)])
