@@ -37,7 +37,7 @@ def result(adapt: str | None, seed: int, protocol: str = "stride-16", lengths=(6
     if adapt:
         content["adapt"] = {"name": adapt, "factor": "max(1, length / 64)", "set": {}}
     return as_result(
-        f"run-{seed}/evaluation/step-00000001-toy-test-{protocol}{adapt and f'-{adapt}' or ''}.json", content
+        f"run-{seed}/evaluation/step-00000001-toy-test-{protocol}{(adapt and f'-{adapt}') or ''}.json", content
     )
 
 
