@@ -17,6 +17,8 @@ from hydra import compose, initialize_config_dir
 from pages import PAGES, ROOT, blocks, commands, unsourced
 
 import alibi
+from alibi.analysis import compare_files
+from alibi.analysis.judged import judged
 from alibi.config import CONFIGS, evaluation_from, register, run_of
 from alibi.training import train
 
@@ -213,6 +215,33 @@ def test_the_wikitext2_page_agrees_with_itself():
         for other in (0, 1)
     ]
     assert f"is {min(at_512):.1f} to {max(at_512):.1f} % below" in page
+
+
+def rows_of(section: str) -> list[list[str]]:
+    """Cells of a section's tables, without code marks and intervals."""
+    rows = [line[1:-1].split("|") for line in section.splitlines() if line.startswith("|")]
+    return [[re.sub(r"`| \[.*\]", "", cell).strip() for cell in row] for row in rows]
+
+
+def test_the_adaptation_page_says_what_its_results_say():
+    """Changes against truncation, and perplexities after training on, each the mean over the seeds in docs/results."""
+    _, adapted, tuned = PAGES["docs/adaptation.md"].split("\n## What ")
+    part = compare_files([f"{ROOT}/docs/results/adaptation/*"]).sets[0]
+    written = {row[0]: row[1:] for row in rows_of(adapted)[2:]}
+    lines = judged(part, "truncation")
+    assert len(lines) == 11 + 10
+    for one in lines:
+        of_alibi = one.line.first.checkpoint.model == "alibi"
+        said = written[one.line.first.content.adapt.name][2 * of_alibi :]
+        assert said[:2] == [
+            f"{one.lengths[n].value - 1:+.2%}".replace("%", " %").replace("-", "−") for n in (512, 2048)
+        ]
+    part = compare_files([f"{ROOT}/docs/results/adaptation*/*"]).sets[0]
+    means = [
+        [f"{mean.mean:.2f}" for mean in (line.seed_mean(n, "perplexity") for n in line.lengths)] for line in part.lines
+    ]
+    for row in rows_of(tuned)[2:]:
+        assert row[-5:] in means, row
 
 
 def test_the_citation_has_the_fields_of_its_format_and_the_version_of_the_package():
