@@ -95,8 +95,7 @@ def continued(options: argparse.Namespace) -> str:
     trained, whole = checkpoint.config["train"]["seq_len"], len(prompt) + options.tokens
     if options.adapt is not None:
         adapted = options.adapt.fitted(model.config, trained)
-        fixed = ", ".join(f"{name} {value:.4g}" for name, value in adapted.in_row(model.config, trained, whole).items())
-        print(f"note: adapted by {adapted.name} for {whole} tokens: {fixed}", file=sys.stderr)
+        print(f"note: {adapted.in_words(model.config, trained, whole)}", file=sys.stderr)
         model = same_weights(model, adapted.config(model.config, trained, whole))
     ids = generate(
         model,

@@ -1,6 +1,7 @@
 """README and docs: what they show works as written, what they name exists, and a figure has one source."""
 
 import importlib
+import math
 import re
 import runpy
 import shlex
@@ -226,6 +227,10 @@ def rows_of(section: str) -> list[list[str]]:
 def test_the_adaptation_page_says_what_its_results_say():
     """Changes against truncation, and perplexities after training on, each the mean over the seeds in docs/results."""
     _, adapted, tuned = PAGES["docs/adaptation.md"].split("\n## What ")
+
+    def change(ratio: float) -> str:
+        return f"{ratio - 1:+.2%}".replace("%", " %").replace("-", "−")
+
     part = compare_files([f"{ROOT}/docs/results/adaptation/*"]).sets[0]
     written = {row[0]: row[1:] for row in rows_of(adapted)[2:]}
     lines = judged(part, "truncation")
@@ -233,9 +238,12 @@ def test_the_adaptation_page_says_what_its_results_say():
     for one in lines:
         of_alibi = one.line.first.checkpoint.model == "alibi"
         said = written[one.line.first.content.adapt.name][2 * of_alibi :]
-        assert said[:2] == [
-            f"{one.lengths[n].value - 1:+.2%}".replace("%", " %").replace("-", "−") for n in (512, 2048)
-        ]
+        assert said[:2] == [change(one.lengths[n].value) for n in (512, 2048)]
+    tokens = part.first.data.tokens
+    nats = {line.first.method: {n: total / tokens for n, total in line.nats().items()} for line in part.lines}
+    for place, method in enumerate(("rotary", "alibi")):
+        gaps = [math.exp(nats[method][n] - nats[f"{method} + truncation"][n]) for n in (512, 2048)]
+        assert written["null"][2 * place :][:2] == [change(gap) for gap in gaps]
     part = compare_files([f"{ROOT}/docs/results/adaptation*/*"]).sets[0]
     means = [
         [f"{mean.mean:.2f}" for mean in (line.seed_mean(n, "perplexity") for n in line.lengths)] for line in part.lines

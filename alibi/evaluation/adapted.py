@@ -73,6 +73,9 @@ class Adapted:
         make = cached_scorer if self.settings.cached else model_scorer
         return make(same_weights(self.model, config), self.precision)
 
+    def in_words(self, adaptation: Adaptation, length: int) -> str:
+        return adaptation.in_words(self.model.config, self._trained, length)
+
     def in_file(self, adaptation: Adaptation | None) -> dict[str, Any]:
         """The entry of a result file's head, `adapt`, where there is one."""
         return {} if adaptation is None else {"adapt": adaptation.in_file(self.model.config, self._trained)}

@@ -81,18 +81,34 @@ def evaluate_checkpoint(
         warm_up(tokens, lengths[0], model.nats, device, batch_tokens)
     say_how_long([(length, stride) for _, length, _, stride in todo if stride], tokens, model, batch_tokens, procs)
     for number, length, adaptation, stride in todo:
-        if reason := model.why_not(min(length, len(tokens))):
-            row = {"length": length, "stride": stride or length, "error": reason}
-        else:
-            row = score_length(text, length, stride or length, adapted.scorer(adaptation, length), batch_tokens, procs)
-        if error := row.get("error"):
-            procs.say(f"length {length}: {error}")
-        elif isinstance(checkpoint, Checkpoint):
-            row["skip_far_keys"] = settings.skip_far_keys
-        procs.on_main(lambda number, row: files[number].add(row), number, row | adapted.in_row(adaptation, length))
+        row = _scored_row(adapted, adaptation, text, length, stride or length, batch_tokens, procs)
+        procs.on_main(lambda number, row: files[number].add(row), number, row)
     for adaptation in adaptations:
         procs.on_main(lambda own: add_changes([files[n].path for n in own], procs.say), _places(kinds, adaptation))
     return files
+
+
+def _scored_row(
+    adapted: Adapted,
+    adaptation: Adaptation | None,
+    text: EvaluationText,
+    length: int,
+    stride: int,
+    batch_tokens: int,
+    procs: Processes,
+) -> dict:
+    """A row; why a length could not be scored is said."""
+    if reason := adapted.opened.why_not(min(length, len(text.tokens))):
+        row = {"length": length, "stride": stride, "error": reason}
+    else:
+        if adaptation and adapted.settings.cached:
+            procs.say(adapted.in_words(adaptation, length))
+        row = score_length(text, length, stride, adapted.scorer(adaptation, length), batch_tokens, procs)
+    if error := row.get("error"):
+        procs.say(f"length {length}: {error}")
+    elif adapted.model is not None:
+        row["skip_far_keys"] = adapted.settings.skip_far_keys
+    return row | adapted.in_row(adaptation, length)
 
 
 def _places(kinds: list[tuple[Adaptation | None, int | None]], adaptation: Adaptation | None) -> list[int]:

@@ -117,6 +117,11 @@ class Adaptation:
         """`adapt` of a row: its factor, and the numbers that follow from it."""
         return {"factor": self.factor(length, evaluated)} | numbers(self.config(config, length, evaluated))
 
+    def in_words(self, config: ModelConfig, length: int, evaluated: int) -> str:
+        """adapted by yarn for 2,048 tokens: factor 4, ...: what holds for the life of a cache."""
+        fixed = ", ".join(f"{name} {value:.4g}" for name, value in self.in_row(config, length, evaluated).items())
+        return f"adapted by {self.name} for {evaluated:,} tokens: {fixed}"
+
 
 def _check_layer(config: ModelConfig, kind: str | None, layer: LayerSettings) -> None:
     """

@@ -36,9 +36,8 @@ def result(adapt: str | None, seed: int, protocol: str = "stride-16", lengths=(6
     }
     if adapt:
         content["adapt"] = {"name": adapt, "factor": "max(1, length / 64)", "set": {}}
-    return as_result(
-        f"run-{seed}/evaluation/step-00000001-toy-test-{protocol}{(adapt and f'-{adapt}') or ''}.json", content
-    )
+    name = "-".join(filter(None, ["step-00000001-toy-test", protocol, adapt]))
+    return as_result(f"run-{seed}/evaluation/{name}.json", content)
 
 
 def part_of(adapts, seeds=(0, 1, 2), **values):

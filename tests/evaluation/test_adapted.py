@@ -59,13 +59,15 @@ def test_rows_are_those_of_the_adapted_model(checkpoint, cache):
     assert row["nll_nats"] == pytest.approx(total.nats, rel=1e-9)
 
 
-def test_order_of_lengths_changes_nothing_and_the_cache_gives_the_same(checkpoint, cache):
+def test_order_of_lengths_changes_nothing_and_the_cache_gives_the_same(checkpoint, cache, capsys):
     once = evaluated(checkpoint, cache, adapt="yarn", lengths=[64], max_tokens=300).popitem()[1]["rows"]
     after = evaluated(checkpoint, cache, adapt="yarn", lengths=[256, 64, 16], max_tokens=300).popitem()[1]["rows"]
     assert once[0]["nll_nats"] == next(row for row in after if row["length"] == 64)["nll_nats"]
     cached = evaluated(checkpoint, cache, adapt="yarn", lengths=[64], max_tokens=300, cached=True)
     assert list(cached) == [name for name in cached if name.endswith("-yarn-cached")]
     assert cached.popitem()[1]["rows"][0]["nll_nats"] == pytest.approx(once[0]["nll_nats"], rel=1e-6)
+    [told] = [line for line in capsys.readouterr().out.splitlines() if "adapted by" in line]
+    assert told.startswith("adapted by yarn for 64 tokens: factor 4, "), "fixed for the life of the cache"
 
 
 def test_truncation_scores_the_same_targets_from_the_last_tokens_alone(checkpoint, cache):
