@@ -23,7 +23,7 @@ import numpy as np
 
 from alibi.analysis.statistics import interval, resampled_sums
 from alibi.results import Result, load_result, lock, protocol_name, write_result
-from alibi.results.schema import Change, ChangeAt
+from alibi.results.parts import Change, ChangeAt
 
 LARGEST_STRIDE = 8  # the training length divided by this
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 
-from alibi.results.schema import HowFar
+from alibi.results.parts import HowFar
 
 # Relative differences that rounding may cause. Sums of nats of the same weights, added in another order, differ by
 # about 1e-9 in fp32 (a run and its own export), and by up to 4e-5 in bf16.

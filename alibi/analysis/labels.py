@@ -8,7 +8,7 @@ from itertools import count
 from pathlib import PurePath
 
 from alibi.results import Result
-from alibi.results.schema import Origin
+from alibi.results.parts import Origin
 
 LONGEST_VALUE = 24  # of a setting in a label, in characters
 WORDS = {  # 6 layers, not num_layers 6

@@ -11,7 +11,7 @@ from alibi.analysis.curves import Crossing, crossings, how_far, rounding_of
 from alibi.analysis.line import Line, Run, RunPair
 from alibi.analysis.statistics import Difference, PairedDraws, SeedMean, over_seeds
 from alibi.results import METRICS, Result
-from alibi.results.schema import Change, HowFar
+from alibi.results.parts import Change, HowFar
 
 ABOUT_TEXT = {"name", "split", "sha256", "words", "bytes", "form", "documents", "documents_in_text"}
 

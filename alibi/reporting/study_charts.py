@@ -12,7 +12,7 @@ from alibi.reporting import words
 from alibi.reporting.chart import BAR_STEP, PARTS, Axis, Chart, Look, Panel, Point, Series, looks_of
 from alibi.reporting.training_log import read_training
 from alibi.results import METRICS, Result
-from alibi.results.schema import Change
+from alibi.results.parts import Change
 
 Looks = Mapping[str, Look]
 LENGTH, NATS = "length of evaluation (tokens)", "nats per token"

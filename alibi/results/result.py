@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from alibi.results.schema import Content, ScoredText, Weights
+from alibi.results.parts import ScoredText, Weights
+from alibi.results.schema import Content
 
 # Numbers of the words and bytes of a text, whatever share of it the tokens cover.
 TEXT_UNITS = ("word_perplexity", "bits_per_byte")

@@ -18,8 +18,9 @@ from pydantic import ValidationError
 
 from alibi.files import hold, write_atomically
 from alibi.pointers import expand
+from alibi.results.parts import HowFar
 from alibi.results.result import Result
-from alibi.results.schema import SCHEMA, Content, HowFar, Row
+from alibi.results.schema import SCHEMA, Content, Row
 
 REMEDY = "Move the file away, and evaluate again."
 CODE = ("git_commit", "git_dirty", "python", "packages")  # of made_with

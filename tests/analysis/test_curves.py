@@ -3,7 +3,7 @@ import math
 import pytest
 
 from alibi.analysis.curves import Crossing, crossings, how_far
-from alibi.results.schema import HowFar
+from alibi.results.parts import HowFar
 
 
 def rows_of(curve):
