@@ -37,12 +37,12 @@ DISK_NUMBERS = {*REMEDIES, errno.EIO}
 UNCLEAR = {errno.EACCES, errno.EPERM}  # without a file's name it may be a firewall's
 
 
-def write_atomically(path: Path, text: str) -> None:
-    """Write a text file under a temporary name, sync it to disk, and rename it."""
+def write_atomically(path: Path, content: str | bytes) -> None:
+    """Write a file under a temporary name, sync it to disk, and rename it."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        with naming(path), open(temporary, "w", encoding="utf-8") as file:
-            file.write(text)
+        with naming(path), open(temporary, "wb") as file:
+            file.write(content.encode() if isinstance(content, str) else content)
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)

@@ -125,7 +125,7 @@ class ResultSet:
     def how_far(self) -> list[tuple[Run, HowFar]]:
         """From the rows as they are now: what the file states may be of rows that have lost their number since."""
         return [
-            (run, how_far(run.result.rows.values(), run.result.checkpoint.seq_len, stated.within_percent))
+            (run, how_far(run.result.content, stated.within_percent))
             for run in self.runs
             if (stated := run.result.content.how_far)
         ]

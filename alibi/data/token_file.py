@@ -70,10 +70,17 @@ class TokenFile:
         starts = np.fromfile(self.path / "documents.bin", np.uint32).astype(np.int64)
         return starts[starts < self.num_lines]
 
+    def document_ends(self) -> np.ndarray:
+        """(D,) int64: for each document of the part in use, the token after its last one.
+
+        Lines before the first heading belong to the first document.
+        """
+        ends = np.cumsum(self.line_sizes()[:, 0], dtype=np.int64)
+        return np.append(ends[self.document_lines()[1:] - 1], len(self))
+
     def largest_document(self) -> float:
         """Share of the tokens that the largest document of the part in use has."""
-        sizes = np.add.reduceat(self.line_sizes()[:, 0], self.document_lines(), dtype=np.int64)
-        return sizes.max().item() / len(self)
+        return np.diff(self.document_ends(), prepend=0).max().item() / len(self)
 
     def cut(self, max_tokens: int) -> "TokenFile":
         """The longest run of whole lines, from the first, with at most `max_tokens` tokens.

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from alibi.evaluation.evaluation_settings import EvaluationSettings
 from alibi.evaluation.score import Scorer, cached_scorer, model_scorer
-from alibi.model import TRUNCATION, Adaptation, LanguageModel, same_weights
+from alibi.model import TRUNCATION, Adaptation, LanguageModel, ModelConfig, masked, same_weights
 from alibi.runs import Checkpoint, Guest, OpenModel
 
 PIECE = 8  # a piece of a truncated window has L divided by this targets
@@ -69,7 +69,18 @@ class Adapted:
             return self.opened.nats
         if adaptation.name == TRUNCATION:
             return truncated_scorer(self.opened.nats, self._trained)
-        config = adaptation.config(self.model.config, self._trained, length)
+        return self._scorer_of(adaptation.config(self.model.config, self._trained, length))
+
+    def masked_scorer(self, adaptation: Adaptation | None, length: int, keys: int) -> Scorer | None:
+        """The same with every layer seeing its last `keys` keys alone; None where that cannot be."""
+        if self.model is None or (adaptation and adaptation.name == TRUNCATION):
+            return None
+        config = self.model.config
+        if adaptation:
+            config = adaptation.config(config, self._trained, length)
+        return self._scorer_of(masked(config, keys))
+
+    def _scorer_of(self, config: ModelConfig) -> Scorer:
         make = cached_scorer if self.settings.cached else model_scorer
         return make(same_weights(self.model, config), self.precision)
 

@@ -16,6 +16,7 @@ from alibi.environment import environment
 from alibi.evaluation.adapted import Adapted, fitting
 from alibi.evaluation.evaluation_settings import EvaluationSettings, in_order
 from alibi.evaluation.evaluation_text import EvaluationText
+from alibi.evaluation.measures.measures import Measures
 from alibi.evaluation.score import (
     cached_scorer,
     expected_seconds,
@@ -55,11 +56,12 @@ def evaluate_checkpoint(
     with procs.together():
         adapted = open_model(checkpoint, settings, device, precision)
     model, kinds = adapted.opened, list(itertools.product(adaptations, settings.strides))
+    measures = Measures(text, adapted, settings)
 
     def open_files() -> list[list[int]]:
         """Before anything is scored, so that a file that cannot be read is reported first; returns missing lengths."""
         made_with = environment(device) | {"processes": procs.number}
-        reach = partial(how_far, seq_len=model.about["seq_len"], within_percent=settings.within_percent)
+        reach = partial(how_far, within_percent=settings.within_percent)
         for adaptation, stride in kinds:
             how = protocol_name(stride), precision, "cached" if settings.cached else "full", tokens.text["name"]
             slug = adapt_slug(adaptation.name, adaptation.settings) if adaptation else ""
@@ -67,7 +69,7 @@ def evaluate_checkpoint(
             name = f"{checkpoint.path.name}-{measured.slug(text.own_sha256)}.json"
             path = checkpoint.run / "evaluation" / name
             head = result_head(model, text, measured, made_with) | adapted.in_file(adaptation)
-            files.append(OpenResult(path, head, lengths, reach, procs.say))
+            files.append(OpenResult(path, head, lengths, reach, procs.say, measures.of_rows, measures.of_files))
             files[-1].open(settings.reuse)
         return [[n for n in lengths if n not in file.done] for file in files]
 
@@ -81,34 +83,43 @@ def evaluate_checkpoint(
         warm_up(tokens, lengths[0], model.nats, device, batch_tokens)
     say_how_long([(length, stride) for _, length, _, stride in todo if stride], tokens, model, batch_tokens, procs)
     for number, length, adaptation, stride in todo:
-        row = _scored_row(adapted, adaptation, text, length, stride or length, batch_tokens, procs)
+        row = _scored_row(measures, adaptation, length, stride or length, batch_tokens, procs)
         procs.on_main(lambda number, row: files[number].add(row), number, row)
     for adaptation in adaptations:
-        procs.on_main(lambda own: add_changes([files[n].path for n in own], procs.say), _places(kinds, adaptation))
+        places = _places(kinds, adaptation)
+        if procs.on_main(lambda own: any(files[n].lacks_measures for n in own), places):
+            procs.on_main(_add_head, files, places, measures.measure(adaptation, batch_tokens, procs))
+        procs.on_main(lambda own: add_changes([files[n].path for n in own], procs.say), places)
     return files
 
 
 def _scored_row(
-    adapted: Adapted,
+    measures: Measures,
     adaptation: Adaptation | None,
-    text: EvaluationText,
     length: int,
     stride: int,
     batch_tokens: int,
     procs: Processes,
 ) -> dict:
     """A row; why a length could not be scored is said."""
+    adapted, text = measures.adapted, measures.text
     if reason := adapted.opened.why_not(min(length, len(text.tokens))):
         row = {"length": length, "stride": stride, "error": reason}
     else:
         if adaptation and adapted.settings.cached:
             procs.say(adapted.in_words(adaptation, length))
-        row = score_length(text, length, stride, adapted.scorer(adaptation, length), batch_tokens, procs)
+        how = adapted.scorer(adaptation, length), batch_tokens, procs, measures.sums()
+        row = score_length(text, length, stride, *how)
     if error := row.get("error"):
         procs.say(f"length {length}: {error}")
     elif adapted.model is not None:
         row["skip_far_keys"] = adapted.settings.skip_far_keys
     return row | adapted.in_row(adaptation, length)
+
+
+def _add_head(files: list[OpenResult], places: list[int], entries: dict) -> None:
+    for place in places:
+        files[place].add_head(entries)
 
 
 def _places(kinds: list[tuple[Adaptation | None, int | None]], adaptation: Adaptation | None) -> list[int]:

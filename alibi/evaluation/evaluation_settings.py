@@ -7,6 +7,9 @@ from typing import Any
 from alibi.model import Adaptation
 from alibi.settings import check_kinds
 
+MEASURES = ("context", "repeats", "copy")
+FURTHEST = 16  # times the training length, of the measures of far context
+
 
 @dataclass
 class EvaluationSettings:
@@ -23,6 +26,9 @@ class EvaluationSettings:
         skip_far_keys: skip keys whose weights a linear bias rounds to zero; False visits all.
         within_percent: margin above the perplexity at the training length within which a run still holds.
         adapt: how methods are adapted to longer texts: a name, a mapping with settings, or a list of these and None.
+        measures: of what the context is used for, beside perplexity: names of MEASURES.
+        reach: the furthest context of the measures, in tokens; None: 16 times the training length.
+        save_nats: keep the nats of every target beside the result.
         reuse: keep the rows of an earlier evaluation of the same checkpoint, text, protocol and precision.
         figure_dir: folder of the figure; None means the run's own evaluation folder, or, for several
             runs, the folder that holds them.
@@ -37,6 +43,9 @@ class EvaluationSettings:
     skip_far_keys: bool = True
     within_percent: float = 2.0
     adapt: Any = None
+    measures: Any = None
+    reach: int | None = None
+    save_nats: bool = False
     reuse: bool = False
     figure_dir: str | None = None
 
@@ -51,13 +60,18 @@ class EvaluationSettings:
             (self.split in ("validation", "test", "all"), f"split ({self.split}) must be validation, test or all"),
             (self.within_percent >= 0, f"within_percent ({self.within_percent}) must be at least 0"),
         ]
-        for name in ("batch_tokens", "max_tokens"):
+        for name in ("batch_tokens", "max_tokens", "reach"):
             value = getattr(self, name)
             rules.append((value is None or value >= 1, f"{name} ({value}) must be at least 1"))
         for stride in self.strides:
             fits = stride is None or (type(stride) is int and 1 <= stride <= shortest)
             rule = f"must be null (nonoverlapping), a whole number from 1 to every length{at_most}, or a list of these"
             rules.append((fits, f"stride ({stride!r}) {rule}"))
+        for name in self.wanted_measures:
+            rules.append((name in MEASURES, f"measures has {name!r}, and knows: {', '.join(MEASURES)}"))
+        far = {"context", "copy"}.intersection(map(str, self.wanted_measures))
+        rule = "would be ignored: it is for eval.measures=[context,copy]; remove it"
+        rules.append((self.reach is None or far, f"reach ({self.reach}) {rule}"))
         rules.append((self.adapt != [], "adapt is an empty list; give null, a name such as yarn, or a list of these"))
         for holds, rule in rules:
             if not holds:
@@ -81,6 +95,12 @@ class EvaluationSettings:
         """In the order given; None: the method as it was trained."""
         wanted = self.adapt if isinstance(self.adapt, list) else [self.adapt]
         return [None if one is None else Adaptation.of(one) for one in wanted]
+
+    @property
+    def wanted_measures(self) -> list[str]:
+        """Each once, in the order given."""
+        wanted = self.measures if isinstance(self.measures, list) else [self.measures]
+        return list(dict.fromkeys(one for one in wanted if one is not None))
 
     @property
     def strides(self) -> list[int | None]:

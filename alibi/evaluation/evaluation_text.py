@@ -4,9 +4,12 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
+import numpy as np
+
 from alibi.data import DataConfig, TokenFile, Tokenizer, TooFewDocuments, open_text, prepare_tokens
 from alibi.data.text import Text, in_batches
 from alibi.evaluation.evaluation_settings import EvaluationSettings
+from alibi.evaluation.measures.repeats import repeat_distances
 from alibi.evaluation.sums import Groups, text_groups
 from alibi.results import said_of_uncovered
 from alibi.runs import Checkpoint, Guest
@@ -26,6 +29,7 @@ class EvaluationText:
         uncovered_bytes: of that part, those that no token stands for.
         documents_in_text: of all splits together; None for a corpus that comes in splits.
         has_text_units: whether nats per word and per byte are of this text.
+        repeat_distances: (N,) as `repeat_distances` gives them; None where they are not asked for.
         notes: which share of the text is scored, and what else a user should know of it, in words.
     """
 
@@ -36,6 +40,7 @@ class EvaluationText:
     uncovered_bytes: int
     has_text_units: bool
     documents_in_text: int | None
+    repeat_distances: np.ndarray | None
     notes: tuple[str, ...]
 
 
@@ -78,8 +83,32 @@ def open_evaluation_text(
         then = "numbers per word and per byte are left out of comparisons" if covered else none
         notes.append(f"{said_of_uncovered(uncovered, tokens.num_bytes)}; {then}")
     notes = tuple(filter(None, [share, *notes, text.left_out]))
-    about = sha256, own_sha256, uncovered, covered, text.documents_in_text, notes
+    repeats = None
+    if "repeats" in settings.wanted_measures:
+        repeats = repeat_distances(tokens, _training_tokens(checkpoint, data, tokenizer, cache, quiet), tokenizer)
+    about = sha256, own_sha256, uncovered, covered, text.documents_in_text, repeats, notes
     return EvaluationText(tokens, text_groups(tokens), *about)
+
+
+def _training_tokens(
+    checkpoint: Checkpoint | Guest, data: DataConfig, tokenizer: Tokenizer, cache: Path, quiet: bool
+) -> TokenFile:
+    """The text that the run was trained on; a guest's is unknown, and that of the evaluated corpus stands for it.
+
+    Raises:
+        ValueError: it is not there any more, or the corpus has none.
+    """
+    own = checkpoint.data_config if isinstance(checkpoint, Checkpoint) else data
+    if own.name == data.name:
+        own = replace(own, path=data.path)
+    why = "eval.measures=[repeats] counts how often a bigram occurs in the training text, and"
+    try:
+        text = open_text(own, "train", tokenizer.name == "word")
+    except (FileNotFoundError, ValueError) as error:
+        raise ValueError(f"{why} there is none: {error}") from error
+    if isinstance(checkpoint, Checkpoint) and text.sha256 != checkpoint.texts["train"]:
+        raise ValueError(f"{why} that of {checkpoint.run.name} has changed since (data={own.name}).")
+    return prepare_tokens(text, tokenizer, cache, quiet)
 
 
 def count_uncovered(text: Text, tokens: TokenFile, tokenizer: Tokenizer) -> tuple[int, bool]:

@@ -30,6 +30,14 @@ class Accumulator(Protocol):
     def add(self, windows: Sequence[Window], nats_BS: Tensor) -> None: ...
 
 
+class RowSums(Accumulator, Protocol):
+    """Sums that add to a row."""
+
+    @staticmethod
+    def row(parts: Sequence["RowSums"]) -> dict:
+        """The entries of the row, from the sums of all processes."""
+
+
 def fast_batch_tokens(device: torch.device, cached: bool = False) -> int:
     """How many inputs to score at once by default.
 
@@ -104,15 +112,21 @@ def score_batch(tokens: TokenFile, batch: list[Window], scorer: Scorer, device: 
 
 
 def score_length(
-    text: EvaluationText, length: int, stride: int, scorer: Scorer, batch_tokens: int, procs: Processes = ALONE
+    text: EvaluationText,
+    length: int,
+    stride: int,
+    scorer: Scorer,
+    batch_tokens: int,
+    procs: Processes = ALONE,
+    more: Sequence[RowSums] = (),
 ) -> dict:
-    """The row of a result file for one length and stride, with its sums by group and by context.
+    """The row of a result file for one length and stride, with its sums by group and by context, and what `more` adds.
 
     If any process cannot score its share, the row has the reason as `error`. Every process gets the same row.
     """
     tokens, device = text.tokens, procs.device
     row, failure = {"length": length, "stride": stride}, None
-    sums = NatsSum(), GroupSums(text.groups), ContextSums(min(length, len(tokens)))
+    sums = NatsSum(), GroupSums(text.groups), ContextSums(min(length, len(tokens))), *more
     reset_peak_memory(device)
     begun = time.perf_counter()
     try:
@@ -122,7 +136,7 @@ def score_length(
     except (MemoryError, RuntimeError) as error:
         failure = _out_of_memory(error)
     gathered = procs.gather((failure, peak_memory_mib(device), *sums))
-    failures, peaks, totals, by_group, by_context = zip(*gathered, strict=True)
+    failures, peaks, totals, by_group, by_context, *rest = zip(*gathered, strict=True)
     seconds = time.perf_counter() - begun
     if any(failures):
         torch.cuda.empty_cache()  # does nothing on a CPU
@@ -139,6 +153,7 @@ def score_length(
     if metrics.get("word_perplexity") == math.inf:  # text without spaces has words of a thousand tokens
         del metrics["word_perplexity"]
     intervals = row_intervals(group_nats, text.groups.sizes)
+    added = {name: value for parts in rest for name, value in parts[0].row(parts).items()}
     return row | {
         "scored_tokens": num_tokens,
         "nll_nats": nats,
@@ -152,6 +167,7 @@ def score_length(
             "nll_nats": sum(part.nats for part in by_context).tolist(),
         },
         "group_nats": group_nats.tolist(),
+        **added,
     }
 
 

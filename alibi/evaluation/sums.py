@@ -116,6 +116,22 @@ class ContextSums:
         self.nats += np.bincount(bins, nats_BS.double().sum(0).cpu().numpy(), len(self.up_to))
 
 
+class TargetNats:
+    """Accumulator: the nats of each of N targets, float32."""
+
+    def __init__(self, number: int) -> None:
+        self.nats_N = np.zeros(number, np.float32)
+
+    def add(self, windows: Sequence[Window], nats_BS: Tensor) -> None:
+        for window, nats_S in zip(windows, nats_BS.float().cpu().numpy(), strict=True):
+            self.nats_N[window.first : window.stop] = nats_S
+
+    @staticmethod
+    def row(parts: Sequence["TargetNats"]) -> dict:
+        """The nats themselves, which the result file puts beside it."""
+        return {"nats": sum(part.nats_N for part in parts)}
+
+
 def perplexity(nats: float, count: int) -> float:
     """exp(nats / count): of tokens, or of words where `count` is words.
 

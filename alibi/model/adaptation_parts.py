@@ -134,6 +134,16 @@ def adapted(config: ModelConfig, name: str, settings: Settings, factor: float) -
     return config
 
 
+def masked(config: ModelConfig, window: int) -> ModelConfig:
+    """Every layer sees its last `window` keys alone, or fewer where it saw fewer; without sinks."""
+
+    def narrowed(layer: LayerSettings) -> LayerSettings:
+        narrow = min(window, layer.window or window)
+        return replace(layer, window=narrow, sink_tokens=None, positions_in_cache=None)
+
+    return _with_layers(config, {kind: narrowed(layer) for kind, layer in dict(config.layers()).items()})
+
+
 def _changed(config: ModelConfig, name: str, settings: Settings, factor: float) -> ModelConfig:
     part, layers = PARTS[name], dict(config.layers())
     seeing_all = {kind for kind, layer in layers.items() if layer.window is None}
@@ -144,6 +154,10 @@ def _changed(config: ModelConfig, name: str, settings: Settings, factor: float) 
     changed = {kind: layer for kind, layer in changed.items() if layer is not None}
     if not changed:
         raise ValueError(f"{name} does not fit {config.method}: {_why_not(name, layers.values())}.")
+    return _with_layers(config, changed)
+
+
+def _with_layers(config: ModelConfig, changed: Mapping[str | None, LayerSettings]) -> ModelConfig:
     if None in changed:
         return replace(config, **{one.name: getattr(changed[None], one.name) for one in fields(LayerSettings)})
     return replace(config, layer_types=config.layer_types | changed)

@@ -143,6 +143,7 @@ class HowFar(Part):
     training_length: Length | None = None
     length: Length | None = None
     breaks_at: Length | None = None
+    by: Text | None = None
     reason: Text | None = None
 
 

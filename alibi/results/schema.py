@@ -5,9 +5,9 @@ Fields that are not declared here are kept as they are. Optional fields are thos
 
 import math
 import sys
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, StringConstraints, model_validator
 
 from alibi.results.parts import (
     METRICS,
@@ -43,6 +43,76 @@ class Context(Columns):
     nll_nats: list[float]
 
 
+class NatsFile(Part):
+    """The nats of every target, in a file beside the result; see `results.nats`."""
+
+    file: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]+$")]
+    sha256: Text
+    count: Length
+
+
+class Repeats(Part):
+    """Targets whose bigram occurred before, by the distance to its last occurrence.
+
+    Bucket b holds distances above edges[b] and at most edges[b + 1]. `hidden` are targets whose earlier occurrence is
+    not in their window; `group_nats` has a list for each bucket.
+    """
+
+    edges: list[Count]
+    targets: list[Count]
+    nll_nats: list[float]
+    group_nats: list[list[float]]
+    hidden_targets: list[Count]
+    hidden_nll_nats: list[float]
+
+    @model_validator(mode="after")
+    def _same_lengths(self) -> Self:
+        buckets = {len(value) for name, value in self if isinstance(value, list) and name != "edges"}
+        if buckets != {len(self.edges) - 1}:
+            raise ValueError(f"{len(self.edges)} edges have {len(self.edges) - 1} buckets, and its lists {buckets}")
+        return self
+
+
+class Sample(Part):
+    """The segments of a measure: how many, of how many targets each, and the targets of each article that has some.
+
+    Results with the same sha256 have the same segments.
+    """
+
+    segments: Length
+    group_targets: list[Length]
+    sha256: Text
+    made_with: dict[str, Any] | None = None
+
+
+class ContextPoint(Part):
+    """The segments, each the end of a window of n tokens, summed, and by article.
+
+    swapped: what is beyond the training length is another article's. masked: the window is the longest, and every
+    layer sees its last n keys alone; null where that cannot be.
+    """
+
+    n: Length
+    targets: Length
+    nll_nats: float
+    swapped_nll_nats: float
+    masked_nll_nats: float | None = None
+    group_nats: list[float]
+    swapped_group_nats: list[float]
+    masked_group_nats: list[float] | None = None
+
+
+class CopyPoint(Part):
+    """The segments behind a copy of themselves `distance` tokens earlier, and without it."""
+
+    distance: Length
+    targets: Length
+    nll_nats: float
+    without_nll_nats: float
+    group_nats: list[float]
+    without_group_nats: list[float]
+
+
 class Row(Part):
     """One length: either numbers, or an `error`. Intervals are null where there can be none."""
 
@@ -59,6 +129,8 @@ class Row(Part):
     peak_memory_mib: float | None = None
     context: Context | None = None
     group_nats: list[float] | None = None
+    nats: NatsFile | None = None
+    repeats: Repeats | None = None
     adapt: dict[str, Number] | None = None
     made_with: dict[str, Any] | None = None
 
@@ -83,6 +155,10 @@ class Content(Part):
     groups: Groups | None = None
     intervals: Intervals | None = None
     change: Change | None = None
+    context: list[ContextPoint] | None = None
+    context_sample: Sample | None = None
+    copied: list[CopyPoint] | None = Field(None, alias="copy")
+    copy_sample: Sample | None = None
     unfinished: list[Length] | None = None
     how_far: HowFar | None = None
     rows: list[Row]

@@ -1,0 +1,71 @@
+"""The context sample: the same targets behind n = L/4, L, 4L, 16L tokens, L the training length.
+
+    true       a segment is the end of a window of n tokens of its article
+    swapped    what is beyond the last L of them is another article's
+    masked     the window is the longest, and every layer sees its last n keys alone
+
+true - swapped at n is what the content beyond L gives; swapped at n - true at L is what the length itself does.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from alibi.data import TokenFile
+from alibi.evaluation.measures.segments import TARGETS, Segments, score_segments
+from alibi.evaluation.score import Scorer
+from alibi.processes import Processes
+
+
+def context_lengths(trained: int, reach: int) -> list[int]:
+    """L/4, L, 4L and so on up to `reach`, which is the last; a window holds a segment at least."""
+    lengths = {reach, *(trained * 4**power // 4 for power in range(20))}
+    return sorted(n for n in lengths if TARGETS <= n <= reach)
+
+
+def window_of(tokens: TokenFile, segments: Segments, place: int, n: int, trained: int, swapped: bool) -> np.ndarray:
+    """(n,) int64: the inputs of a segment."""
+    stop = int(segments.first_S[place]) + TARGETS
+    inputs = tokens.inputs(stop - n, stop)
+    far = n - trained
+    if swapped and far > 0:
+        other = int(segments.other_S[place])
+        inputs[:far] = tokens.targets(other, other + far)
+    return inputs
+
+
+def score_context(
+    tokens: TokenFile,
+    segments: Segments,
+    trained: int,
+    lengths: list[int],
+    scorer_of: Callable[[int, int | None], Scorer | None],
+    batch_tokens: int,
+    procs: Processes,
+) -> list[dict]:
+    """The entries of a result file, `context`.
+
+    Args:
+        scorer_of: (window length, keys that every layer sees or None for all) -> what scores it; None where it cannot.
+    """
+
+    def nats(n: int, scorer: Scorer, swapped: bool = False) -> np.ndarray:
+        def inputs_of(place: int) -> np.ndarray:
+            return window_of(tokens, segments, place, n, trained, swapped)
+
+        return score_segments(inputs_of, tokens, segments, scorer, batch_tokens, procs)
+
+    points = []
+    for n in lengths:
+        if (scorer := scorer_of(n, None)) is None:
+            continue
+        true_S = nats(n, scorer)
+        swapped_S = nats(n, scorer, swapped=True) if n > trained else true_S
+        point = {"n": n, "targets": TARGETS * len(true_S)}
+        kinds = {"": true_S, "swapped_": swapped_S}
+        if masked := scorer_of(lengths[-1], n):
+            kinds["masked_"] = nats(lengths[-1], masked)
+        for kind, nats_S in kinds.items():
+            point |= {f"{kind}nll_nats": float(nats_S.sum()), f"{kind}group_nats": segments.by_article(nats_S)}
+        points.append(point)
+    return points

@@ -1,0 +1,130 @@
+"""Segments of a text that far context is measured on: the same for every method with this tokenizer.
+
+A segment is TARGETS targets that have enough of their own article before them. Candidates lie on a grid from where the
+article has enough tokens; those with the smallest hashes are taken, so that they are spread over the text and nobody
+chooses them.
+"""
+
+import hashlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from alibi.data import TokenFile
+from alibi.evaluation.score import Scorer
+from alibi.processes import Processes
+
+SEGMENTS, TARGETS = 240, 16
+
+
+@dataclass(frozen=True)
+class Segments:
+    """
+    Attributes:
+        first_S: first target of each segment, in text order.
+        article_S: number of its article, among those that have a segment.
+        other_S: first token of another article, which is at least as long as what is before a segment.
+        sha256: of the text's ids and of all the above.
+    """
+
+    first_S: np.ndarray
+    article_S: np.ndarray
+    other_S: np.ndarray
+    sha256: str
+
+    @property
+    def group_targets(self) -> np.ndarray:
+        """Targets of each article that has a segment."""
+        return TARGETS * np.bincount(self.article_S)
+
+    def in_file(self, made_with: dict) -> dict:
+        """What a result file says of them."""
+        about = {"segments": len(self.first_S), "group_targets": self.group_targets.tolist(), "sha256": self.sha256}
+        return about | {"made_with": made_with}
+
+    def by_article(self, nats_S: np.ndarray) -> list[float]:
+        return np.bincount(self.article_S, nats_S).tolist()
+
+
+def choose_segments(tokens: TokenFile, before: int) -> Segments:
+    """
+    Args:
+        before: tokens of its own article that a segment needs before it; another article needs as many.
+
+    Raises:
+        ValueError: there are fewer than SEGMENTS; how many, and at which smaller number there are enough.
+    """
+    stops = tokens.document_ends()
+    starts = np.append(0, stops[:-1])
+    candidates, article = _candidates(starts, stops, before)
+    long_enough = np.flatnonzero(stops - starts >= before)
+    if len(candidates) < SEGMENTS or len(long_enough) < 2:
+        raise ValueError(_too_few(starts, stops, before, len(candidates)))
+    ids = tokens.ids_sha256()
+    order = sorted(range(len(candidates)), key=lambda place: _hash(ids, candidates[place]))
+    taken = np.sort(order[:SEGMENTS])
+    first_S, own_S = candidates[taken], article[taken]
+    others = [long_enough[long_enough != own] for own in own_S]
+    other_S = np.array(
+        [starts[some[_hash(ids, first, "other") % len(some)]] for first, some in zip(first_S, others, strict=True)]
+    )
+    article_S = np.unique(own_S, return_inverse=True)[1]
+    digest = hashlib.sha256(ids.encode() + np.stack([first_S, article_S, other_S]).astype("<i8").tobytes())
+    return Segments(first_S, article_S, other_S, digest.hexdigest())
+
+
+def _candidates(starts: np.ndarray, stops: np.ndarray, before: int) -> tuple[np.ndarray, np.ndarray]:
+    """First targets of all possible segments, and the article of each."""
+    counts = np.maximum(0, (stops - starts - before) // TARGETS)
+    article = np.repeat(np.arange(len(starts)), counts)
+    within = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
+    return starts[article] + before + TARGETS * within, article
+
+
+def _too_few(starts: np.ndarray, stops: np.ndarray, before: int, number: int) -> str:
+    articles = int((stops - starts >= before + TARGETS).sum())
+    has = f"{number:,} of its {len(starts):,} articles' segments of {TARGETS} targets have that ({articles} articles)"
+    rule = f"{SEGMENTS} are needed, and another article as long"
+    possible = [n for n in (before * 2**-k for k in range(1, 12)) if n >= TARGETS and n == int(n)]
+    fits = [int(n) for n in possible if _candidates(starts, stops, int(n))[0].size >= SEGMENTS]
+    remedy = f"eval.reach={fits[0]} has enough" if fits else "choose a text of longer articles"
+    return f"the text's articles are too short for {before:,} tokens before a segment: {has}; {rule}. {remedy}"
+
+
+def _hash(*what: object) -> int:
+    return int.from_bytes(hashlib.sha256(":".join(map(str, what)).encode()).digest()[:8], "big")
+
+
+@torch.inference_mode()
+def score_segments(
+    inputs_of: Callable[[int], np.ndarray],
+    tokens: TokenFile,
+    segments: Segments,
+    scorer: Scorer,
+    batch_tokens: int,
+    procs: Processes,
+) -> np.ndarray:
+    """(S,) float64: nats of each segment behind inputs of one length, in every process.
+
+    Args:
+        inputs_of: (first target of a segment's place in `segments`) -> its inputs, the last TARGETS of which predict.
+    """
+    length = len(inputs_of(0))
+    rank, number = procs.share
+    nats_S = np.zeros(len(segments.first_S))
+    batches = list(_batches(len(nats_S), max(1, batch_tokens // length)))
+    for places in batches[rank::number]:
+        inputs = torch.from_numpy(np.stack([inputs_of(place) for place in places])).to(procs.device)
+        firsts = segments.first_S[places]
+        targets = torch.from_numpy(np.stack([tokens.targets(first, first + TARGETS) for first in firsts]))
+        nats_BS: Tensor = scorer(inputs, targets.to(procs.device), length - TARGETS)
+        nats_S[places] = nats_BS.double().sum(1).cpu().numpy()
+    return sum(procs.gather(nats_S))
+
+
+def _batches(number: int, size: int) -> Iterator[np.ndarray]:
+    for start in range(0, number, size):
+        yield np.arange(start, min(start + size, number))
