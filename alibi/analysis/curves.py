@@ -39,7 +39,7 @@ def how_far(content: Content, within_percent: float) -> HowFar:
     about = {"within_percent": within_percent, "training_length": seq_len, "length": None, "breaks_at": None}
     if seq_len is None:
         return HowFar(**about, reason="nothing says at which length the model was trained")
-    if _is_sliding(rows, seq_len):
+    if is_sliding(rows, seq_len):
         perplexities, about["by"] = _perplexities(rows), "sliding rows"
     elif content.context:
         perplexities = {point.n: exp(point.nll_nats / point.targets) for point in content.context}
@@ -53,6 +53,7 @@ def how_far(content: Content, within_percent: float) -> HowFar:
     if not math.isfinite(perplexities[seq_len]):
         reason = f"perplexity at length {seq_len}, the training length, is not a number or above the largest float"
         return HowFar(**about, reason=reason)
+    about["measured_to"] = max(perplexities)
     limit = perplexities[seq_len] * (1 + within_percent / 100)
     for length in sorted(n for n in perplexities if n >= seq_len):
         # Written so that NaN breaks the margin.
@@ -63,7 +64,7 @@ def how_far(content: Content, within_percent: float) -> HowFar:
     return HowFar(**about)
 
 
-def _is_sliding(rows: Iterable[Mapping], seq_len: int) -> bool:
+def is_sliding(rows: Iterable[Mapping], seq_len: int) -> bool:
     """Whether the targets of every row see at least half of the training length."""
     return all(2 * row.get("stride", row["length"]) <= seq_len for row in rows)
 

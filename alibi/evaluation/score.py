@@ -13,7 +13,7 @@ from alibi.analysis.statistics import row_intervals
 from alibi.data import TokenFile, Window, read_windows, window_batches
 from alibi.environment import autocast, peak_memory_mib, reset_peak_memory
 from alibi.evaluation.evaluation_text import EvaluationText
-from alibi.evaluation.sums import ContextSums, GroupSums, NatsSum, bits_per_byte, perplexity
+from alibi.evaluation.sums import ContextSums, Groups, GroupSums, NatsSum, bits_per_byte, perplexity
 from alibi.model import KeyValueCache, LanguageModel
 from alibi.processes import ALONE, Processes
 from alibi.results import exp
@@ -141,33 +141,48 @@ def score_length(
     if any(failures):
         torch.cuda.empty_cache()  # does nothing on a CPU
         return row | {"error": next(filter(None, failures))}
-    nats, num_tokens = sum(part.nats for part in totals), sum(part.tokens for part in totals)
-    group_nats = sum(part.nats for part in by_group)
     try:
-        metrics = {"perplexity": perplexity(nats, num_tokens)}
+        numbers = numbers_of(totals, by_group, by_context, text.groups, text.has_text_units)
     except OverflowError as error:
-        return row | {"error": f"{'not a number' if math.isnan(nats) else 'overflow'}: {error}"}
-    if text.has_text_units:
-        metrics["word_perplexity"] = exp(nats / tokens.num_words)
-        metrics["bits_per_byte"] = bits_per_byte(nats, tokens.num_bytes)
+        nan = any(math.isnan(part.nats) for part in totals)
+        return row | {"error": f"{'not a number' if nan else 'overflow'}: {error}"}
+    speed = {"tokens_per_sec": numbers["scored_tokens"] / seconds, "peak_memory_mib": max(peaks)}
+    added = {name: value for parts in rest for name, value in parts[0].row(parts).items()}
+    return row | numbers | speed | added
+
+
+def numbers_of(
+    totals: Sequence[NatsSum],
+    by_group: Sequence[GroupSums],
+    by_context: Sequence[ContextSums],
+    groups: Groups,
+    has_text_units: bool,
+) -> dict:
+    """The numbers of a row that follow from its nats; the sums of each process are added.
+
+    Raises:
+        OverflowError: perplexity is above the largest float, or not a number.
+    """
+    nats, group_nats = sum(part.nats for part in totals), sum(part.nats for part in by_group)
+    tokens, words, num_bytes = groups.sizes.sum(0).tolist()
+    metrics = {"perplexity": perplexity(nats, tokens)}
+    if has_text_units:
+        metrics["word_perplexity"] = exp(nats / words)
+        metrics["bits_per_byte"] = bits_per_byte(nats, num_bytes)
     if metrics.get("word_perplexity") == math.inf:  # text without spaces has words of a thousand tokens
         del metrics["word_perplexity"]
-    intervals = row_intervals(group_nats, text.groups.sizes)
-    added = {name: value for parts in rest for name, value in parts[0].row(parts).items()}
-    return row | {
-        "scored_tokens": num_tokens,
+    intervals = row_intervals(group_nats, groups.sizes)
+    return {
+        "scored_tokens": sum(part.tokens for part in totals),
         "nll_nats": nats,
         **metrics,
         "interval": {name: intervals[name] for name in metrics},
-        "tokens_per_sec": num_tokens / seconds,
-        "peak_memory_mib": max(peaks),
         "context": {
             "up_to": by_context[0].up_to.tolist(),
             "targets": sum(part.targets for part in by_context).tolist(),
             "nll_nats": sum(part.nats for part in by_context).tolist(),
         },
         "group_nats": group_nats.tolist(),
-        **added,
     }
 
 

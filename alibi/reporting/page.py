@@ -20,6 +20,7 @@ from plotly.offline import get_plotlyjs
 from alibi.analysis import Comparison
 from alibi.reporting import report_tables, study_charts, words
 from alibi.reporting.chart import BAR_WIDTH, COLOUR_PAIRS, PARTS, Axis, Chart, Look, Panel, Series, looks_of
+from alibi.reporting.measure_charts import measure_charts, training_effect_chart
 from alibi.reporting.study_charts import TOKENS
 from alibi.reporting.table import Table, plain_cells
 from alibi.results import METRICS
@@ -101,9 +102,12 @@ def _figures(comparison: Comparison, numbers: Mapping[str, int], looks: Mapping[
             add("split", study_charts.split_chart(part, metric), set=shown_with, unit=metric)
         for length in study_charts.context_lengths(part):
             add("context", study_charts.context_chart(part, looks, length), set=number, context=length)
+        for name, chart in measure_charts(part, looks).items():
+            add(name, chart, set=number)
         add("cost", study_charts.cost_chart(part, looks), set=number)
     for tokens in TOKENS if comparison.has_origins else TOKENS[:1]:
         add("training", study_charts.training_chart(comparison, tokens == "total"), tokens=tokens)
+    add("against-training", training_effect_chart(comparison))
     return [figure for figure in found if figure["panels"]]
 
 

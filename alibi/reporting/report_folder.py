@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from alibi.analysis import Comparison, ResultSet
-from alibi.reporting import study_charts
+from alibi.reporting import measure_charts, study_charts
 from alibi.reporting.chart import Chart, looks_of
 from alibi.reporting.matplotlib_figures import COLUMN, PAGE, write_figure
 from alibi.reporting.page import render_page
@@ -24,7 +24,7 @@ LATEX = str.maketrans({
 MARKDOWN = str.maketrans(
     {c: f"\\{c}" for c in "\\`*_[]|#~$"} | {"<": "&lt;", ">": "&gt;", "&": "&amp;", "\n": " ", "\r": " "}
 )
-FIGURES = ("perplexity", "context", "cost", "split", "training")
+FIGURES = ("perplexity", "context", "used", "repeats", "copy", "cost", "split", "training", "against-training")
 
 
 def write_report(comparison: Comparison, folder: Path, total_tokens: bool = False) -> list[Path]:
@@ -62,10 +62,14 @@ def write_paper(comparison: Comparison, folder: Path, figures: Sequence[str], to
 
 
 def _charts(comparison: Comparison, figure: str, total_tokens: bool) -> list[Chart]:
-    """The charts of one kind, by a name in FIGURES; of every set but for training."""
+    """The charts of one kind, by a name in FIGURES; of every set, or of all together."""
     looks = looks_of(comparison)
     if figure == "training":
         return [study_charts.training_chart(comparison, total_tokens)]
+    if figure == "against-training":
+        return [measure_charts.training_effect_chart(comparison)]
+    if figure in ("used", "repeats", "copy"):
+        return [measure_charts.measure_charts(part, looks)[figure] for part in comparison.sets]
     made = {
         # Per token, and per word or byte; a third unit would add nothing.
         "perplexity": lambda part: [study_charts.perplexity_chart(part, looks, metric) for metric in part.metrics[:2]],

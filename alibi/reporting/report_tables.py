@@ -12,6 +12,7 @@ from alibi.analysis.statistics import MIN_GROUPS
 from alibi.reporting import words
 from alibi.reporting.adapted_table import adapted_rows
 from alibi.reporting.chart import PARTS
+from alibi.reporting.measure_tables import measure_tables
 from alibi.reporting.table import EMPTY, Cell, Table, by_length, difference_cell, number_cell, plain_cells, signed_cell
 from alibi.reporting.training_log import read_training
 from alibi.results import METRICS, TOLERANCE
@@ -151,15 +152,19 @@ def published_table(part: ResultSet) -> Table:
 
 
 def far_rows(part: ResultSet) -> Table:
-    """How far each run holds."""
-    rows = []
+    """How far each run holds, on equal context."""
+    rows, reasons = [], []
     for run, far in part.how_far:
-        reached = str(far.length) if far.length else f"not known: {far.reason}"
-        last = f"not up to {max(run.result.scored)}" if run.result.scored else ""
-        broken = str(far.breaks_at) if far.breaks_at else last
-        rows.append(plain_cells(run.label, f"{far.within_percent:g} %", reached, broken))
-    header = ["run", "within", "holds to length", "breaks at"]
-    return Table(f"how-far-{part.slug}", f"How far each run holds, {part.title}", header, rows)
+        about = plain_cells(run.label, words.tokens(run.result), f"{far.within_percent:g} %")
+        if far.length is None:
+            reasons.append(far.reason)
+            rows.append([*about, *plain_cells("", "not known", "")])
+            continue
+        broken = str(far.breaks_at) if far.breaks_at else f"not up to {far.measured_to}"
+        rows.append([*about, *plain_cells(far.by, str(far.length), broken)])
+    header = ["run", "on tokens", "within", "by", "holds to length", "breaks at"]
+    note = " ".join(f"Not known: {reason}." for reason in dict.fromkeys(reasons))
+    return Table(f"how-far-{part.slug}", f"How far each run holds, {part.title}", header, rows, note)
 
 
 def change_rows(part: ResultSet) -> Table:
@@ -206,7 +211,12 @@ def all_tables(comparison: Comparison) -> list[Table]:
     """Every table of a report that has a row."""
     tables = [run_rows(comparison)]
     for part in comparison.sets:
-        tables += [far_rows(part), change_rows(part), *(adapted_rows(part, baseline) for baseline in BASELINES)]
+        tables += [
+            far_rows(part),
+            *measure_tables(part),
+            change_rows(part),
+            *(adapted_rows(part, baseline) for baseline in BASELINES),
+        ]
         for metric in part.metrics:
             tables += [result_rows(part, metric), order_rows(part, metric), difference_rows(part, metric)]
         tables.append(published_table(part))

@@ -68,6 +68,7 @@ def findings_text(comparison: Comparison) -> str:
     for part in comparison.sets:
         if part.how_far:
             parts.append(plain(tables.far_rows(part)))
+        parts += map(plain, tables.measure_tables(part))
         parts += [plain(table) for baseline in BASELINES if (table := tables.adapted_rows(part, baseline)).rows]
         if part.crossings:
             lines = [

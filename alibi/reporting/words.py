@@ -3,6 +3,7 @@
 import math
 
 from alibi.analysis import ABOUT_INTERVALS
+from alibi.results import Result
 
 LEVEL = f"{100 * ABOUT_INTERVALS['level']:g} %"
 INTERVALS = (
@@ -13,11 +14,21 @@ UNKNOWN = "–"
 # Marks a number of a text that the tokenizer covers in part; and replaces one that would be of another text.
 MARK = "†"
 NOT_COVERED = "text not covered"
+NOT_ANNEALED = "not annealed"
 
 
 def known(value: float | None, style: str = "") -> str:
     """A number that some results lack."""
     return UNKNOWN if value is None else format(value, style)
+
+
+def tokens(result: Result) -> str:
+    """3.3M, and whether the learning rate had not come down: what any number on extrapolation depends on."""
+    seen = result.trained_tokens
+    if seen is None:
+        return UNKNOWN
+    digits = f"{seen / 1e6:.1f}M" if seen < 1e9 else f"{seen / 1e9:.1f}B"
+    return digits if result.is_annealed else f"{digits}, {NOT_ANNEALED}"
 
 
 def number(value: float) -> str:

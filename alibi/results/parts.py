@@ -144,6 +144,7 @@ class HowFar(Part):
     length: Length | None = None
     breaks_at: Length | None = None
     by: Text | None = None
+    measured_to: Length | None = None
     reason: Text | None = None
 
 

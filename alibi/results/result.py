@@ -125,6 +125,21 @@ class Result:
         return f"{self.checkpoint.model} + {self.adaptation}" if self.adaptation else self.checkpoint.model
 
     @property
+    def trained_tokens(self) -> int | None:
+        """All that the weights have seen in training, in the run's origin too; None where the file does not say."""
+        training, origin = self.checkpoint.training, self.checkpoint.origin
+        if training is None or training.tokens is None:
+            return None
+        return int(training.tokens) + (origin.tokens if origin else 0)
+
+    @property
+    def is_annealed(self) -> bool:
+        """Whether the learning rate had come down to its end; True where the file does not say."""
+        settings = self.checkpoint.settings or {}
+        ended = self.checkpoint.step >= settings.get("train.max_steps", 0)
+        return ended and settings.get("optimizer.schedule") != "constant"
+
+    @property
     def text(self) -> str:
         """What was scored: `wikitext2 validation`, and of documents how many: `text validation (1 of 20 documents)`."""
         data = self.data

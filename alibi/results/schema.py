@@ -55,12 +55,13 @@ class Repeats(Part):
     """Targets whose bigram occurred before, by the distance to its last occurrence.
 
     Bucket b holds distances above edges[b] and at most edges[b + 1]. `hidden` are targets whose earlier occurrence is
-    not in their window; `group_nats` has a list for each bucket.
+    not in their window; of groups there is a list for each bucket.
     """
 
     edges: list[Count]
     targets: list[Count]
     nll_nats: list[float]
+    group_targets: list[list[Count]]
     group_nats: list[list[float]]
     hidden_targets: list[Count]
     hidden_nll_nats: list[float]

@@ -1,7 +1,7 @@
 """The context sample: the same targets behind n = L/4, L, 4L, 16L tokens, L the training length.
 
-    true       a segment is the end of a window of n tokens of its article
-    swapped    what is beyond the last L of them is another article's
+    true       a segment is the end of a window of n tokens of its article, so that a target sees n - 15 to n of them
+    swapped    what is more than L tokens before the segment is another article's
     masked     the window is the longest, and every layer sees its last n keys alone
 
 true - swapped at n is what the content beyond L gives; swapped at n - true at L is what the length itself does.
@@ -27,7 +27,7 @@ def window_of(tokens: TokenFile, segments: Segments, place: int, n: int, trained
     """(n,) int64: the inputs of a segment."""
     stop = int(segments.first_S[place]) + TARGETS
     inputs = tokens.inputs(stop - n, stop)
-    far = n - trained
+    far = n - trained - (TARGETS - 1)
     if swapped and far > 0:
         other = int(segments.other_S[place])
         inputs[:far] = tokens.targets(other, other + far)
@@ -60,7 +60,7 @@ def score_context(
         if (scorer := scorer_of(n, None)) is None:
             continue
         true_S = nats(n, scorer)
-        swapped_S = nats(n, scorer, swapped=True) if n > trained else true_S
+        swapped_S = nats(n, scorer, swapped=True) if n >= trained + TARGETS else true_S
         point = {"n": n, "targets": TARGETS * len(true_S)}
         kinds = {"": true_S, "swapped_": swapped_S}
         if masked := scorer_of(lengths[-1], n):

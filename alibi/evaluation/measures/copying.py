@@ -20,7 +20,6 @@ from alibi.evaluation.score import Scorer
 from alibi.processes import Processes
 
 CUE = LEAD = TARGETS
-LEAST_GAIN = 0.3  # nats per token at distance L; below it the model copies nothing, and its curve has no power
 
 
 def needed_before(reach: int) -> int:

@@ -42,12 +42,13 @@ def repeat_distances(tokens: TokenFile, train: TokenFile, tokenizer: Tokenizer) 
 def _counts(train: TokenFile, wanted: np.ndarray) -> np.ndarray:
     """How often each of these bigrams occurs in the training text."""
     known, place = np.unique(wanted, return_inverse=True)
-    counts = np.zeros(len(known) + 1, np.int64)
+    counts = np.zeros(len(known) + 1, np.int64)  # the last one of all others
+    padded = np.append(known, -1)
     for start in range(1, len(train), CHUNK):
         ids = train.targets(start - 1, min(start + CHUNK, len(train)))
         bigrams = ids[:-1] * train.tokenizer["vocab_size"] + ids[1:]
         found = np.searchsorted(known, bigrams)
-        found[known[np.minimum(found, len(known) - 1)] != bigrams] = len(known)
+        found[padded[found] != bigrams] = len(known)
         counts += np.bincount(found, minlength=len(counts))
     return counts[place]
 
@@ -106,6 +107,7 @@ class RepeatSums:
                 "edges": parts[0].edges,
                 "targets": seen.sum(1).astype(int).tolist(),
                 "nll_nats": nats.sum(1).tolist(),
+                "group_targets": seen.astype(int).tolist(),
                 "group_nats": nats.tolist(),
                 "hidden_targets": hidden.sum(1).astype(int).tolist(),
                 "hidden_nll_nats": hidden_nats.sum(1).tolist(),

@@ -1,0 +1,197 @@
+"""What the context is used for: the measures of result files over the seeds of a line, with intervals over articles.
+
+Of the context sample, L being the training length:
+
+    content    true - swapped at n: what the content beyond L gives; below zero it helps
+    length     swapped at n - true at L: what a longer window does, whatever is in it
+    used       the least n whose nats are within MARGIN of the best
+
+Of copies: the gain, the nats without the copy minus those behind it. Of repeats, by distance: the nats of those whose
+earlier occurrence is in the window, and of the same bucket the nats of those that cannot see it in windows of L.
+"""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from alibi.analysis.curves import is_sliding
+from alibi.analysis.line import Line, Run
+from alibi.analysis.result_set import ResultSet
+from alibi.analysis.statistics import interval, resampled_sums
+from alibi.results.parts import Part
+from alibi.results.schema import Sample
+
+MARGIN = 0.01  # nats per token
+LEAST_GAIN = 0.3  # nats per token of a copy at L; a model that gains less copies nothing, at any distance
+
+
+@dataclass(frozen=True)
+class Mean:
+    """Nats per token, or a difference of two, the mean over seeds; the interval is over articles."""
+
+    value: float
+    interval: list[float] | None
+
+
+@dataclass(frozen=True)
+class ContextUse:
+    """
+    Attributes:
+        true, swapped, masked: by n.
+        content, length: by n above the training length.
+        used: tokens, by running on the last n of them; used_masked: by masking all others, None where that cannot be.
+    """
+
+    line: Line
+    true: dict[int, Mean]
+    swapped: dict[int, Mean]
+    masked: dict[int, Mean]
+    content: dict[int, Mean]
+    length: dict[int, Mean]
+    used: int
+    used_masked: int | None
+
+
+@dataclass(frozen=True)
+class CopyGain:
+    """`gain` by distance; without power, it says nothing of positions."""
+
+    line: Line
+    gain: dict[int, Mean]
+    has_power: bool
+
+
+@dataclass(frozen=True)
+class RepeatGain:
+    """By the end of a bucket of distances.
+
+    Attributes:
+        targets: how many.
+        nats: per token.
+        gain: nats of those hidden at the training length minus `nats`, of buckets beyond it.
+    """
+
+    line: Line
+    length: int
+    targets: dict[int, int]
+    nats: dict[int, Mean]
+    gain: dict[int, float]
+
+
+def context_use(part: ResultSet) -> list[ContextUse]:
+    """Of every line whose runs all have the sample."""
+    found = []
+    for line, points, sample in _measured(part, "context", "context_sample"):
+        trained, seeds = line.first.checkpoint.seq_len, range(len(points))
+        at = [{point.n: point for point in own} for own in points]
+        lengths = sorted(set.intersection(*map(set, at)))
+        sums = {
+            kind: {n: [np.array(getattr(at[seed][n], f"{kind}group_nats")) for seed in seeds] for n in lengths}
+            for kind in ("", "swapped_", "masked_")
+            if all(getattr(at[seed][n], f"{kind}group_nats") is not None for seed in seeds for n in lengths)
+        }
+        means = {kind: {n: _mean(of[n], sample) for n in lengths} for kind, of in sums.items()}
+        true, swapped = sums[""], sums["swapped_"]
+        far = [n for n in lengths if n > trained]
+        content = {n: _mean(_minus(true[n], swapped[n]), sample) for n in far}
+        length = {n: _mean(_minus(swapped[n], true[trained]), sample) for n in far if trained in true}
+        masked = means.get("masked_", {})
+        used = [_used(of) for of in (means[""], masked)]
+        found.append(ContextUse(line, means[""], means["swapped_"], masked, content, length, *used))
+    return found
+
+
+def copy_gain(part: ResultSet) -> list[CopyGain]:
+    """Of every line whose runs all have copies."""
+    found = []
+    for line, points, sample in _measured(part, "copied", "copy_sample"):
+        at = [{point.distance: point for point in own} for own in points]
+        gain = {}
+        for distance in sorted(set.intersection(*map(set, at))):
+            own = [seed[distance] for seed in at]
+            pairs = [np.subtract(point.without_group_nats, point.group_nats) for point in own]
+            gain[distance] = _mean(pairs, sample)
+        at_trained = gain.get(line.first.checkpoint.seq_len)
+        found.append(CopyGain(line, gain, bool(at_trained and at_trained.value >= LEAST_GAIN)))
+    return found
+
+
+def repeat_gain(part: ResultSet) -> list[RepeatGain]:
+    """Of every line whose runs all have repeats, at the longest length at which they have."""
+    found = []
+    for line in part.lines:
+        rows = [{n: row["repeats"] for n, row in run.result.scored.items() if "repeats" in row} for run in line.runs]
+        if not (shared := set.intersection(*map(set, rows))):
+            continue
+        length, trained = max(shared), line.first.checkpoint.seq_len
+        own = [row[length] for row in rows]
+        ends = own[0]["edges"][1:]
+        targets = dict(zip(ends, own[0]["targets"], strict=True))
+        nats, gain = {}, {}
+        for bucket, end in enumerate(ends):
+            if not targets[end]:
+                continue
+            sizes = np.array(own[0]["group_targets"][bucket])
+            nats[end] = _mean([np.array(one["group_nats"][bucket]) for one in own], sizes)
+            hidden = [row.get(trained) for row in rows]
+            if end > trained and all(one and one["hidden_targets"][bucket] for one in hidden):
+                before = [one["hidden_nll_nats"][bucket] / one["hidden_targets"][bucket] for one in hidden]
+                gain[end] = float(np.mean(before)) - nats[end].value
+        found.append(RepeatGain(line, length, targets, nats, gain))
+    return found
+
+
+def _measured(part: ResultSet, field: str, sample: str) -> list[tuple[Line, list[list[Part]], np.ndarray]]:
+    """Lines whose runs all have a measure of the same segments: its points, and the targets of each article."""
+    found = []
+    for line in part.lines:
+        contents = [run.result.content for run in line.runs]
+        samples: list[Sample | None] = [getattr(content, sample) for content in contents]
+        if None not in samples and len({one.sha256 for one in samples}) == 1:
+            points = [getattr(content, field) for content in contents]
+            found.append((line, points, np.array(samples[0].group_targets)))
+    return found
+
+
+def _minus(a: Sequence[np.ndarray], b: Sequence[np.ndarray]) -> list[np.ndarray]:
+    return [own - other for own, other in zip(a, b, strict=True)]
+
+
+def _mean(group_nats: Sequence[np.ndarray], group_targets: np.ndarray) -> Mean:
+    """Nats per token, the mean over seeds, and over articles its interval: all seeds on the same resamples."""
+    nats_G = np.mean(group_nats, axis=0)
+    nats, targets = resampled_sums(np.column_stack([nats_G, group_targets])).T
+    with np.errstate(invalid="ignore", divide="ignore"):
+        bounds = interval(nats / targets, len(group_targets))
+    return Mean(float(nats_G.sum() / group_targets.sum()), bounds)
+
+
+def _used(means: dict[int, Mean]) -> int | None:
+    best = min((mean.value for mean in means.values()), default=0.0)
+    return min((n for n, mean in means.items() if mean.value <= best + MARGIN), default=None)
+
+
+def against_training(part: ResultSet) -> dict[str, list[tuple[Run, int, float]]]:
+    """By run folder with several checkpoints: (run, tokens trained on, nats at the furthest minus at L, equal context).
+
+    From the context sample, the same n for all of a folder's checkpoints; else from sliding rows.
+    """
+    found = defaultdict(list)
+    for run in part.runs:
+        nats, tokens = _equal_context(run), run.result.trained_tokens
+        trained = run.result.checkpoint.seq_len
+        if trained in nats and max(nats) > trained and tokens is not None and not run.result.adaptation:
+            found[str(run.result.folder)].append((run, tokens, nats[max(nats)] - nats[trained]))
+    return {folder: sorted(own, key=lambda one: one[1]) for folder, own in found.items() if len(own) > 1}
+
+
+def _equal_context(run: Run) -> dict[int, float]:
+    """Nats per token by length, where every length gives the same targets as much context as it can."""
+    content = run.result.content
+    if content.context:
+        return {point.n: point.nll_nats / point.targets for point in content.context}
+    if content.checkpoint.seq_len and is_sliding(run.result.rows.values(), content.checkpoint.seq_len):
+        return {n: row["nll_nats"] / content.data.tokens for n, row in run.result.scored.items()}
+    return {}

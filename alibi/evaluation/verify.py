@@ -1,0 +1,185 @@
+"""A result verified: every number computed again, from the nats on disk, or from the checkpoint.
+
+From nats the sums must agree to 1e-12 of themselves, and what follows from sums to 1e-9. Scored again, on whatever
+machine, fp32 must agree to 1e-5 and narrower types to 1e-2; sums of many targets are closer than that, groups of few
+are not.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from alibi.analysis.curves import how_far
+from alibi.data import DataConfig, window_batches
+from alibi.evaluation.adapted import fitting
+from alibi.evaluation.checkpoint_results import open_model
+from alibi.evaluation.evaluation_settings import EvaluationSettings
+from alibi.evaluation.evaluation_text import open_evaluation_text
+from alibi.evaluation.measures.measures import Measures
+from alibi.evaluation.score import fast_batch_tokens, numbers_of, score_length
+from alibi.evaluation.sums import ContextSums, Groups, GroupSums, NatsSum
+from alibi.processes import ALONE
+from alibi.results import Result, load_nats
+from alibi.runs import Checkpoint
+
+OF_SUMS, OF_OTHERS = 1e-12, 1e-9
+RESCORED, RESCORED_NARROW = 1e-5, 1e-2
+SUMS = ("nll_nats", "group_nats", "context", "scored_tokens")
+BATCH = 2**20  # targets summed at once
+NOT_NUMBERS = ("tokens_per_sec", "peak_memory_mib", "made_with", "nats", "adapt", "skip_far_keys", "length", "stride")
+HEAD = {"context": "context", "copied": "copy"}
+
+
+@dataclass(frozen=True)
+class Check:
+    """One field of a result: the largest difference of a number in it, relative to that number."""
+
+    what: str
+    difference: float
+    tolerance: float
+
+    @property
+    def agrees(self) -> bool:
+        return self.difference <= self.tolerance
+
+
+def difference_of(stated: object, found: object) -> float:
+    """The largest relative difference of two numbers that stand in the same place; infinite if the places differ."""
+    if isinstance(stated, Mapping) and isinstance(found, Mapping):
+        same = stated.keys() == found.keys()
+        return max((difference_of(stated[k], found[k]) for k in stated), default=0.0) if same else math.inf
+    if isinstance(stated, list) and isinstance(found, list):
+        same = len(stated) == len(found)
+        return max(map(difference_of, stated, found), default=0.0) if same else math.inf
+    if isinstance(stated, int | float) and isinstance(found, int | float):
+        return abs(stated - found) / max(abs(stated), abs(found)) if stated != found else 0.0
+    return 0.0 if stated == found else math.inf
+
+
+def from_nats(result: Result) -> tuple[list[Check], list[str]]:
+    """Every number that follows from the nats on disk, and what does not follow from them, in words.
+
+    Raises:
+        ValueError, FileNotFoundError: as load_nats; or no row has nats.
+    """
+    with_nats = [n for n, row in result.scored.items() if "nats" in row]
+    if not with_nats:
+        load_nats(result, next(iter(result.scored), 0))
+    checks, left = [], [f"length {n}: no nats on disk" for n in result.scored if n not in with_nats]
+    for length in with_nats:
+        row, numbers = result.scored[length], _summed(result, length)
+        for name in (name for name in row if name not in NOT_NUMBERS):
+            if name == "repeats":
+                left.append(f"length {length}: repeats depend on the text")
+                continue
+            tolerance = OF_SUMS if name in SUMS else OF_OTHERS
+            checks.append(
+                Check(f"rows[{length}].{name}", difference_of(row[name], _plain(numbers.get(name))), tolerance)
+            )
+    if stated := result.content.how_far:
+        again = how_far(result.content, stated.within_percent).model_dump(exclude_unset=True)
+        checks.append(Check("how_far", difference_of(stated.model_dump(exclude_unset=True), again), OF_OTHERS))
+    left += [f"{name}: depends on the text" for field, name in HEAD.items() if getattr(result.content, field)]
+    return checks, left
+
+
+def _summed(result: Result, length: int) -> dict:
+    """The numbers of a row, from its nats: the same sums in the same windows as when they were scored."""
+    nats_N, row, data = load_nats(result, length), result.scored[length], result.data
+    groups = _groups(result)
+    sums = NatsSum(), GroupSums(groups), ContextSums(min(length, data.tokens))
+    for batch in window_batches(data.tokens, length, row["stride"], BATCH):
+        nats_BS = torch.from_numpy(np.stack([nats_N[window.first : window.stop] for window in batch]))
+        for accumulator in sums:
+            accumulator.add(batch, nats_BS)
+    return numbers_of(*([one] for one in sums), groups, "bits_per_byte" in row)
+
+
+def _groups(result: Result) -> Groups:
+    groups = result.content.groups
+    return Groups(groups.kind, np.column_stack([groups.tokens, groups.words, groups.bytes]))
+
+
+def _plain(value: object) -> object:
+    """As a row of a file has it: without what is None."""
+    if isinstance(value, Mapping):
+        return {name: inner for name, inner in value.items() if inner is not None}
+    return value
+
+
+def rescored(
+    result: Result, data: DataConfig | None, cache: Path, device: torch.device
+) -> tuple[list[Check], list[str]]:
+    """Every number, from the checkpoint in the result's run folder and the text.
+
+    Args:
+        data: where the text is; None: where the run's own is.
+
+    Raises:
+        ValueError: the checkpoint is not the one that was scored, or the text is another.
+        FileNotFoundError: one of them is not there.
+    """
+    content = result.content
+    place = result.folder / "checkpoints" / Path(content.checkpoint.path or "").name
+    if not place.exists():
+        raise FileNotFoundError(f"--rescore needs the checkpoint, and {place} is not there (a guest has none).")
+    checkpoint = Checkpoint(place)
+    if checkpoint.sha256 != content.checkpoint.sha256:
+        raise ValueError(f"{place} has other weights than {result.path.name} was made from.")
+    settings = _settings(result)
+    text = open_evaluation_text(checkpoint, data or checkpoint.data_config, settings, cache, quiet=True)
+    if text.sha256 != content.data.sha256:
+        which = f"{content.data.name} {content.data.split} (sha256 {content.data.sha256[:16]})"
+        raise ValueError(f"{result.path.name} is of another text, {which}; name it by --data and --path.")
+    [adaptation] = fitting(checkpoint, settings)
+    checks, left, batch_tokens = [], [], fast_batch_tokens(device, settings.cached)
+    tolerance = RESCORED if content.precision == "fp32" else RESCORED_NARROW
+    for length, row in result.scored.items():
+        own = replace(settings, skip_far_keys=row.get("skip_far_keys", True))
+        adapted = open_model(checkpoint, own, device, content.precision)
+        measures = Measures(text, adapted, own)
+        scorer = adapted.scorer(adaptation, length)
+        again = score_length(text, length, row["stride"], scorer, batch_tokens, ALONE, measures.sums())
+        for name in (name for name in row if name not in NOT_NUMBERS):
+            found = _plain(again.get(name))
+            checks.append(Check(f"rows[{length}].{name}", difference_of(row[name], found), tolerance))
+        if "nats" in row:
+            gap = np.abs(load_nats(result, length) - again["nats"]).max() / abs(row["nll_nats"] / result.data.tokens)
+            checks.append(Check(f"rows[{length}].nats", float(gap), 100 * tolerance))
+    left += [f"length {n}: {row['error']}" for n, row in result.rows.items() if "error" in row]
+    if settings.wanted_measures:
+        adapted = open_model(checkpoint, settings, device, content.precision)
+        again = Measures(text, adapted, settings).measure(adaptation, batch_tokens, ALONE)
+        for field, name in HEAD.items():
+            if points := getattr(content, field):
+                stated = [point.model_dump(exclude_unset=True) for point in points]
+                checks.append(Check(name, difference_of(stated, again[name]), tolerance))
+    return checks, left
+
+
+def _settings(result: Result) -> EvaluationSettings:
+    """The settings that a result was made with."""
+    content = result.content
+    measures = [name for field, name in HEAD.items() if getattr(content, field)]
+    reach = max((point.n for point in content.context or []), default=None)
+    if content.copied and reach is None:
+        reach = max(point.distance for point in content.copied)
+    if any("repeats" in row for row in result.scored.values()):
+        measures.append("repeats")
+    stride = next((row["stride"] for n, row in result.scored.items() if row["stride"] != n), None)
+    adapt = content.adapt and {"name": content.adapt.name, **content.adapt.set}
+    return EvaluationSettings(
+        lengths=list(result.scored),
+        stride=stride,
+        split=content.data.split,
+        max_tokens=content.data.tokens,
+        cached=content.scorer == "cached",
+        adapt=adapt,
+        measures=measures or None,
+        reach=reach,
+        save_nats=True,
+    )
