@@ -68,8 +68,8 @@ def test_why_there_are_no_intervals_is_said(evaluated):
 
 
 def test_how_far_is_by_the_margin_that_was_asked_for_though_no_row_is_new(evaluated, tmp_path):
-    assert re.search(r"alibi L=16 seed 0 +2 % ", evaluated())
-    assert re.search(r"alibi L=16 seed 0 +0\.5 % ", evaluated(reuse=True, within_percent=0.5))
+    assert re.search(r"alibi L=16 seed 0 +128 +2 % ", evaluated(stride=8))
+    assert re.search(r"alibi L=16 seed 0 +128 +0\.5 % ", evaluated(stride=8, reuse=True, within_percent=0.5))
     [path] = (tmp_path / "run" / "evaluation").glob("*.json")
     assert json.loads(path.read_text())["how_far"]["within_percent"] == 0.5
 

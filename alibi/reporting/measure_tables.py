@@ -75,9 +75,8 @@ def repeat_rows(part: ResultSet) -> Table:
         rows.append([*about, ("targets", ""), *plain_cells(*(f"{one.targets.get(end, 0):,}" for end in ends))])
     header = ["run", "trained at", "on tokens", "length", "of repeats", *(f"to {end}" for end in ends)]
     note = (
-        "Targets whose bigram stands earlier in their article and in the window, at most 20 times in the training text, "
-        "by the distance to its last occurrence. Gain: nats in windows of the training length, which hide it, minus "
-        "nats here."
+        "Targets whose bigram, rare in training, stands earlier in their article and in the window, by the distance to "
+        "its last occurrence. Gain: nats in windows of the training length, which hide it, minus nats here."
     )
     return Table(f"repeats-{part.slug}", f"Repeats by distance, {part.title}", header, rows, note)
 

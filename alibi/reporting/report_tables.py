@@ -1,6 +1,7 @@
 """The tables of a report; `report_folder` writes each as Markdown and LaTeX, the page as HTML."""
 
 import math
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise, zip_longest
@@ -152,18 +153,17 @@ def published_table(part: ResultSet) -> Table:
 
 
 def far_rows(part: ResultSet) -> Table:
-    """How far each run holds, on equal context."""
-    rows, reasons = [], []
+    """How far each run holds, on equal context; the note says of which runs it is not known, and why."""
+    rows, unknown = [], defaultdict(list)
     for run, far in part.how_far:
-        about = plain_cells(run.label, words.tokens(run.result), f"{far.within_percent:g} %")
         if far.length is None:
-            reasons.append(far.reason)
-            rows.append([*about, *plain_cells("", "not known", "")])
+            unknown[far.reason].append(run.label)
             continue
         broken = str(far.breaks_at) if far.breaks_at else f"not up to {far.measured_to}"
-        rows.append([*about, *plain_cells(far.by, str(far.length), broken)])
+        about = run.label, words.tokens(run.result), f"{far.within_percent:g} %", far.by
+        rows.append(plain_cells(*about, str(far.length), broken))
     header = ["run", "on tokens", "within", "by", "holds to length", "breaks at"]
-    note = " ".join(f"Not known: {reason}." for reason in dict.fromkeys(reasons))
+    note = " ".join(f"Not known of {', '.join(runs)}: {reason}." for reason, runs in unknown.items())
     return Table(f"how-far-{part.slug}", f"How far each run holds, {part.title}", header, rows, note)
 
 

@@ -67,7 +67,8 @@ def findings_text(comparison: Comparison) -> str:
     parts = []
     for part in comparison.sets:
         if part.how_far:
-            parts.append(plain(tables.far_rows(part)))
+            far = tables.far_rows(part)
+            parts.append(plain(far) if far.rows else f"{far.title}\n  {far.note}")
         parts += map(plain, tables.measure_tables(part))
         parts += [plain(table) for baseline in BASELINES if (table := tables.adapted_rows(part, baseline)).rows]
         if part.crossings:

@@ -27,7 +27,7 @@ def tokens(result: Result) -> str:
     seen = result.trained_tokens
     if seen is None:
         return UNKNOWN
-    digits = f"{seen / 1e6:.1f}M" if seen < 1e9 else f"{seen / 1e9:.1f}B"
+    digits = f"{seen:,}" if seen < 1e5 else f"{seen / 1e6:,.1f}M"
     return digits if result.is_annealed else f"{digits}, {NOT_ANNEALED}"
 
 

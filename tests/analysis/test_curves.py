@@ -1,24 +1,35 @@
 import math
 
 import pytest
+from result_files import as_result
 
-from alibi.analysis.curves import Crossing, crossings, how_far
+from alibi.analysis import curves
+from alibi.analysis.curves import Crossing, crossings
 from alibi.results.parts import HowFar
 
 
 def rows_of(curve):
     """Rows with the perplexities of a curve; an infinite one is the error that evaluation writes."""
     return [
-        {"length": n, "perplexity": value}
+        {"length": n, "nll_nats": 100 * math.log(value)}
         if math.isfinite(value)
         else {"length": n, "error": "overflow: exp(800 nats)"}
         for n, value in curve.items()
     ]
 
 
+def how_far(rows, seq_len, within_percent, stride=8, **content):
+    """Of sliding rows, unless the stride is None."""
+    rows = [row | {"stride": stride or row["length"]} for row in rows]
+    result = as_result("x.json", {"checkpoint": {"seq_len": seq_len}, "rows": rows, **content})
+    return curves.how_far(result.content, within_percent)
+
+
 def test_how_far_is_the_longest_length_within_the_margin():
     curve = {32: 50.0, 64: 20.0, 128: 19.0, 256: 20.3, 512: 20.41, 1024: 19.0}
-    assert how_far(rows_of(curve), 64, 2.0) == HowFar(within_percent=2.0, training_length=64, length=256, breaks_at=512)
+    assert how_far(rows_of(curve), 64, 2.0) == HowFar(
+        within_percent=2.0, training_length=64, length=256, breaks_at=512, by="sliding rows", measured_to=1024
+    )
     assert how_far(rows_of(curve), 64, 3.0).length == 1024
     assert how_far(rows_of(curve), 64, 3.0).breaks_at is None
     assert how_far(rows_of(curve), 64, 0.0).length == 128, "falling is staying"
@@ -31,9 +42,9 @@ def test_a_length_that_overflowed_breaks():
 def test_a_length_that_is_not_a_number_breaks_and_one_without_memory_says_nothing():
     def reach(error):
         rows = [
-            {"length": 64, "perplexity": 20.0},
+            *rows_of({64: 20.0}),
             {"length": 128, "error": error},
-            {"length": 256, "perplexity": 19.0},
+            *rows_of({256: 19.0}),
         ]
         found = how_far(rows, 64, 2.0)
         return found.length, found.breaks_at
@@ -49,6 +60,25 @@ def test_without_the_training_length_there_is_no_answer():
     found = how_far(rows_of({128: 20.0}), 64, 2.0)
     assert found.length is None
     assert "length 64, the training length, was not evaluated" in found.reason
+
+
+def context(curve):
+    """A context sample with these perplexities."""
+    zeros = {"group_nats": [0.0], "swapped_nll_nats": 0.0, "swapped_group_nats": [0.0]}
+    return [{"n": n, "targets": 10, "nll_nats": 10 * math.log(value), **zeros} for n, value in curve.items()]
+
+
+def test_nonoverlapping_rows_say_nothing_of_how_far():
+    """T5's rose by less than 2 % to 256, and at equal context by 7 %: in longer windows few contexts are short."""
+    curve = {64: 20.0, 128: 20.1, 256: 20.3}
+    found = how_far(rows_of(curve), 64, 2.0, stride=None)
+    assert found.length is None
+    assert "context is not equal across these rows; eval.stride=8 or eval.measures=[context]" in found.reason
+    sample = context({16: 25.0, 64: 20.0, 256: 21.4})
+    found = how_far(rows_of(curve), 64, 2.0, stride=None, context=sample)
+    assert (found.length, found.breaks_at, found.by) == (64, 256, "context sample")
+    assert how_far(rows_of(curve), 64, 2.0, stride=32, context=sample).by == "sliding rows"
+    assert how_far(rows_of(curve), 64, 2.0, stride=33).length is None, "targets that see less than half of L"
 
 
 def test_two_curves_cross_between_lengths_on_a_logarithmic_axis():

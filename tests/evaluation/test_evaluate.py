@@ -133,12 +133,13 @@ def test_evaluation_through_the_cache_has_a_file_of_its_own_and_the_same_numbers
 
 
 def test_how_far_is_told_with_the_margin_asked_for(evaluated):
-    evaluated()
-    [(_, result)], _ = evaluated(within_percent=1000.0, reuse=True)
+    evaluated(stride=4)
+    [(_, result)], _ = evaluated(stride=4, within_percent=1000.0, reuse=True)
     assert result["how_far"] == {
-        "within_percent": 1000.0, "training_length": 16, "length": 64, "breaks_at": None,
+        "within_percent": 1000.0, "training_length": 16, "length": 64, "breaks_at": None, "by": "sliding rows",
+        "measured_to": 64,
     }  # fmt: skip
-    [(_, result)], _ = evaluated(lengths=[64], max_tokens=600)
+    [(_, result)], _ = evaluated(lengths=[64], stride=4, max_tokens=600)
     assert "was not evaluated" in result["how_far"]["reason"]
 
 

@@ -105,7 +105,7 @@ def test_sliding_scores_the_same_targets_and_only_scored_positions_reach_the_out
 
 def test_a_length_above_a_hard_maximum_is_an_entry(score, tmp_path, tokenizer):
     folder = save_guest(tmp_path / "gpt2", CONFIGS["gpt2"], tokenizer)
-    [result] = score(f"hf:{folder}", lengths=[64, 65, 300])
+    [result] = score(f"hf:{folder}", lengths=[64, 65, 300], stride=[32])
     assert list(result.numbers) == [64]
     assert result.rows[65]["error"].startswith("too long: the model looks its positions up in transformer.wpe")
     assert "which has 64" in result.rows[300]["error"]

@@ -39,7 +39,7 @@ def opened(folder, *lengths, made_with=ONE, weights="ab", part=None, reuse=False
         head[name] = head[name] | value if isinstance(value, dict) else value
     told: list[str] = []
     measured = Measured("test", part or "cd", head["protocol"]["name"], head["precision"], head["scorer"], "stdlib")
-    reach = partial(how_far, seq_len=16, within_percent=within_percent)
+    reach = partial(how_far, within_percent=within_percent)
     file = OpenResult(folder / f"step-00000003-{measured.slug('cd')}.json", head, list(lengths), reach, told.append)
     file.open(reuse)
     return file, told

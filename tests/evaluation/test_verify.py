@@ -1,0 +1,112 @@
+"""Verification: sound results agree, from nats and from the checkpoint, and every change is found."""
+
+import json
+
+import pytest
+import torch
+from evaluations import evaluate_checkpoint
+
+from alibi.evaluation import EvaluationSettings, open_evaluation_text
+from alibi.evaluation.verify import difference_of, from_nats, rescored
+from alibi.results import load_result
+from alibi.results.result_file import checksum
+from alibi.runs import Checkpoint
+from alibi.training import train
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def evaluated(small_run, tmp_path, cache):
+    """Evaluates a run trained at 32; returns the result files."""
+    train(small_run("rotary", max_steps=2, seq_len=32), tmp_path / "run")
+    checkpoint = Checkpoint(tmp_path / "run" / "checkpoints" / "step-00000002")
+
+    def call(**settings):
+        asked = EvaluationSettings(**{"lengths": [32, 64], "save_nats": True} | settings)
+        text = open_evaluation_text(checkpoint, checkpoint.data_config, asked, cache)
+        return [load_result(path) for path in evaluate_checkpoint(checkpoint, text, asked, "fp32")]
+
+    return call
+
+
+EVERYTHING = {"measures": ["context", "repeats", "copy"], "reach": 64, "stride": [None, 8], "adapt": [None, "yarn"]}
+
+
+def test_sound_results_agree_both_ways(evaluated, cache):
+    for result in evaluated(**EVERYTHING):
+        checks, left = from_nats(result)
+        assert {check.what for check in checks} >= {"rows[64].nll_nats", "rows[32].interval", "how_far"}
+        assert all(check.agrees for check in checks), checks
+        assert any("copy: depends on the text" in what for what in left)
+        again, left = rescored(result, None, cache, CPU)
+        assert {check.what for check in again} >= {"context", "copy", "rows[64].repeats", "rows[64].nats"}
+        assert all(check.agrees for check in again), again
+        assert left == []
+
+
+def altered(result, change):
+    """The result with a change, and with a checksum that fits it again."""
+    content = json.loads(result.path.read_text())
+    change(content)
+    content["sha256"] = checksum(content)
+    result.path.write_text(json.dumps(content))
+    return load_result(result.path)
+
+
+@pytest.mark.parametrize(
+    ("field", "change"),
+    [
+        ("rows[32].group_nats", lambda c: c["rows"][0]["group_nats"].__setitem__(0, c["rows"][0]["group_nats"][0] + 1e-6)),
+        ("rows[32].context", lambda c: c["rows"][0]["context"]["targets"].__setitem__(1, 7)),
+        ("how_far", lambda c: c["how_far"].update(length=64, breaks_at=None)),
+    ],
+    ids=["group", "context", "how far"],
+)  # fmt: skip
+def test_every_change_is_found(evaluated, field, change):
+    [result] = evaluated(stride=8)
+    checks, _ = from_nats(altered(result, change))
+    assert [check.what for check in checks if not check.agrees] == [field]
+
+
+def test_without_nats_there_is_nothing_to_verify_from(evaluated):
+    [result] = evaluated(save_nats=False)
+    with pytest.raises(ValueError, match=r"no nats on disk .* eval.save_nats=true"):
+        from_nats(result)
+
+
+def test_another_text_or_other_weights_are_not_scored_again(evaluated, cache, small_run, tmp_path):
+    [result] = evaluated()
+    other = altered(result, lambda c: c["data"].update(sha256="0" * 64))
+    with pytest.raises(ValueError, match="is of another text, wikitext2 validation"):
+        rescored(other, None, cache, CPU)
+    [result] = evaluated()
+    other = altered(result, lambda c: c["checkpoint"].update(sha256="0" * 64))
+    with pytest.raises(ValueError, match="has other weights"):
+        rescored(other, None, cache, CPU)
+    moved = result.path.rename(tmp_path / result.path.name)
+    with pytest.raises(FileNotFoundError, match="--rescore needs the checkpoint"):
+        rescored(load_result(moved), None, cache, CPU)
+
+
+def test_the_command_says_whether_all_agree(evaluated, run_script):
+    [result] = evaluated()
+    code, out, _ = run_script("verify", result.path)
+    assert code == 0
+    assert "16 of 16 agree" in out
+    altered(result, lambda c: c["rows"][0]["group_nats"].__setitem__(0, 1.0))
+    code, out, _ = run_script("verify", result.path, "--json")
+    told = json.loads(out)
+    assert (code, told["agree"]) == (1, False)
+    assert [check["what"] for check in told["checks"] if not check["agrees"]] == ["rows[32].group_nats"]
+    result.path.write_text(result.path.read_text().replace('"group_nats"', '"group_natz"'))
+    code, _, err = run_script("verify", result.path)
+    assert code == 1
+    assert "does not match its own sha256" in err
+
+
+def test_differences_are_relative_and_of_every_place():
+    assert difference_of({"a": [1.0, 2.0]}, {"a": [1.0, 2.0 + 2e-9]}) == pytest.approx(1e-9)
+    assert difference_of([1.0], [1.0, 2.0]) == float("inf")
+    assert difference_of({"a": 1}, {"b": 1}) == float("inf")
+    assert difference_of(None, 1.0) == float("inf")
