@@ -53,7 +53,7 @@ def main(options: argparse.Namespace) -> bool:
     checks, left = verify(options)
     agree = bool(checks) and all(check.agrees for check in checks)
     if options.json:
-        about = [vars(check) | {"agrees": check.agrees} for check in checks]
+        about = [check.in_json() for check in checks]
         print(json.dumps({"result": str(options.result), "agree": agree, "checks": about, "not_checked": left}))
         return agree
     for check in checks:

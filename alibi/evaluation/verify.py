@@ -46,12 +46,20 @@ class Check:
     def agrees(self) -> bool:
         return self.difference <= self.tolerance
 
+    def in_json(self) -> dict:
+        """JSON has no infinity: a field that is not there at all differs by null."""
+        difference = self.difference if math.isfinite(self.difference) else None
+        return vars(self) | {"difference": difference, "agrees": self.agrees}
+
 
 def difference_of(stated: object, found: object) -> float:
-    """The largest relative difference of two numbers that stand in the same place; infinite if the places differ."""
+    """The largest relative difference of two numbers that stand in the same place; infinite if the places differ.
+
+    What is None is as if it were not there.
+    """
     if isinstance(stated, Mapping) and isinstance(found, Mapping):
-        same = stated.keys() == found.keys()
-        return max((difference_of(stated[k], found[k]) for k in stated), default=0.0) if same else math.inf
+        names = stated.keys() | found.keys()
+        return max((difference_of(stated.get(name), found.get(name)) for name in names), default=0.0)
     if isinstance(stated, list) and isinstance(found, list):
         same = len(stated) == len(found)
         return max(map(difference_of, stated, found), default=0.0) if same else math.inf
@@ -78,7 +86,7 @@ def from_nats(result: Result) -> tuple[list[Check], list[str]]:
                 continue
             tolerance = OF_SUMS if name in SUMS else OF_OTHERS
             checks.append(
-                Check(f"rows[{length}].{name}", difference_of(row[name], _plain(numbers.get(name))), tolerance)
+                Check(f"rows[{length}].{name}", difference_of(row[name], numbers.get(name)), tolerance)
             )
     if stated := result.content.how_far:
         again = how_far(result.content, stated.within_percent).model_dump(exclude_unset=True)
@@ -102,13 +110,6 @@ def _summed(result: Result, length: int) -> dict:
 def _groups(result: Result) -> Groups:
     groups = result.content.groups
     return Groups(groups.kind, np.column_stack([groups.tokens, groups.words, groups.bytes]))
-
-
-def _plain(value: object) -> object:
-    """As a row of a file has it: without what is None."""
-    if isinstance(value, Mapping):
-        return {name: inner for name, inner in value.items() if inner is not None}
-    return value
 
 
 def rescored(
@@ -145,8 +146,7 @@ def rescored(
         scorer = adapted.scorer(adaptation, length)
         again = score_length(text, length, row["stride"], scorer, batch_tokens, ALONE, measures.sums())
         for name in (name for name in row if name not in NOT_NUMBERS):
-            found = _plain(again.get(name))
-            checks.append(Check(f"rows[{length}].{name}", difference_of(row[name], found), tolerance))
+            checks.append(Check(f"rows[{length}].{name}", difference_of(row[name], again.get(name)), tolerance))
         if "nats" in row:
             gap = np.abs(load_nats(result, length) - again["nats"]).max() / abs(row["nll_nats"] / result.data.tokens)
             checks.append(Check(f"rows[{length}].nats", float(gap), 100 * tolerance))

@@ -7,7 +7,7 @@ import torch
 from evaluations import evaluate_checkpoint
 
 from alibi.evaluation import EvaluationSettings, open_evaluation_text
-from alibi.evaluation.verify import difference_of, from_nats, rescored
+from alibi.evaluation.verify import Check, difference_of, from_nats, rescored
 from alibi.results import load_result
 from alibi.results.result_file import checksum
 from alibi.runs import Checkpoint
@@ -54,15 +54,19 @@ def altered(result, change):
     return load_result(result.path)
 
 
+def plus(numbers, difference):
+    numbers[0] += difference
+
+
 @pytest.mark.parametrize(
     ("field", "change"),
     [
-        ("rows[32].group_nats", lambda c: c["rows"][0]["group_nats"].__setitem__(0, c["rows"][0]["group_nats"][0] + 1e-6)),
-        ("rows[32].context", lambda c: c["rows"][0]["context"]["targets"].__setitem__(1, 7)),
-        ("how_far", lambda c: c["how_far"].update(length=64, breaks_at=None)),
+        ("rows[32].group_nats", lambda content: plus(content["rows"][0]["group_nats"], 1e-6)),
+        ("rows[32].context", lambda content: plus(content["rows"][0]["context"]["targets"], 7)),
+        ("how_far", lambda content: content["how_far"].update(within_percent=2.0, length=32, breaks_at=64)),
     ],
     ids=["group", "context", "how far"],
-)  # fmt: skip
+)
 def test_every_change_is_found(evaluated, field, change):
     [result] = evaluated(stride=8)
     checks, _ = from_nats(altered(result, change))
@@ -80,6 +84,7 @@ def test_another_text_or_other_weights_are_not_scored_again(evaluated, cache, sm
     other = altered(result, lambda c: c["data"].update(sha256="0" * 64))
     with pytest.raises(ValueError, match="is of another text, wikitext2 validation"):
         rescored(other, None, cache, CPU)
+    result.path.unlink()
     [result] = evaluated()
     other = altered(result, lambda c: c["checkpoint"].update(sha256="0" * 64))
     with pytest.raises(ValueError, match="has other weights"):
@@ -93,7 +98,7 @@ def test_the_command_says_whether_all_agree(evaluated, run_script):
     [result] = evaluated()
     code, out, _ = run_script("verify", result.path)
     assert code == 0
-    assert "16 of 16 agree" in out
+    assert "17 of 17 agree" in out
     altered(result, lambda c: c["rows"][0]["group_nats"].__setitem__(0, 1.0))
     code, out, _ = run_script("verify", result.path, "--json")
     told = json.loads(out)
@@ -110,3 +115,5 @@ def test_differences_are_relative_and_of_every_place():
     assert difference_of([1.0], [1.0, 2.0]) == float("inf")
     assert difference_of({"a": 1}, {"b": 1}) == float("inf")
     assert difference_of(None, 1.0) == float("inf")
+    missing = Check("context", difference_of(None, 1.0), 1e-9).in_json()
+    assert (missing["difference"], missing["agrees"]) == (None, False)
