@@ -85,9 +85,7 @@ def from_nats(result: Result) -> tuple[list[Check], list[str]]:
                 left.append(f"length {length}: repeats depend on the text")
                 continue
             tolerance = OF_SUMS if name in SUMS else OF_OTHERS
-            checks.append(
-                Check(f"rows[{length}].{name}", difference_of(row[name], numbers.get(name)), tolerance)
-            )
+            checks.append(Check(f"rows[{length}].{name}", difference_of(row[name], numbers.get(name)), tolerance))
     if stated := result.content.how_far:
         again = how_far(result.content, stated.within_percent).model_dump(exclude_unset=True)
         checks.append(Check("how_far", difference_of(stated.model_dump(exclude_unset=True), again), OF_OTHERS))
