@@ -7,13 +7,14 @@ they are, where tokens cover the whole text.
 import re
 from collections import Counter, defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import combinations
 
 from alibi.analysis.labels import label, tokenizers_of
 from alibi.analysis.line import Run
 from alibi.analysis.result_set import ResultSet
 from alibi.analysis.statistics import ABOUT_INTERVALS
+from alibi.analysis.tasks import TaskSet, task_sets
 from alibi.results import Measured, Result, find_results, load_results
 
 SCHEMA = 2  # of comparison.json
@@ -32,16 +33,19 @@ class Comparison:
     """
     Attributes:
         results: all that were given, in their order.
+        sets: of texts.
+        tasks: of tasks.
     """
 
     results: list[Result]
     sets: list[ResultSet]
     refused: list[Refusal]
+    tasks: list[TaskSet] = field(default_factory=list)
 
     @property
     def runs(self) -> list[Run]:
         """Each run once, though it may be in several sets."""
-        return list({run.label: run for part in self.sets for run in part.runs}.values())
+        return list({run.label: run for part in (*self.sets, *self.tasks) for run in part.runs}.values())
 
     @property
     def has_intervals(self) -> bool:
@@ -93,7 +97,8 @@ def compare_files(wanted: Sequence[str], against: str | None = None) -> Comparis
     """
     comparison = compare(load_results(find_results(wanted)))
     runs = {result.checkpoint.sha256 for result in comparison.results}
-    if len(runs) > 1 and not any(pair.lengths for part in comparison.sets for pair in part.pairs):
+    compared = any(pair.lengths for part in comparison.sets for pair in part.pairs)
+    if len(runs) > 1 and not compared and not comparison.tasks:
         notes = [part.note for part in comparison.sets if len(part.runs) > 1]
         files = ", ".join(str(result.path) for result in comparison.results)
         reasons = [f"no two of these {len(runs)} runs may be compared ({files}):", *notes, comparison.refusals()]
@@ -108,8 +113,10 @@ def compare(results: Sequence[Result]) -> Comparison:
     """Compare results, each with all others that measured the same."""
     members: dict[Measured, list[Result]] = defaultdict(list)
     for result in results:
-        members[result.measured].append(result)
-    names = dict(zip((result.path for result in results), label(results), strict=True))
+        if not result.is_of_task:
+            members[result.measured].append(result)
+    labels = label(results)
+    names = dict(zip((result.path for result in results), labels, strict=True))
     titles = _titles(members)
     slugs = _slugs(members)
     sets = []
@@ -118,7 +125,7 @@ def compare(results: Sequence[Result]) -> Comparison:
         tokenizers = enumerate(zip(tokenizers_of(own), own, strict=True))
         runs = [Run(f"r{number}", *names[r.path], tokenizer, r) for number, (tokenizer, r) in tokenizers]
         sets.append(ResultSet(titles[measured], slugs[measured], runs))
-    return Comparison(list(results), sets, _refusals(sets))
+    return Comparison(list(results), sets, _refusals(sets), task_sets(results, labels))
 
 
 def _refusals(sets: Sequence[ResultSet]) -> list[Refusal]:
@@ -131,7 +138,7 @@ def _refusals(sets: Sequence[ResultSet]) -> list[Refusal]:
     same = [(own, part.first.data.split, part.first.data.sha256) for own, part in zip(weights, sets, strict=True)]
     apart = [(a, b) for a, b in combinations(range(len(sets)), 2) if same[a] != same[b]]
     found = []
-    for what in words[0]:
+    for what in words[0] if words else ():
         held = sorted({n for a, b in apart if words[a][what] != words[b][what] for n in (a, b)})
         if held:
             found.append(Refusal(f"other {what}", [(n, words[n][what]) for n in held]))

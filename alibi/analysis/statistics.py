@@ -79,6 +79,17 @@ def row_intervals(group_nats: np.ndarray, sizes: np.ndarray) -> dict[str, list[f
     return {name: interval(value, len(sizes)) for name, value in values.items()}
 
 
+def answer_intervals(right_S: np.ndarray, answers_S: np.ndarray) -> dict[str, list[float] | None]:
+    """Intervals of a task's row: of accuracy by bootstrap over strings, of exact match Wilson's.
+
+    Args:
+        right_S, answers_S: right answers of each string, and all.
+    """
+    right, answers = resampled_sums(np.column_stack([right_S, answers_S])).T
+    exact = stats.binomtest(int((right_S == answers_S).sum()), len(right_S)).proportion_ci(LEVEL, method="wilson")
+    return {"accuracy": interval(right / answers, len(right_S)), "exact_match": [float(exact.low), float(exact.high)]}
+
+
 @dataclass(frozen=True)
 class SeedMean:
     """A number over the seeds of a line; the interval holds over seeds, and needs three."""

@@ -19,14 +19,26 @@ class OtherText:
     name: str | None = None
     path: str | None = None
     pattern: str | None = None
+    task: Any = None
 
     def over(self, own: DataConfig) -> DataConfig:
-        """The run's own text where nothing else was asked for."""
+        """The run's own text where nothing else was asked for.
+
+        Raises:
+            ValueError: a text for a run that was trained on a task, or the other way round.
+        """
+        if own.is_task:
+            if self.name not in (None, own.name):
+                raise ValueError(f"data.name ({self.name}) must be {own.name}, the task that the run was trained on.")
+            return DataConfig(own.name, self.path, self.pattern, own.task | (self.task or {}))
         if self.name is None or self.name == own.name:
             # The run's own pattern chooses among the files of a folder; a file that is named is meant.
             inherited = None if self.path and Path(self.path).is_file() else own.pattern
-            return DataConfig(own.name, self.path or own.path, self.pattern or inherited)
-        return DataConfig(self.name, self.path, self.pattern)
+            return DataConfig(own.name, self.path or own.path, self.pattern or inherited, self.task)
+        other = DataConfig(self.name, self.path, self.pattern, self.task)
+        if other.is_task:
+            raise ValueError(f"data={self.name} is a task, and the run was trained on {own.name}; leave it out.")
+        return other
 
 
 @dataclass
@@ -34,7 +46,7 @@ class EvaluateCommand:
     """
     Attributes:
         runs: latest, a run folder, a checkpoint folder, a glob, hf:PATH_OR_ID for a model of transformers, or a list.
-        data: another text, encoded by each run's own tokenizer; what guests (hf:) are scored on.
+        data: another text, encoded by each run's own tokenizer, or other settings of a run's task; what guests (hf:) are scored on.
         precision: fp32 by default.
     """
 
@@ -76,4 +88,5 @@ def wanted_texts(command: EvaluateCommand, models: list[Checkpoint | Guest]) -> 
         return runs + [runs[0]] * guests
     if guests and asked.name is None:
         raise ValueError("a model of transformers (hf:) has no text of its own; say which, as by data=wikitext103.")
-    return runs + [DataConfig(asked.name, asked.path, asked.pattern) for _ in range(guests)]
+    of_guests = [DataConfig(asked.name, asked.path, asked.pattern, asked.task) for _ in range(guests)]
+    return runs + of_guests

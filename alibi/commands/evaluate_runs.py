@@ -6,10 +6,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from alibi.analysis import compare
+from alibi.analysis.tasks import TASK_METRICS
 from alibi.commands.evaluate_command import EvaluateCommand, wanted_models, wanted_texts
+from alibi.data import DataConfig
 from alibi.environment import pick_device
 from alibi.evaluation import evaluate_checkpoint, fitting, open_evaluation_text
 from alibi.evaluation.evaluation_text import EvaluationText
+from alibi.evaluation.task_results import EvaluationTask, evaluate_task, open_task
 from alibi.files import check_writable, explained
 from alibi.model import Adaptation
 from alibi.processes import FailedElsewhere, Processes, interruptible, processes
@@ -31,7 +34,7 @@ class Evaluated:
     """
 
     model: Checkpoint | Guest
-    text: EvaluationText
+    text: EvaluationText | EvaluationTask
     adaptations: list[Adaptation | None]
     wandb_id: str | None
     files: list[OpenResult] = field(default_factory=list)
@@ -65,27 +68,36 @@ def evaluate(command: EvaluateCommand) -> None:
 def _opened(command: EvaluateCommand, models: list[Checkpoint | Guest], quiet: bool) -> list[Evaluated]:
     ids, runs = [model.wandb_id for model in models], []
     for model, data, wandb_id in zip(models, wanted_texts(command, models), ids, strict=True):
-        text = open_evaluation_text(model, data, command.eval, Path(command.paths.cache), quiet)
-        asked = any(vars(command.data).values())
-        if isinstance(model, Checkpoint) and not asked and text.documents_in_text and text.own_sha256 is None:
-            raise ValueError(
-                f"{model.run}: the documents of its text are no longer those that it was split from, so the "
-                f"{command.eval.split} split may hold some that it was trained on; data={data.name} scores it anyway."
-            )
+        text = _open_data(command, model, data, quiet)
         runs.append(Evaluated(model, text, fitting(model, command.eval, len(models) > 1, quiet), wandb_id))
     if not any(run.adaptations for run in runs):
         raise ValueError(f"eval.adapt ({command.eval.adapt}) has nothing that fits any of these runs; add null to it.")
     return runs
 
 
+def _open_data(
+    command: EvaluateCommand, model: Checkpoint | Guest, data: DataConfig, quiet: bool
+) -> EvaluationText | EvaluationTask:
+    if data.is_task:
+        return open_task(model, data, command.eval)
+    text = open_evaluation_text(model, data, command.eval, Path(command.paths.cache), quiet)
+    asked = any(vars(command.data).values())
+    if isinstance(model, Checkpoint) and not asked and text.documents_in_text and text.own_sha256 is None:
+        raise ValueError(
+            f"{model.run}: the documents of its text are no longer those that it was split from, so the "
+            f"{command.eval.split} split may hold some that it was trained on; data={data.name} scores it anyway."
+        )
+    return text
+
+
 def _evaluate_one(command: EvaluateCommand, run: Evaluated, procs: Processes, alone: bool) -> None:
     """Score a run; if it is one of several, an error is printed and kept as its failure."""
-    text, about = run.text, run.text.tokens.text
-    procs.say(f"{run.model.path}: {len(text.tokens):,} tokens of {about['name']} {about['split']}")
-    for note in text.notes:
+    procs.say(f"{run.model.path}: {run.text.title}")
+    for note in run.text.notes:
         procs.say(note)
+    evaluate_data = evaluate_task if isinstance(run.text, EvaluationTask) else evaluate_checkpoint
     try:
-        run.files = evaluate_checkpoint(run.model, text, command.eval, command.precision, procs, run.adaptations)
+        run.files = evaluate_data(run.model, run.text, command.eval, command.precision, procs, run.adaptations)
     except (ValueError, OSError, FailedElsewhere) as error:
         if alone:
             raise
@@ -137,6 +149,8 @@ def show(command: EvaluateCommand, results: Sequence[Result]) -> list[Path]:
         figures += drawn
         for path in (*files, *drawn):
             print(f"{'figure ' if path in drawn else 'results'}    {path}")
+    for part in comparison.tasks:
+        print("\n" + "\n".join(f"results    {run.result.path}" for run in part.runs))
     print(f"\n{findings_text(comparison)}")
     return figures
 
@@ -167,12 +181,11 @@ def track(
     # The run stays where training put it, unless another place is asked for.
     project = own["project"] if tracking.project == TrackingConfig.project else tracking.project
     tracking = replace(tracking, project=project, group=tracking.group or own.get("group"))
-    last_step = checkpoint.config["train"]["max_steps"]
     group = group_name(checkpoint.config, checkpoint.texts["train"])
     # No process is writing to a run that has ended.
-    wandb = Wandb(tracking, checkpoint.run, run_id, checkpoint.config, group, resend=checkpoint.step == last_step)
+    wandb = Wandb(tracking, checkpoint.run, run_id, checkpoint.config, group, resend=checkpoint.is_last)
     # An earlier step has its own curve, as a part of a text has.
-    step = "" if checkpoint.step == last_step else f"-step-{checkpoint.step}"
+    step = "" if checkpoint.is_last else f"-step-{checkpoint.step}"
     wandb.log_rows({f"{result.protocol}{step}": list(result.rows.values()) for result in results})
     rows = [_tracked_row(result, row) for result in results for row in result.rows.values()]
     wandb.log_results(rows, [path for path in figures if path.suffix == ".png"])
@@ -184,5 +197,5 @@ def _tracked_row(result: Result, row: dict) -> dict:
     low, high = row.get("interval", {}).get("perplexity") or (None, None)
     about = {"run": result.folder.name, "method": result.method, "training length": result.checkpoint.seq_len}
     measured = {"protocol": result.measured.protocol, "split": result.measured.split}
-    numbers = {name: row.get(name) for name in ("length", *METRICS)}
+    numbers = {name: row.get(name) for name in ("length", *(TASK_METRICS if result.is_of_task else METRICS))}
     return about | measured | numbers | {"perplexity low": low, "perplexity high": high}

@@ -56,6 +56,10 @@ class TrainingOrder:
         starts = [int(block) * self.seq_len for block in blocks]
         return read_windows(self.tokens, [Window(start, start, start + self.seq_len) for start in starts])
 
+    def count_targets(self, blocks: np.ndarray) -> int:
+        """Targets of these blocks."""
+        return len(blocks) * self.seq_len
+
     def _of_epoch(self, epoch: int) -> np.ndarray:
         if epoch != self._epoch:
             generator = np.random.Generator(np.random.PCG64(np.random.SeedSequence([self.seed, epoch])))

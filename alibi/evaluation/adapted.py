@@ -71,14 +71,17 @@ class Adapted:
             return truncated_scorer(self.opened.nats, self._trained)
         return self._scorer_of(adaptation.config(self.model.config, self._trained, length))
 
-    def masked_scorer(self, adaptation: Adaptation | None, length: int, keys: int) -> Scorer | None:
-        """The same with every layer seeing its last `keys` keys alone; None where that cannot be."""
+    def config(self, adaptation: Adaptation | None, length: int) -> ModelConfig | None:
+        """Of the model at this length; None where no model of ours scores it as a whole."""
         if self.model is None or (adaptation and adaptation.name == TRUNCATION):
             return None
         config = self.model.config
-        if adaptation:
-            config = adaptation.config(config, self._trained, length)
-        return self._scorer_of(masked(config, keys))
+        return adaptation.config(config, self._trained, length) if adaptation else config
+
+    def masked_scorer(self, adaptation: Adaptation | None, length: int, keys: int) -> Scorer | None:
+        """The same with every layer seeing its last `keys` keys alone; None where that cannot be."""
+        config = self.config(adaptation, length)
+        return config and self._scorer_of(masked(config, keys))
 
     def _scorer_of(self, config: ModelConfig) -> Scorer:
         make = cached_scorer if self.settings.cached else model_scorer

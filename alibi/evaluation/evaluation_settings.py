@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from alibi.model import Adaptation
+from alibi.model import TRUNCATION, Adaptation
 from alibi.settings import check_kinds
 
 MEASURES = ("context", "repeats", "copy")
@@ -77,6 +77,23 @@ class EvaluationSettings:
             if not holds:
                 raise ValueError(f"eval.{rule}.")
         self.adaptations  # noqa: B018, refuses what is none
+
+    def check_task(self, task: str) -> None:
+        """
+        Raises:
+            ValueError: a setting that a task would ignore.
+        """
+        defaults = EvaluationSettings()
+        of_texts = ("stride", "max_tokens", "cached", "measures", "reach", "save_nats", "within_percent")
+        for name in of_texts:
+            if (value := getattr(self, name)) != getattr(defaults, name):
+                raise ValueError(f"eval.{name} ({value}) is for texts, and would be ignored by {task}; remove it.")
+        if TRUNCATION in (one.name for one in self.adaptations if one):
+            raise ValueError(
+                f"eval.adapt ({TRUNCATION}) scores a text in pieces, and would be ignored by {task}; remove it."
+            )
+        if self.split == "all":
+            raise ValueError(f"eval.split (all) is for texts of documents; {task} has validation and test.")
 
     def with_lengths(self, trained: Sequence[int]) -> "EvaluationSettings":
         """The same settings; if no lengths were given, with 1, 2 and 4 times each training length.

@@ -43,6 +43,11 @@ class EvaluationText:
     repeat_distances: np.ndarray | None
     notes: tuple[str, ...]
 
+    @property
+    def title(self) -> str:
+        about = self.tokens.text
+        return f"{len(self.tokens):,} tokens of {about['name']} {about['split']}"
+
 
 def open_evaluation_text(
     checkpoint: Checkpoint | Guest, data: DataConfig, settings: EvaluationSettings, cache: Path, quiet: bool = False

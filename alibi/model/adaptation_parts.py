@@ -144,6 +144,11 @@ def masked(config: ModelConfig, window: int) -> ModelConfig:
     return _with_layers(config, {kind: narrowed(layer) for kind, layer in dict(config.layers()).items()})
 
 
+def shift_invariant(config: ModelConfig) -> bool:
+    """Whether moving all positions by the same number changes nothing: no layer knows where the text begins."""
+    return all(_method(layer).shift_invariant and not layer.sink_tokens for _, layer in config.layers())
+
+
 def _changed(config: ModelConfig, name: str, settings: Settings, factor: float) -> ModelConfig:
     part, layers = PARTS[name], dict(config.layers())
     seeing_all = {kind for kind, layer in layers.items() if layer.window is None}

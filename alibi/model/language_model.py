@@ -107,7 +107,8 @@ class LanguageModel(nn.Module):
 
         Args:
             input_ids: (B, L).
-            target_ids: (B, S) with S = L - first_scored: the token that follows each scored input.
+            target_ids: (B, S) with S = L - first_scored: the token that follows each scored input; IGNORED (-100) has
+                0 nats.
             first_scored: earlier inputs are context only, and the last block does not compute them.
             positions: as for `hidden`.
 
@@ -116,9 +117,9 @@ class LanguageModel(nn.Module):
         """
         return self.output.nll(self.hidden(input_ids, positions, first_query=first_scored), target_ids)
 
-    def total_nats(self, input_ids: Tensor, target_ids: Tensor) -> Tensor:
+    def total_nats(self, input_ids: Tensor, target_ids: Tensor, positions: Tensor | None = None) -> Tensor:
         """The sum of `nll` over all targets (B, L), a scalar for training; no logits are kept for its gradient."""
-        return self.output.total_nats(self.hidden(input_ids), target_ids)
+        return self.output.total_nats(self.hidden(input_ids, positions), target_ids)
 
     def flops_per_token(self, length: int) -> float:
         """Floating-point operations of the matrix products of one forward pass over a causal window of `length`.

@@ -5,12 +5,14 @@
 Legend: B batch, L tokens, D d_model, V vocabulary, T tokens of a chunk.
 """
 
+import math
 from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+IGNORED = -100  # a target that does not count, as in torch's cross_entropy
 # Logits held at once; on a CPU, 2^22 float32 are 16 MiB, which fit its cache.
 LOGITS_PER_CHUNK = {"cpu": 2**22, "cuda": 2**26}
 
@@ -32,14 +34,16 @@ class ChunkedNats(torch.autograd.Function):
         total = torch.zeros((), dtype=torch.float64, device=hidden_TD.device)
         dhidden, dweight = torch.empty_like(hidden_TD), torch.zeros_like(weight_VD, dtype=wide)
         for hidden, targets, dh in zip(hidden_TD.split(size), targets_T.split(size), dhidden.split(size), strict=True):
-            hidden, targets = hidden.to(dtype), targets[:, None]
+            hidden, counts = hidden.to(dtype), targets[:, None] != IGNORED
+            targets = targets[:, None].clamp(min=0)
             logits = F.linear(hidden, weight).to(wide)
             largest, of_target = logits.amax(-1, keepdim=True), logits.gather(1, targets)
             exponentials = logits.sub_(largest).exp_()
             sums = exponentials.sum(-1, keepdim=True)
-            total += (sums.log() + (largest - of_target)).sum(dtype=torch.float64)
-            # The gradient of the logits: the probabilities, minus one at the target.
-            dlogits = exponentials.div_(sums).scatter_add_(1, targets, sums.new_full(sums.shape, -1.0)).to(dtype)
+            total += (counts * (sums.log() + (largest - of_target))).sum(dtype=torch.float64)
+            # The gradient of the logits: the probabilities, minus one at the target; zero where that does not count.
+            sums.masked_fill_(~counts, math.inf)
+            dlogits = exponentials.div_(sums).scatter_add_(1, targets, -counts.to(wide)).to(dtype)
             dh.copy_(dlogits @ weight)
             if dtype == wide:
                 dweight.addmm_(dlogits.T, hidden)
@@ -118,7 +122,7 @@ class SoftmaxOutput(nn.Module):
 
         Args:
             hidden: (B, L, D).
-            targets: (B, L) ids.
+            targets: (B, L) ids; IGNORED has 0 nats.
 
         Returns:
             (B, L) nats, float32 or wider.

@@ -115,6 +115,7 @@ class Position(nn.Module):
         causal_only: the method has no meaning in an encoder, which is refused.
         counts_positions: False where the method adds and turns nothing by positions or distances.
         scales_queries: the method multiplies queries by a factor that grows with the text.
+        shift_invariant: moving all positions by the same number changes nothing.
         longest: tokens of the longest text that the method can take; None: any.
     """
 
@@ -136,6 +137,7 @@ class Position(nn.Module):
     causal_only: ClassVar[bool] = False
     counts_positions: ClassVar[bool] = True
     scales_queries: ClassVar[bool] = False
+    shift_invariant: ClassVar[bool] = True
     longest: int | None = None
 
     def __init_subclass__(cls, name: str, **kwargs) -> None:

@@ -31,6 +31,7 @@ def psi(x: Tensor, c_1: Tensor) -> Tensor:
 
 class FIRE(Position, name="fire"):
     causal_only = True
+    shift_invariant = False
 
     @dataclass
     class Settings(Position.Settings):

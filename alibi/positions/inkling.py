@@ -30,6 +30,7 @@ TAU_STEP = 0.1  # the authors' log_scaling_alpha
 class Inkling(Position, name="inkling"):
     causal_only = True
     scales_queries = True
+    shift_invariant = False
 
     @dataclass
     class Settings(Position.Settings):

@@ -20,6 +20,8 @@ from alibi.positions.scaling import ScaledSettings
 
 
 class Sinusoidal(Position, name="sinusoidal"):
+    shift_invariant = False
+
     @dataclass
     class Settings(ScaledSettings):
         """

@@ -126,7 +126,7 @@ def looks_of(comparison: Comparison) -> dict[str, Look]:
 
     An adaptation has its own dash, the same for every method; beside one method alone, its own colour too.
     """
-    lines = {run.line: run.result for part in comparison.sets for run in part.runs}
+    lines = {run.line: run.result for part in (*comparison.sets, *comparison.tasks) for run in part.runs}
     adapted = list(dict.fromkeys(result.adaptation for result in lines.values() if result.adaptation))
     methods = {result.checkpoint.model for result in lines.values()}
     looks: dict[str, Look] = {}

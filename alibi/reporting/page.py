@@ -23,6 +23,8 @@ from alibi.reporting.chart import BAR_WIDTH, COLOUR_PAIRS, PARTS, Axis, Chart, L
 from alibi.reporting.measure_charts import measure_charts, training_effect_chart
 from alibi.reporting.study_charts import TOKENS
 from alibi.reporting.table import Table, plain_cells
+from alibi.reporting.task_charts import learning_chart, tasks_chart
+from alibi.reporting.task_tables import task_tables
 from alibi.results import METRICS
 
 FILES = Path(__file__).parent / "page"
@@ -70,6 +72,7 @@ def render_page(comparison: Comparison) -> str:
         metrics=METRICS,
         words=words,
         tables=report_tables,
+        task_tables=task_tables(comparison),
         study_charts=study_charts,
         settings=setting_rows(comparison),
         made_with=made_with(comparison),
@@ -108,6 +111,8 @@ def _figures(comparison: Comparison, numbers: Mapping[str, int], looks: Mapping[
     for tokens in TOKENS if comparison.has_origins else TOKENS[:1]:
         add("training", study_charts.training_chart(comparison, tokens == "total"), tokens=tokens)
     add("against-training", training_effect_chart(comparison))
+    add("tasks", tasks_chart(comparison))
+    add("learning", learning_chart(comparison))
     return [figure for figure in found if figure["panels"]]
 
 
@@ -189,7 +194,7 @@ def setting_rows(comparison: Comparison) -> tuple[Table, list[tuple[str, str]], 
 def made_with(comparison: Comparison) -> list[tuple[list[str], list[tuple[str, str]]]]:
     """(rows by run, set and length, machine and versions) for each way in which rows were made."""
     found: dict[str, list[str]] = defaultdict(list)
-    for part in comparison.sets:
+    for part in (*comparison.sets, *comparison.tasks):
         for run in part.runs:
             for length, row in run.result.rows.items():
                 way = row.get("made_with") or run.result.content.made_with or {}  # older versions state it once a file

@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from alibi.analysis import Comparison, ResultSet
-from alibi.reporting import measure_charts, study_charts
+from alibi.reporting import measure_charts, study_charts, task_charts
 from alibi.reporting.chart import Chart, looks_of
 from alibi.reporting.matplotlib_figures import COLUMN, PAGE, write_figure
 from alibi.reporting.page import render_page
@@ -24,7 +24,19 @@ LATEX = str.maketrans({
 MARKDOWN = str.maketrans(
     {c: f"\\{c}" for c in "\\`*_[]|#~$"} | {"<": "&lt;", ">": "&gt;", "&": "&amp;", "\n": " ", "\r": " "}
 )
-FIGURES = ("perplexity", "context", "used", "repeats", "copy", "cost", "split", "training", "against-training")
+FIGURES = (
+    "perplexity",
+    "context",
+    "used",
+    "repeats",
+    "copy",
+    "cost",
+    "split",
+    "training",
+    "against-training",
+    "tasks",
+    "learning",
+)
 
 
 def write_report(comparison: Comparison, folder: Path, total_tokens: bool = False) -> list[Path]:
@@ -68,6 +80,8 @@ def _charts(comparison: Comparison, figure: str, total_tokens: bool) -> list[Cha
         return [study_charts.training_chart(comparison, total_tokens)]
     if figure == "against-training":
         return [measure_charts.training_effect_chart(comparison)]
+    if figure in ("tasks", "learning"):
+        return [task_charts.tasks_chart(comparison) if figure == "tasks" else task_charts.learning_chart(comparison)]
     if figure in ("used", "repeats", "copy"):
         return [measure_charts.measure_charts(part, looks)[figure] for part in comparison.sets]
     made = {

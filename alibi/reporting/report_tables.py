@@ -15,6 +15,7 @@ from alibi.reporting.adapted_table import adapted_rows
 from alibi.reporting.chart import PARTS
 from alibi.reporting.measure_tables import measure_tables
 from alibi.reporting.table import EMPTY, Cell, Table, by_length, difference_cell, number_cell, plain_cells, signed_cell
+from alibi.reporting.task_tables import task_tables
 from alibi.reporting.training_log import read_training
 from alibi.results import METRICS, TOLERANCE
 
@@ -220,4 +221,5 @@ def all_tables(comparison: Comparison) -> list[Table]:
         for metric in part.metrics:
             tables += [result_rows(part, metric), order_rows(part, metric), difference_rows(part, metric)]
         tables.append(published_table(part))
+    tables += task_tables(comparison)
     return [table for table in tables if table.rows]

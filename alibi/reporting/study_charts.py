@@ -173,7 +173,7 @@ def training_chart(comparison: Comparison, total: bool = False) -> Chart:
         total: against all tokens that the weights have seen, those of a run's origin included.
     """
     series, looks = [], looks_of(comparison)
-    for folder, run in {run.result.folder: run for run in comparison.runs}.items():
+    for folder, run in {run.result.folder: run for part in comparison.sets for run in part.runs}.items():
         log, origin = read_training(folder), run.result.checkpoint.origin
         for curve, kind in ((log.train, "member"), (log.val, "main")) if log else ():
             last = max((tokens for tokens, _ in log.train + log.val), default=0)

@@ -9,6 +9,7 @@ from alibi.analysis.judged import BASELINES
 from alibi.reporting import report_tables as tables
 from alibi.reporting import words
 from alibi.reporting.table import Table, plain_cells
+from alibi.reporting.task_tables import task_tables
 from alibi.results import METRICS
 
 
@@ -81,6 +82,7 @@ def findings_text(comparison: Comparison) -> str:
             parts.append("\n".join([f"Where methods cross, {part.title}", *lines]))
         if part.changes:
             parts.append(plain(tables.change_rows(part)))
+    parts += map(plain, task_tables(comparison))
     if comparison.refused:
         parts.append(f"Not compared\n{comparison.refusals()}")
     return "\n\n".join(parts)

@@ -3,6 +3,7 @@
 import json
 import math
 import statistics
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,20 +32,30 @@ def read_training(folder: Path) -> TrainingLog | None:
 
     What is not a line of metrics, such as a last line cut off by a kill, is skipped, and so is what is not finite.
     """
-    path = folder / "metrics.jsonl"
-    text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
-    # By tokens, so that steps repeated after a resume replace the first ones.
-    train, val, speed, memory = curves = {}, {}, {}, {}
-    for line in text.splitlines():
-        with suppress(ValueError, TypeError, KeyError, AttributeError):
-            record = json.loads(line)
-            for name, curve in zip(NAMES, curves, strict=True):
-                if (value := record.get(name)) is not None and math.isfinite(value):
-                    curve[record["tokens"]] = value
+    train, val, speed, memory = _curves(folder, NAMES, by="tokens")
     if not train and not val:
         return None
     median = statistics.median(speed.values()) if speed else None
     return TrainingLog(smooth(sorted(train.items())), sorted(val.items()), median, max(memory.values(), default=None))
+
+
+def read_learning(folder: Path) -> Curve:
+    """(step, exact match) of a task's validations; empty if there are none."""
+    [curve] = _curves(folder, ("val/exact_match",), by="step")
+    return sorted(curve.items())
+
+
+def _curves(folder: Path, names: Sequence[str], by: str) -> list[dict[float, float]]:
+    """Of each metric its values by step or tokens, so that steps repeated after a resume replace the first ones."""
+    path, curves = folder / "metrics.jsonl", [{} for _ in names]
+    text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
+    for line in text.splitlines():
+        with suppress(ValueError, TypeError, KeyError, AttributeError):
+            record = json.loads(line)
+            for name, curve in zip(names, curves, strict=True):
+                if (value := record.get(name)) is not None and math.isfinite(value):
+                    curve[record[by]] = value
+    return curves
 
 
 def smooth(curve: Curve, points: int = 100) -> Curve:

@@ -29,6 +29,7 @@ Count = Annotated[int, Field(ge=0, lt=2**53)]
 Length = Annotated[int, Field(gt=0, lt=2**53)]
 Seed = Annotated[int, Field(gt=-(2**53), lt=2**53)]
 Number = Annotated[int, Field(ge=0, lt=10**300)] | float  # whole numbers stay whole when a file is rewritten
+Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
 Text = Annotated[str, StringConstraints(pattern=r"^\P{Cc}*$")]
 Pair = Annotated[list[float], Field(min_length=2, max_length=2)]
@@ -90,7 +91,7 @@ class Tokenizer(Part):
 
 
 class ScoredText(Part):
-    """`data`: the text, or the part of it that was scored.
+    """`data`: the text, or the part of it that was scored; or the `task`, with its settings, which has no text.
 
     `uncovered_bytes` are those that no token stands for, `largest_document` the largest one's share of the tokens.
     """
@@ -100,14 +101,24 @@ class ScoredText(Part):
     documents: Count | None = None
     documents_in_text: Count | None = None
     largest_document: float | None = None
-    tokens: Length
-    words: Length
-    bytes: Length
+    tokens: Length | None = None
+    words: Length | None = None
+    bytes: Length | None = None
+    task: dict[str, Any] | None = None
     uncovered_bytes: Count | None = None
     sha256: Text
     form: Text | None = None
     tokenizer: Tokenizer | None = None
     tokens_sha256: Text | None = None
+
+    @model_validator(mode="after")
+    def _text_or_task(self) -> Self:
+        counts = (self.tokens, self.words, self.bytes)
+        if self.task is None and None in counts:
+            raise ValueError("a text must have tokens, words and bytes")
+        if self.task is not None and set(counts) != {None}:
+            raise ValueError("a task must not have tokens, words or bytes")
+        return self
 
 
 class Protocol(Part):

@@ -140,8 +140,12 @@ class Result:
         return ended and settings.get("optimizer.schedule") != "constant"
 
     @property
+    def is_of_task(self) -> bool:
+        return self.data.task is not None
+
+    @property
     def text(self) -> str:
-        """What was scored: `wikitext2 validation`, and of documents how many: `text validation (1 of 20 documents)`."""
+        """`wikitext2 validation`, `copy test`; and of documents how many: `text validation (1 of 20 documents)`."""
         data = self.data
         whole = data.documents_in_text  # WikiText has none, nor have older files
         share = f" ({data.documents:,} of {whole:,} documents)" if whole and data.documents is not None else ""

@@ -147,7 +147,7 @@ class OpenResult:
         path: of the file.
         head: what the file says beside its rows.
         lengths: what the command was asked for.
-        how_far: computes this part of the file from the others.
+        how_far: computes this part of the file from the others; None: a task has none.
         say: prints a line to the user.
         of_rows: measures that a row must have to be kept.
         of_head: measures that the head must have.
@@ -160,7 +160,7 @@ class OpenResult:
     path: Path
     head: dict[str, Any]
     lengths: list[int]
-    how_far: Callable[[Content], HowFar]
+    how_far: Callable[[Content], HowFar] | None
     say: Callable[[str], None]
     of_rows: set[str] = field(default_factory=set)
     of_head: set[str] = field(default_factory=set)
@@ -180,7 +180,7 @@ class OpenResult:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with lock(self.path):
             head, rows, unfinished = self._read()
-        now, needed = self.head["made_with"], {"group_nats"} | self.of_rows
+        now, needed = self.head["made_with"], {"accuracy" if self.empty.is_of_task else "group_nats"} | self.of_rows
         whole = {n for n in self.lengths if needed <= rows.get(n, {}).keys()}
         going_on = {n for n in whole & unfinished if _same_code(rows[n]["made_with"], now)}
         self.done = whole if reuse else going_on
@@ -224,7 +224,8 @@ class OpenResult:
     def _write(self, content: Content, rows: dict[int, dict], unfinished: set[int]) -> None:
         changes = {"unfinished": sorted(unfinished), "rows": [Row.model_validate(row) for row in rows.values()]}
         content = content.model_copy(update=changes)
-        write_result(self.path, content.model_copy(update={"how_far": self.how_far(content)}))
+        far = {} if self.how_far is None else {"how_far": self.how_far(content)}
+        write_result(self.path, content.model_copy(update=far))
 
     def _read(self) -> tuple[dict[str, Any], dict[int, dict], set[int]]:
         """Measures in the head of the file, its rows by length, and the lengths of unfinished ones.

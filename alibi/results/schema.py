@@ -25,6 +25,7 @@ from alibi.results.parts import (
     Positive,
     Protocol,
     ScoredText,
+    Share,
     Text,
     Weights,
 )
@@ -115,7 +116,11 @@ class CopyPoint(Part):
 
 
 class Row(Part):
-    """One length: either numbers, or an `error`. Intervals are null where there can be none."""
+    """One length: either numbers, of a text or of a task, or an `error`. Intervals are null where there can be none.
+
+    Of a task: `accuracy` is the share of right answers and `baseline` that of the trivial ones, `exact_match` the share
+    of strings whose answers are all right, `learned` whether the run has learned the task at its training length.
+    """
 
     length: Length
     stride: Length | None = None
@@ -133,12 +138,19 @@ class Row(Part):
     nats: NatsFile | None = None
     repeats: Repeats | None = None
     adapt: dict[str, Number] | None = None
+    accuracy: Share | None = None
+    exact_match: Share | None = None
+    strings: Length | None = None
+    baseline: Share | None = None
+    learned: bool | None = None
+    test_sha256: Text | None = None
     made_with: dict[str, Any] | None = None
 
     @model_validator(mode="after")
     def _has_numbers(self) -> Self:
-        if self.error is None and (self.nll_nats is None or self.perplexity is None):
-            raise ValueError("a row without an error must have nll_nats and perplexity")
+        of_task = (self.accuracy, self.exact_match, self.strings, self.baseline, self.learned, self.test_sha256)
+        if self.error is None and None in (self.nll_nats, self.perplexity) and None in of_task:
+            raise ValueError("a row without an error must have nll_nats and perplexity, or the numbers of a task")
         return self
 
 
@@ -182,6 +194,10 @@ class Content(Part):
             return f"group_nats has {len(row.group_nats)} numbers for {number} groups"
         if row.error is not None:
             return None
+        if data.task is not None:
+            return None
+        if row.perplexity is None:
+            return "perplexity is missing: the file is of a text"
         if row.scored_tokens not in (None, data.tokens):
             return f"scored_tokens is {row.scored_tokens}, and data.tokens {data.tokens}: every token is scored once"
         for metric, (unit, *_) in METRICS.items():

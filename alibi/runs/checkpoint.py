@@ -149,6 +149,11 @@ class Checkpoint:
         return json.loads((self.path / files.STATE).read_text(encoding="utf-8"))
 
     @property
+    def is_last(self) -> bool:
+        """Whether its run is finished."""
+        return self.step >= self.config["train"]["max_steps"] or (self.resumable and self.state.get("reached", False))
+
+    @property
     def wandb_id(self) -> str | None:
         """Of the run's wandb run; in format 1, by the folders that wandb made for it."""
         if self.resumable:

@@ -35,7 +35,8 @@ LATER: dict[str, dict[str, object]] = {
     "tokenizer": dict.fromkeys(LATER_SETTINGS),
     "optimizer": dict.fromkeys(("warmup_init_lr", "cosine_steps", "momentum", "position_lr_multiplier", "decay_steps"))
     | {"schedule": "cosine"},
-    "train": {"init_from": None, "init_optimizer": False},
+    "data": {"task": None},
+    "train": {"init_from": None, "init_optimizer": False, "stop_at": None, "random_offset": None},
 }
 NEVER = object()  # equal to no value
 # What was in configs/ before, for each change: the same command then made a run of another name.

@@ -18,7 +18,8 @@ from alibi.training.from_origin import open_origin
 from alibi.training.parallel import full_state
 from alibi.training.record import Record, describe_run
 from alibi.training.resume import find_checkpoint, open_folder
-from alibi.training.run_parts import RunParts, prepare_texts
+from alibi.training.run_data import prepare_data
+from alibi.training.run_parts import RunParts
 from alibi.training.schedule import check_schedule, how_to_extend
 from alibi.training.stopping import StopRequest
 from alibi.training.training_settings import RunConfig
@@ -48,22 +49,23 @@ def train(config: RunConfig, run_dir: Path) -> str:
         found = procs.on_main(find_checkpoint, config, folder, lambda _: None)  # refuse before any text is prepared
         origin = procs.on_main(open_origin, config) if config.origin and not found else None
         with procs.together():
-            texts = prepare_texts(config, procs, found or origin)
+            data = prepare_data(config, procs, found or origin)
         # All processes continue from the same checkpoint, whatever their disks show them.
-        checkpoint = procs.on_main(open_folder, config, folder, texts, held)
-        what = [weight_settings(asdict(config)), texts.sha256, texts.tokenizer.sha256]
+        checkpoint = procs.on_main(open_folder, config, folder, data, held)
+        what = [weight_settings(asdict(config)), data.sha256, data.tokenizer.sha256]
         for rank, theirs in enumerate(procs.gather(what)):
             if theirs != what:
                 raise ValueError(
                     f"processes {procs.rank} and {rank} differ in settings or text: {what} and {theirs}; give every "
                     "node the same command, the same files below data.path, and a precision other than auto."
                 )
-        if checkpoint and checkpoint.step >= config.train.max_steps:
+        if checkpoint and checkpoint.is_last:
             procs.say(f"{run_dir} is finished: {checkpoint.step} steps. python evaluate.py runs={run_dir} measures it.")
-            procs.say(how_to_extend(asdict(config), run_dir))
+            if checkpoint.step == config.train.max_steps:
+                procs.say(how_to_extend(asdict(config), run_dir))
             procs.on_main(folder.point_latest, Path(config.paths.outputs))
             return "skipped"
-        Run(config, folder, procs, texts, checkpoint, origin).train(begun)
+        Run(config, folder, procs, data, checkpoint, origin).train(begun)
         return "ran"
 
 
@@ -90,7 +92,7 @@ class Run(RunParts):
         stop = StopRequest(math.inf if train.max_hours is None else begun + 3600 * train.max_hours)
         try:
             with handling(stop_signals(), stop.note), procs.progress_bar(train.max_steps, "step", state.step) as bar:
-                while state.step < train.max_steps and not number:
+                while state.step < train.max_steps and not state.reached and not number:
                     line = self._step(updater)
                     rate = f"{line['perf/tokens_per_sec']:,.0f} tok/s"
                     bar.set_postfix_str(f"loss {line.get('train/loss', math.nan):.3f}, {rate}", refresh=False)
@@ -102,10 +104,13 @@ class Run(RunParts):
         finally:
             if self.record:
                 self.record.close()
-        if state.step == train.max_steps:
-            loss = state.last_val_loss
+        if state.step == train.max_steps or state.reached:
+            loss, early = (
+                state.last_val_loss,
+                f", as train.stop_at={train.stop_at} was reached" if state.reached else "",
+            )
             result = f"validation loss {loss:.4f} nats, perplexity {perplexity(loss, 1):.3f}"
-            procs.say(f"finished   {state.step} steps; {result}")
+            procs.say(f"finished   {state.step} steps{early}; {result}")
         else:
             by = "train.max_hours" if stop.time_is_over() and not stop.signal else signal.Signals(number).name
             last = self.folder.at(state.step)
@@ -133,12 +138,14 @@ class Run(RunParts):
         validated = last or state.step % train.eval_every == 0
         if validated:
             line |= validate(self)
+            state.reached = line.get("val/exact_match", 0) >= (train.stop_at or math.inf)
             if not math.isfinite(line["val/loss"]):
                 raise self._not_finite(f"step {state.step}: validation loss is {line['val/loss']}")
         improved = validated and state.saw_validation(line["val/loss"])
         if validated or state.step % train.log_every == 0 or "train/skipped" in line:
             self.procs.on_main(lambda: self.record.log(line))
-        if last or improved or state.step % train.checkpoint_every == 0 or state.step == self.stable_step:
+        due = state.step % train.checkpoint_every == 0 or state.step == self.stable_step
+        if last or state.reached or improved or due:
             self._save(updater)
         return line
 

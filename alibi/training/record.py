@@ -30,7 +30,7 @@ class Record:
         if state.best_step in folder.saved_steps():
             folder.point_best(state.best_step)  # in case of a kill between checkpoint and pointer
         self.metrics = MetricsFile(folder.path / METRICS, state.step, run.source.path / METRICS)
-        group, described = group_name(settings, run.texts.sha256["train"]), settings | {"facts": run_facts(run)}
+        group, described = group_name(settings, run.data.sha256["train"]), settings | {"facts": run_facts(run)}
         self.wandb = Wandb(run.config.tracking, folder.path, state.wandb_id, described, group, self.metrics.earlier)
         state.wandb_id = self.wandb.id
 
@@ -48,11 +48,11 @@ class Record:
             fingerprint: of what the model computes.
         """
         self.metrics.sync()  # first, so that a power failure leaves no checkpoint without its lines
-        folder, texts, state = self.run.folder, self.run.texts, self.run.state
-        about = asdict(state), self.yaml, texts.tokenizer, texts.sha256
+        folder, data, state = self.run.folder, self.run.data, self.run.state
+        about = asdict(state), self.yaml, data.tokenizer, data.sha256
         origin = self.run.config.origin and asdict(self.run.config.origin)
         more = {"moments": moments, "weights": weights, "fingerprint": fingerprint, "origin": origin}
-        folder.save_checkpoint(state.step, self.run.model, *about, **more, text_form=texts.form)
+        folder.save_checkpoint(state.step, self.run.model, *about, **more, text_form=data.form)
         if state.best_step == state.step:
             folder.point_best(state.step)
         folder.keep(self.run.config.train.keep_last, self.run.stable_step)
@@ -69,24 +69,23 @@ def describe_run(run: RunParts, micro_batch_seconds: float, loss: float) -> str:
         micro_batch_seconds: measured time of one forward and backward pass.
         loss: of the first micro-batch, nats per token.
     """
-    train, shape, texts = run.config.train, run.config.model, run.texts
+    train, shape, data = run.config.train, run.config.model, run.data
     count, number, micro_batch = run.model.count_parameters(), run.procs.number, run.state.micro_batch_tokens
     tokens, micro_batches = train.max_steps * train.batch_tokens, train.batch_tokens // micro_batch
     steps_left = train.max_steps - run.state.step
     seconds = steps_left * micro_batch_seconds * micro_batches / number
     how = f", {train.parallel}" if number > 1 else ""
     begins = f"from step {run.state.step:,} to " if run.state.step else ""
-    vocab_size = texts.tokenizer.vocab_size
+    vocab_size = data.tokenizer.vocab_size
     lines = [
         f"run        {run.folder.path}",
         f"model      {shape.method}: {shape.num_layers} layers, d_model {shape.d_model}, "
         f"{shape.num_heads} heads, d_ff {shape.d_ff}",
         f"parameters {count.total:,}: position {count.position:,}, embedding {count.embedding:,}, rest {count.rest:,}",
-        f"tokens     {len(texts.train):,} train, {len(texts.validation):,} validation; "
-        f"{texts.tokenizer.name}, {vocab_size:,} ids",
+        data.in_words(),
         f"training   {begins}{train.max_steps:,} steps of {train.batch_tokens:,} tokens "
         f"({micro_batches} x {micro_batch:,}) at length {train.seq_len:,}: "
-        f"{tokens:,} tokens, {tokens / len(texts.train):.2f} epochs",
+        f"{tokens:,} tokens{data.passes(tokens)}",
         f"machine    {run.model.device}, {run.config.precision}, processes: {number}{how}",
         f"time       about {duration(seconds)} for {steps_left:,} steps, validation apart",
     ]
@@ -100,13 +99,12 @@ def describe_run(run: RunParts, micro_batch_seconds: float, loss: float) -> str:
 
 def run_facts(run: RunParts) -> dict:
     """What settings and text imply, to compare runs by: parameters by use, sizes of text and batch."""
-    count, texts = run.model.count_parameters(), run.texts
+    count, data = run.model.count_parameters(), run.data
     return {
         "parameters": {"total": count.total, **asdict(count)},
-        "vocab_size": texts.tokenizer.vocab_size,
-        "train_tokens": len(texts.train),
-        "validation_tokens": len(texts.validation),
-        "text_sha256": texts.sha256,
+        "vocab_size": data.tokenizer.vocab_size,
+        **data.facts,
+        "text_sha256": data.sha256,
         "micro_batch_tokens": run.state.micro_batch_tokens,
         "processes": run.procs.number,
         "device": str(run.model.device),

@@ -10,7 +10,7 @@ from filelock import Timeout
 from alibi.files import hold
 from alibi.pointers import refuse_pointer
 from alibi.runs import CONFIG, Checkpoint, DamagedCheckpoint, RunFolder, checkpoint_of, differences, read_settings
-from alibi.training.run_parts import RunTexts
+from alibi.training.run_data import RunData
 from alibi.training.schedule import how_to_extend
 from alibi.training.training_settings import RunConfig
 
@@ -34,7 +34,7 @@ def find_checkpoint(config: RunConfig, folder: RunFolder, say: Callable[[str], N
     elif path.exists() and any(p.name != "wandb" and p.name[0] != "." for p in path.iterdir()):
         raise ValueError(f"run_dir {path} is not empty and holds no run; choose an empty or a new folder.")
     checkpoint = _newest_sound(folder, say) if resume in ("auto", "false") else _named(resume, config, folder)
-    if checkpoint and checkpoint.step < config.train.max_steps and not checkpoint.resumable:
+    if checkpoint and not checkpoint.is_last and not checkpoint.resumable:
         raise ValueError(
             f"{checkpoint.path} has a training state of checkpoint format 1: it can be evaluated, but not trained "
             f"further. Use the version that wrote it (see manifest.json), or train anew: the same command without "
@@ -54,7 +54,7 @@ def _named(resume: str, config: RunConfig, folder: RunFolder) -> Checkpoint:
             f"{folder.path} holds checkpoints later than train.resume={resume}, up to step {later[-1]}; choose "
             "another run_dir, or train.resume=auto."
         )
-    if checkpoint.step >= config.train.max_steps and checkpoint.run.resolve() != folder.path.resolve():
+    if checkpoint.is_last and checkpoint.run.resolve() != folder.path.resolve():
         raise ValueError(
             f"train.resume={resume} is at step {checkpoint.step} of {config.train.max_steps}: nothing is left to "
             f"train in {folder.path}; give an earlier checkpoint."
@@ -90,7 +90,7 @@ def _same_settings(stored: dict, config: RunConfig, where: Path, run: Path) -> N
         raise ValueError(f"{where} holds a run with other settings: {told}. Choose these, or another run_dir.{extend}")
 
 
-def open_folder(config: RunConfig, folder: RunFolder, texts: RunTexts, held: ExitStack) -> Checkpoint | None:
+def open_folder(config: RunConfig, folder: RunFolder, data: RunData, held: ExitStack) -> Checkpoint | None:
     """Lock the run folder until `held` is closed; returns the checkpoint to resume from, None for a new run.
 
     Raises:
@@ -108,7 +108,7 @@ def open_folder(config: RunConfig, folder: RunFolder, texts: RunTexts, held: Exi
     if not checkpoint:
         return None
     stored = checkpoint.texts | {"tokenizer": checkpoint.load_tokenizer().sha256}
-    found = texts.sha256 | {"tokenizer": texts.tokenizer.sha256}
+    found = data.sha256 | {"tokenizer": data.tokenizer.sha256}
     for what in ("train", "validation", "tokenizer"):
         then, now = stored[what], found[what]
         if then != now:

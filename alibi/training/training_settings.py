@@ -4,7 +4,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from alibi.data import DataConfig, TokenizerConfig
-from alibi.model import ModelConfig, nearest_divisor
+from alibi.data.tasks import task_of
+from alibi.model import ModelConfig, nearest_divisor, shift_invariant
 from alibi.paths import PathsConfig
 from alibi.runs import Origin
 from alibi.settings import check_kinds
@@ -28,6 +29,9 @@ class TrainSettings:
         resume: auto, false, or the path of a checkpoint.
         init_from: a run folder (its last checkpoint) or a checkpoint whose weights a new run starts from.
         init_optimizer: with init_from: take the optimizer's moments and the place in the data, too.
+        stop_at: of a task: end the run at the first validation whose exact match is at least this; None: at max_steps.
+        random_offset: each training sequence starts at a position drawn from 0 to this, for methods that know where a
+            text begins; None: at 0.
         max_hours: stop the run with a checkpoint after this time, as SIGTERM does; None: no limit.
         skip_nonfinite: how many updates with a non-finite loss or gradient may be skipped.
         compile: use torch.compile.
@@ -47,6 +51,8 @@ class TrainSettings:
     resume: Any = "auto"
     init_from: str | None = None
     init_optimizer: bool = False
+    stop_at: float | None = None
+    random_offset: int | None = None
     max_hours: float | None = None
     skip_nonfinite: int = 0
     compile: bool = False
@@ -59,6 +65,10 @@ class TrainSettings:
         for name in names:
             self._check(name, getattr(self, name) >= 1, "at least 1")
         self._check("max_hours", self.max_hours is None or self.max_hours > 0, "above 0, or null for no limit")
+        self._check("stop_at", self.stop_at is None or 0 < self.stop_at <= 1, "above 0 and at most 1, or null")
+        self._check(
+            "random_offset", self.random_offset is None or self.random_offset >= 1, "at least 1, or null for none"
+        )
         self._check("skip_nonfinite", self.skip_nonfinite >= 0, "at least 0")
         self._check("eval_lengths", all(length >= 1 for length in self.eval_lengths), "a list of lengths of at least 1")
         self._check("parallel", self.parallel in ("ddp", "fsdp"), "ddp or fsdp")
@@ -117,7 +127,26 @@ class RunConfig:
                 key = f"model.layer_types.{kind}" if kind else "model"
                 why = "is for evaluation alone, as eval.adapt=sink"
                 raise ValueError(f"{key}.positions_in_cache {why}; remove it, and keep window and sink_tokens.")
+        self._check_task()
+        offset = self.train.random_offset
+        if offset is not None and shift_invariant(self.model):
+            why = f"would be ignored: {self.model.method} does not know where a text begins"
+            raise ValueError(f"train.random_offset ({offset}) {why}; remove it.")
         if (self.origin is None) != (self.train.init_from is None):
             raise ValueError(f"origin ({self.origin}) must be that of train.init_from ({self.train.init_from}).")
         if self.seed < 0:
             raise ValueError(f"seed ({self.seed}) must be at least 0.")
+
+    def _check_task(self) -> None:
+        stop_at, tokenizer = self.train.stop_at, self.tokenizer
+        if not self.data.is_task:
+            if stop_at is not None:
+                raise ValueError(
+                    f"train.stop_at ({stop_at}) would be ignored by {self.data.name}, which is no task; remove it."
+                )
+            return
+        task_of(self.data.name, self.data.task, self.train.seq_len)
+        if tokenizer != TokenizerConfig("word"):
+            raise ValueError(
+                f"data={self.data.name} has symbols of its own; give tokenizer=word, and no other setting of it."
+            )

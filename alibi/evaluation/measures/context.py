@@ -4,6 +4,9 @@
     swapped    what is more than L tokens before the segment is another article's
     masked     the window is the longest, and every layer sees its last n keys alone
 
+Where a method knows where the text begins, a longer window moves its positions too, so masked windows have L tokens and
+say nothing beyond.
+
 true - swapped at n is what the content beyond L gives; swapped at n - true at L is what the length itself does.
 """
 
@@ -39,6 +42,7 @@ def score_context(
     segments: Segments,
     trained: int,
     lengths: list[int],
+    masked_length: int,
     scorer_of: Callable[[int, int | None], Scorer | None],
     batch_tokens: int,
     procs: Processes,
@@ -46,6 +50,7 @@ def score_context(
     """The entries of a result file, `context`.
 
     Args:
+        masked_length: tokens of the windows that are masked.
         scorer_of: (window length, keys that every layer sees or None for all) -> what scores it; None where it cannot.
     """
 
@@ -63,8 +68,8 @@ def score_context(
         swapped_S = nats(n, scorer, swapped=True) if n >= trained + TARGETS else true_S
         point = {"n": n, "targets": TARGETS * len(true_S)}
         kinds = {"": true_S, "swapped_": swapped_S}
-        if masked := scorer_of(lengths[-1], n):
-            kinds["masked_"] = nats(lengths[-1], masked)
+        if n <= masked_length and (masked := scorer_of(masked_length, n)):
+            kinds["masked_"] = nats(masked_length, masked)
         for kind, nats_S in kinds.items():
             point |= {f"{kind}nll_nats": float(nats_S.sum()), f"{kind}group_nats": segments.by_article(nats_S)}
         points.append(point)

@@ -13,7 +13,7 @@ from alibi.evaluation.measures.repeats import RepeatSums
 from alibi.evaluation.measures.segments import Segments, choose_segments
 from alibi.evaluation.score import RowSums, Scorer
 from alibi.evaluation.sums import TargetNats
-from alibi.model import Adaptation
+from alibi.model import Adaptation, shift_invariant
 from alibi.processes import Processes
 
 LEAST_TRAINED = 32  # half of it holds a cue and a segment
@@ -68,16 +68,18 @@ class Measures:
         found, made_with = {}, environment(procs.device)
         for name, segments in self.segments.items():
             procs.say(f"{name}: {len(segments.first_S)} segments of {len(segments.group_targets)} articles")
-            scored = partial(self._scored(name), segments=segments, batch_tokens=batch_tokens, procs=procs)
+            scored = partial(self._scored(name, adaptation), segments=segments, batch_tokens=batch_tokens, procs=procs)
             found[name] = scored(scorer_of=partial(self._scorer, adaptation, procs))
             found[f"{name}_sample"] = segments.in_file(made_with)
         return found
 
-    def _scored(self, name: str) -> Callable[..., list[dict]]:
+    def _scored(self, name: str, adaptation: Adaptation | None) -> Callable[..., list[dict]]:
         if name == "copy":
             return partial(score_copying, self.text.tokens, distances=copy_distances(self.trained, self.reach))
-        lengths = context_lengths(self.trained, self.reach)
-        return partial(score_context, self.text.tokens, trained=self.trained, lengths=lengths)
+        config = self.adapted.config(adaptation, self.reach)
+        masked_length = self.reach if config and shift_invariant(config) else self.trained
+        lengths = {"lengths": context_lengths(self.trained, self.reach), "masked_length": masked_length}
+        return partial(score_context, self.text.tokens, trained=self.trained, **lengths)
 
     def _scorer(
         self, adaptation: Adaptation | None, procs: Processes, length: int, keys: int | None = None

@@ -27,7 +27,7 @@ function limitChoices() {
     const same = enabled.find((option) => option.value === select.value) || enabled[0];
     if (same) same.selected = true;
   }
-  if (form.querySelector("[name=unit]:checked").disabled) form.querySelector("[name=unit]:enabled").checked = true;
+  if (form.querySelector("[name=unit]:checked")?.disabled) form.querySelector("[name=unit]:enabled").checked = true;
 }
 
 function drawAll() {

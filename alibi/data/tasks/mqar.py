@@ -1,0 +1,98 @@
+"""Multi-query associative recall: pairs of a key and a value, and keys again, which ask for their value.
+
+A string is cut into slots of two tokens. A slot holds a pair, a query (the key again, and its value, which is the
+answer), or filler. The layout decides what is found, so there are three:
+
+    anywhere   a quarter of the slots are pairs, half are queries, a quarter is noise, in any order
+    first      the pairs, then blanks with one query a pair
+    full       a quarter of the slots are pairs, and all others queries
+
+Source: Arora et al., "Zoology", arXiv 2312.04927, whose layout is `first`; theirs asks for keys near their pairs more
+often, here all slots are alike.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from alibi.data.tasks.base import IGNORED, PADDING, Strings, Task
+
+TOKENS_PER_PAIR = 8  # of a string at the training length
+
+
+class Mqar(Task, name="mqar"):
+    """Strings fill their length; where pairs are fixed, anywhere and first have fewer slots filled."""
+
+    @dataclass
+    class Settings:
+        """
+        Attributes:
+            keys: number of keys, and of values, and of symbols that are noise.
+            layout: anywhere, first, full.
+            load: growing: a pair for every 8 tokens; fixed: as many at every length as at the training length.
+        """
+
+        keys: int = 64
+        layout: Literal["anywhere", "first", "full"] = "anywhere"
+        load: Literal["growing", "fixed"] = "growing"
+
+    least = TOKENS_PER_PAIR
+
+    @staticmethod
+    def check(settings: Settings) -> None:
+        if settings.keys < 2:
+            raise ValueError(f"data.task.keys ({settings.keys}) must be at least 2.")
+
+    @property
+    def symbols(self) -> list[str]:
+        return [f"{kind}{number}" for kind in ("k", "v", "n") for number in range(self.settings.keys)]
+
+    @property
+    def shortest(self) -> int:
+        return self.trained
+
+    def check_length(self, length: int, name: str) -> None:
+        super().check_length(length, name)
+        if (pairs := self.pairs(length)) > (keys := self.settings.keys):
+            rule = f"have {pairs} pairs, more than data.task.keys ({keys})"
+            raise ValueError(f"{name}: strings of {length} tokens {rule}; load=fixed has {self.pairs(self.trained)}.")
+
+    def pairs(self, length: int) -> int:
+        """Pairs of a string."""
+        return (length if self.settings.load == "growing" else self.trained) // TOKENS_PER_PAIR
+
+    def draw(self, generator: np.random.Generator, low: int, high: int) -> tuple[np.ndarray, np.ndarray]:
+        pairs, slots, number = self.pairs(high), high // 2, self.settings.keys
+        keys, values = (generator.permutation(number)[:pairs] for _ in range(2))
+        symbols = np.stack([self.id_of(0) + keys, self.id_of(number) + values], axis=1)
+        string_S2 = self._filler(generator, slots)
+        filled, of_slot = self._places(generator, pairs, slots)
+        string_S2[filled] = symbols[of_slot]
+        inputs = np.full(high, PADDING)
+        inputs[: 2 * slots] = string_S2.ravel()
+        queries = np.delete(filled, np.unique(of_slot, return_index=True)[1])
+        targets = np.full(high, IGNORED)
+        targets[2 * queries] = inputs[2 * queries + 1]
+        return inputs, targets
+
+    def _places(self, generator: np.random.Generator, pairs: int, slots: int) -> tuple[np.ndarray, np.ndarray]:
+        """The slots that are filled, in order, and the number of the pair in each: the first is the pair's own."""
+        own = np.arange(pairs)
+        if self.settings.layout == "first":
+            places = pairs + np.sort(generator.permutation(slots - pairs)[:pairs])
+            return np.append(own, places), np.append(own, generator.permutation(pairs))
+        number = slots if self.settings.layout == "full" else 3 * pairs
+        places = np.sort(generator.permutation(slots)[:number])
+        queries = generator.integers(pairs, size=number - pairs)
+        return places, generator.permutation(np.append(own, queries))
+
+    def _filler(self, generator: np.random.Generator, slots: int) -> np.ndarray:
+        if self.settings.layout == "first":
+            return np.full((slots, 2), PADDING)
+        number = self.settings.keys
+        return self.id_of(2 * number) + generator.integers(number, size=(slots, 2))
+
+    def baseline(self, strings: Strings) -> float:
+        """One of the string's values at random."""
+        return 1 / self.pairs(strings.inputs_SL.shape[1])

@@ -1,0 +1,51 @@
+"""The charts of tasks: right answers against length, and how they were learned."""
+
+from alibi.analysis import Comparison
+from alibi.analysis.tasks import TASK_METRICS, TaskSet
+from alibi.reporting.chart import Axis, Chart, Panel, Point, Series, looks_of
+from alibi.reporting.training_log import read_learning
+
+
+def tasks_chart(comparison: Comparison) -> Chart:
+    """Two panels a task: the runs that learned it, thin, and the mean of each line, against length."""
+    looks, panels = looks_of(comparison), []
+    for part in comparison.tasks:
+        for metric, name in TASK_METRICS.items():
+            if series := _by_length(part, metric, looks):
+                ticks = [(length, f"{length:,}") for length in part.lengths]
+                trained = {run.result.checkpoint.seq_len for run in part.runs}
+                marks = tuple((length, f"trained at {length}") for length in sorted(trained))
+                x, y = Axis("length (tokens)", log=True, ticks=ticks), Axis(name, from_zero=True)
+                panels.append(Panel(x, y, series, part.title, marks))
+    return Chart("tasks", "answers of the runs that learned the task", panels, columns=2)
+
+
+def _by_length(part: TaskSet, metric: str, looks: dict) -> list[Series]:
+    series = []
+    for line in part.lines:
+        look, several = looks[line.label], len(line.learned) > 1
+        for run in line.learned:
+            rows = run.result.scored.items()
+            points = [Point(n, row[metric], row["interval"][metric]) for n, row in rows]
+            series.append(Series(line.label, run.label, (run.label,), points, look, "member" if several else "main"))
+        if several:
+            shared = set.intersection(*(set(run.result.scored) for run in line.learned))
+            points = [Point(n, line.mean(n, metric)) for n in sorted(shared)]
+            title = f"{line.label}, mean of {len(line.learned)} seeds"
+            series.append(Series(line.label, title, tuple(run.label for run in line.learned), points, look, "main"))
+    return series
+
+
+def learning_chart(comparison: Comparison) -> Chart:
+    """A panel a task: exact match on the validation strings of training, of every run, learned or not."""
+    looks, panels = looks_of(comparison), []
+    for part in comparison.tasks:
+        series = [
+            Series(run.line, run.label, (run.label,), [Point(*one) for one in curve], looks[run.line], "plain")
+            for run in part.runs
+            if (curve := read_learning(run.result.folder))
+        ]
+        if series:
+            y = Axis("exact match in validation", from_zero=True)
+            panels.append(Panel(Axis("steps", from_zero=True), y, series, part.title))
+    return Chart("learning", "exact match while training", panels, columns=2)
