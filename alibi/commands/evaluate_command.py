@@ -46,7 +46,8 @@ class EvaluateCommand:
     """
     Attributes:
         runs: latest, a run folder, a checkpoint folder, a glob, hf:PATH_OR_ID for a model of transformers, or a list.
-        data: another text, encoded by each run's own tokenizer, or other settings of a run's task; what guests (hf:) are scored on.
+        data: another text, encoded by each run's own tokenizer; what guests (hf:) are scored on. Of a run on a task,
+            other settings of it.
         precision: fp32 by default.
     """
 

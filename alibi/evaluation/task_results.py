@@ -14,7 +14,7 @@ from alibi.evaluation.checkpoint_results import open_model
 from alibi.evaluation.evaluation_settings import EvaluationSettings, in_order
 from alibi.evaluation.score import fast_batch_tokens
 from alibi.model import Adaptation, same_weights
-from alibi.processes import ALONE, Processes
+from alibi.processes import Processes
 from alibi.results import SCHEMA, Measured, OpenResult, adapt_slug, protocol_name
 from alibi.runs import Checkpoint, Guest
 

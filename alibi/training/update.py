@@ -64,8 +64,8 @@ class Updater:
         """
         train = self.config.train
         lr = learning_rate(self.config.optimizer, step - 1, train.max_steps)
-        targets = self.order.count_targets(blocks)
-        loss = self.procs.sum([self._gradient(step, blocks, targets)])[0] / targets
+        nats = self._gradient(step, blocks)
+        loss = self.procs.sum([nats])[0] / self.order.count_targets(blocks)
         norm = clip_gradients(self.model.parameters(), self.config.optimizer.clip)
         if not (math.isfinite(loss) and math.isfinite(norm)):
             self.optimizer.zero_grad()
@@ -78,12 +78,12 @@ class Updater:
             torch.cuda.synchronize(self.device)  # the caller times the whole step
         return {"train/loss": loss, "train/lr": lr, "train/grad_norm": norm}
 
-    def _gradient(self, step: int, blocks: np.ndarray, targets: int) -> float:
+    def _gradient(self, step: int, blocks: np.ndarray) -> float:
         """Accumulate the gradient of the batch's mean loss; returns the sum of this process's nats."""
         self.model.train()
         size, (rank, number) = self.micro_batch_tokens // self.config.train.seq_len, self.procs.share
         mine = range(len(blocks) // size)[rank::number]
-        nats = torch.zeros((), dtype=torch.float64, device=self.device)
+        nats, targets = torch.zeros((), dtype=torch.float64, device=self.device), self.order.count_targets(blocks)
         for micro_batch in mine:
             # Dropout depends on (seed, update, global micro-batch) alone, so no generator state has to be saved.
             key = f"{self.updates_before + step}/{micro_batch}"

@@ -18,6 +18,9 @@ class Order:
         ids = torch.arange(len(blocks) * 16).view(len(blocks), 16).remainder(7).numpy()
         return ids, ids
 
+    def count_targets(self, blocks):
+        return len(blocks) * 16
+
 
 def updater(config, dropout):
     config.model.dropout = dropout

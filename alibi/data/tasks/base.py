@@ -164,6 +164,7 @@ class TaskOrder:
 
     def __init__(self, task: Task, seed: int) -> None:
         self.task, self.seed = task, seed
+        self._newest: tuple[list[int], Strings] | None = None  # an update reads its strings, and counts their answers
 
     def blocks(self, cursor: Cursor, count: int) -> tuple[np.ndarray, Cursor]:
         """Numbers of the next `count` strings, and the cursor after them."""
@@ -172,8 +173,11 @@ class TaskOrder:
 
     def read(self, blocks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Inputs and targets of strings, (blocks, trained) int64 each."""
-        strings = self.task.strings(self.task.trained, [(self.seed, int(number)) for number in blocks])
-        return strings.inputs_SL, strings.targets_SL
+        numbers = blocks.tolist()
+        if self._newest is None or self._newest[0] != numbers:
+            strings = self.task.strings(self.task.trained, [(self.seed, number) for number in numbers])
+            self._newest = numbers, strings
+        return self._newest[1].inputs_SL, self._newest[1].targets_SL
 
     def count_targets(self, blocks: np.ndarray) -> int:
         """Answers of these strings."""
