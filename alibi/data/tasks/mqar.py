@@ -4,7 +4,7 @@ A string is cut into slots of two tokens. A slot holds a pair, a query (the key 
 answer), or filler. The layout decides what is found, so there are three:
 
     anywhere   a quarter of the slots are pairs, half are queries, a quarter is noise, in any order
-    first      the pairs, then blanks with one query a pair
+    first      the same with all pairs first, and blanks for noise
     full       a quarter of the slots are pairs, and all others queries
 
 Source: Arora et al., "Zoology", arXiv 2312.04927, whose layout is `first`; theirs asks for keys near their pairs more
@@ -78,14 +78,12 @@ class Mqar(Task, name="mqar"):
 
     def _places(self, generator: np.random.Generator, pairs: int, slots: int) -> tuple[np.ndarray, np.ndarray]:
         """The slots that are filled, in order, and the number of the pair in each: the first is the pair's own."""
-        own = np.arange(pairs)
+        own, number = np.arange(pairs), slots - pairs if self.settings.layout == "full" else 2 * pairs
         if self.settings.layout == "first":
-            places = pairs + np.sort(generator.permutation(slots - pairs)[:pairs])
-            return np.append(own, places), np.append(own, generator.permutation(pairs))
-        number = slots if self.settings.layout == "full" else 3 * pairs
-        places = np.sort(generator.permutation(slots)[:number])
-        queries = generator.integers(pairs, size=number - pairs)
-        return places, generator.permutation(np.append(own, queries))
+            places = pairs + np.sort(generator.permutation(slots - pairs)[:number])
+            return np.append(own, places), np.append(own, generator.integers(pairs, size=number))
+        places = np.sort(generator.permutation(slots)[: pairs + number])
+        return places, generator.permutation(np.append(own, generator.integers(pairs, size=number)))
 
     def _filler(self, generator: np.random.Generator, slots: int) -> np.ndarray:
         if self.settings.layout == "first":
