@@ -41,7 +41,8 @@ class ContextUse:
     Attributes:
         true, swapped, masked: by n.
         content, length: by n above the training length.
-        used: tokens, by running on the last n of them; used_masked: by masking all others, None where that cannot be.
+        used: tokens, by running on the last n of them; used_masked: by masking all others, None where that cannot be or
+            says nothing beyond the training length.
     """
 
     line: Line
@@ -84,21 +85,24 @@ def context_use(part: ResultSet) -> list[ContextUse]:
     """Of every line whose runs all have the sample."""
     found = []
     for line, points, sample in _measured(part, "context", "context_sample"):
-        trained, seeds = line.first.checkpoint.seq_len, range(len(points))
+        trained = line.first.checkpoint.seq_len
         at = [{point.n: point for point in own} for own in points]
         lengths = sorted(set.intersection(*map(set, at)))
         sums = {
-            kind: {n: [np.array(getattr(at[seed][n], f"{kind}group_nats")) for seed in seeds] for n in lengths}
+            kind: {
+                n: [np.array(part) for part in parts]
+                for n in lengths
+                if None not in (parts := [getattr(seed[n], f"{kind}group_nats") for seed in at])
+            }
             for kind in ("", "swapped_", "masked_")
-            if all(getattr(at[seed][n], f"{kind}group_nats") is not None for seed in seeds for n in lengths)
         }
-        means = {kind: {n: _mean(of[n], sample) for n in lengths} for kind, of in sums.items()}
-        true, swapped = sums[""], sums["swapped_"]
+        means = {kind: {n: _mean(nats, sample) for n, nats in of.items()} for kind, of in sums.items()}
+        true, swapped, masked = sums[""], sums["swapped_"], means["masked_"]
         far = [n for n in lengths if n > trained]
         content = {n: _mean(_minus(true[n], swapped[n]), sample) for n in far}
         length = {n: _mean(_minus(swapped[n], true[trained]), sample) for n in far if trained in true}
-        masked = means.get("masked_", {})
-        used = [_used(of) for of in (means[""], masked)]
+        used_masked = _used(masked) if masked.keys() == set(lengths) else None
+        used = _used(means[""]), used_masked
         found.append(ContextUse(line, means[""], means["swapped_"], masked, content, length, *used))
     return found
 
@@ -168,9 +172,9 @@ def _mean(group_nats: Sequence[np.ndarray], group_targets: np.ndarray) -> Mean:
     return Mean(float(nats_G.sum() / group_targets.sum()), bounds)
 
 
-def _used(means: dict[int, Mean]) -> int | None:
-    best = min((mean.value for mean in means.values()), default=0.0)
-    return min((n for n, mean in means.items() if mean.value <= best + MARGIN), default=None)
+def _used(means: dict[int, Mean]) -> int:
+    best = min(mean.value for mean in means.values())
+    return min(n for n, mean in means.items() if mean.value <= best + MARGIN)
 
 
 def against_training(part: ResultSet) -> dict[str, list[tuple[Run, int, float]]]:

@@ -21,6 +21,7 @@ from alibi.analysis import Comparison
 from alibi.reporting import report_tables, study_charts, words
 from alibi.reporting.chart import BAR_WIDTH, COLOUR_PAIRS, PARTS, Axis, Chart, Look, Panel, Series, looks_of
 from alibi.reporting.measure_charts import measure_charts, training_effect_chart
+from alibi.reporting.sentences import sentence_table
 from alibi.reporting.study_charts import TOKENS
 from alibi.reporting.table import Table, plain_cells
 from alibi.reporting.task_charts import learning_chart, tasks_chart
@@ -72,6 +73,7 @@ def render_page(comparison: Comparison) -> str:
         metrics=METRICS,
         words=words,
         tables=report_tables,
+        sentences=sentence_table(comparison),
         task_tables=task_tables(comparison),
         study_charts=study_charts,
         settings=setting_rows(comparison),

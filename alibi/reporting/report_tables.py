@@ -14,6 +14,7 @@ from alibi.reporting import words
 from alibi.reporting.adapted_table import adapted_rows
 from alibi.reporting.chart import PARTS
 from alibi.reporting.measure_tables import measure_tables
+from alibi.reporting.sentences import sentence_table
 from alibi.reporting.table import EMPTY, Cell, Table, by_length, difference_cell, number_cell, plain_cells, signed_cell
 from alibi.reporting.task_tables import task_tables
 from alibi.reporting.training_log import read_training
@@ -210,7 +211,7 @@ def run_rows(comparison: Comparison) -> Table:
 
 def all_tables(comparison: Comparison) -> list[Table]:
     """Every table of a report that has a row."""
-    tables = [run_rows(comparison)]
+    tables = [run_rows(comparison), sentence_table(comparison)]
     for part in comparison.sets:
         tables += [
             far_rows(part),

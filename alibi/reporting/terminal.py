@@ -8,6 +8,7 @@ from alibi.analysis import Comparison, ResultSet, Run
 from alibi.analysis.judged import BASELINES
 from alibi.reporting import report_tables as tables
 from alibi.reporting import words
+from alibi.reporting.sentences import sentence_table
 from alibi.reporting.table import Table, plain_cells
 from alibi.reporting.task_tables import task_tables
 from alibi.results import METRICS
@@ -83,6 +84,8 @@ def findings_text(comparison: Comparison) -> str:
         if part.changes:
             parts.append(plain(tables.change_rows(part)))
     parts += map(plain, task_tables(comparison))
+    if sentences := sentence_table(comparison).rows:
+        parts.append("\n".join(["In a sentence", *(f"  {method}: {text}" for (method, _), (text, _) in sentences)]))
     if comparison.refused:
         parts.append(f"Not compared\n{comparison.refusals()}")
     return "\n\n".join(parts)
