@@ -39,7 +39,8 @@ def context_rows(part: ResultSet) -> Table:
     note = (
         "The same targets, each behind n tokens. Content beyond L: true minus the same with another article's text "
         "beyond the training length; below zero it helps. Length itself: that text at n, minus true at L. Masked: the "
-        f"longest window, in every layer the last n keys alone. Used: the least n within {MARGIN:g} nats of the best."
+        "longest window (where a method knows where the text begins, the training length), in every layer the last n "
+        f"keys alone. Used: the least n within {MARGIN:g} nats of the best."
     )
     return Table(f"context-used-{part.slug}", f"What the context is used for, {part.title}", header, rows, note)
 
