@@ -137,7 +137,7 @@ def test_help_lists_what_may_be_chosen_there_and_the_settings_with_their_comment
             if line.startswith("  ") and "#" in line and not line.lstrip().startswith(("#", "-", "summary", "folder")):
                 assert line in settings
         assert "Hydra" not in printed.replace("Hydra's flags", "")
-    assert "  data       wikitext103, stdlib, text, wikitext2 " in command("train", "--help")[1]
+    assert "  data       wikitext103, copy, crasp, mqar, stdlib, text, wikitext2 " in command("train", "--help")[1]
     assert "    theta: 10000.0" in command("train", "model=rotary", "--help")[1]
 
 

@@ -136,7 +136,8 @@ class Result:
     def is_annealed(self) -> bool:
         """Whether the learning rate had come down to its end; True where the file does not say."""
         settings = self.checkpoint.settings or {}
-        ended = self.checkpoint.step >= settings.get("train.max_steps", 0)
+        last = settings.get("train.max_steps")
+        ended = not isinstance(last, int) or self.checkpoint.step >= last
         return ended and settings.get("optimizer.schedule") != "constant"
 
     @property

@@ -146,3 +146,21 @@ def test_targets_of_another_length_are_refused():
             softmax.nll(hidden, wrong)
         with pytest.raises(ValueError, match=rule):
             softmax.total_nats(hidden, wrong)
+
+
+def test_targets_that_do_not_count_have_neither_nats_nor_gradient():
+    softmax, (hidden, targets) = layer(torch.float64), batch(11, torch.float64)
+    left_out = torch.rand(targets.shape, generator=torch.Generator().manual_seed(1)) < 0.5
+    marked = targets.masked_fill(left_out, output.IGNORED)
+    nats = softmax.nll(hidden, marked)
+    assert torch.equal(nats, softmax.nll(hidden, targets).masked_fill(left_out, 0))
+    hidden.requires_grad_()
+    found = torch.autograd.grad(softmax.total_nats(hidden, marked), [hidden, softmax.weight])
+    kept = torch.autograd.grad(
+        softmax.total_nats(hidden[~left_out][None], targets[~left_out][None]), [hidden, softmax.weight]
+    )
+    for ours, theirs in zip(found, kept, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-14)
+    assert not found[0][left_out].any()
+    none = torch.full_like(targets, output.IGNORED)
+    assert softmax.total_nats(hidden, none) == 0

@@ -17,7 +17,7 @@ from stack_inputs import left_padding, positions_of
 
 from alibi.config.known import choices
 from alibi.config.typed import run_of
-from alibi.model import KeyValueCache, LanguageModel, ModelConfig
+from alibi.model import KeyValueCache, LanguageModel, ModelConfig, shift_invariant
 from alibi.model.transformer import Transformer
 from alibi.positions import Position
 from alibi.positions.alibi import LinearSettings
@@ -291,3 +291,16 @@ def with_settings(config: ModelConfig, kind: str | None, settings: dict) -> Mode
     for setting, value in settings.items():
         (layer if setting == "window" else layer["position"])[setting] = value
     return ModelConfig(**plain)
+
+
+@EVERY
+def test_a_method_states_whether_shifting_all_positions_changes_anything(name):
+    model, x = stack(name), tokens(24)
+    longest = min((one.longest for one in model.modules() if isinstance(one, Position) and one.longest), default=10**6)
+    with torch.no_grad():
+        plain = model(x)
+        apart = max((model(x, torch.arange(24) + by) - plain).abs().max() for by in (7, longest - 24))
+    if shift_invariant(config_of(name)):
+        assert apart < 1e-8
+    else:
+        assert apart > 1e-6

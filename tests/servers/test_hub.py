@@ -22,7 +22,7 @@ from alibi.data.pretrained import load_pretrained
 from alibi.data.wikitext import FILE_SPLIT
 from alibi.processes import ALONE
 from alibi.training import RunConfig
-from alibi.training.run_parts import prepare_texts
+from alibi.training.run_data import prepare_data
 
 pytestmark = pytest.mark.slow
 
@@ -106,7 +106,7 @@ def test_text_is_that_of_the_classic_files_and_there_again_without_a_network(
 def test_a_run_knows_its_own_text_of_every_split(hub, cache):
     config = RunConfig(data=DataConfig("wikitext2"), tokenizer=TokenizerConfig("byte"))
     config.paths.cache = str(cache)
-    texts = prepare_texts(config, ALONE)
+    texts = prepare_data(config, ALONE)
     assert texts.sha256 == {split: open_text(DataConfig("wikitext2"), split, False).sha256 for split in FILE_SPLIT}
 
 

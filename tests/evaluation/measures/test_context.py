@@ -20,9 +20,9 @@ def tokens(articles):
     return articles(*[[f"a{n}"] * 1200 for n in range(8)])[0]
 
 
-def points(tokens, scorer_of, lengths=LENGTHS):
+def points(tokens, scorer_of, lengths=LENGTHS, masked_length=REACH):
     segments = choose_segments(tokens, REACH)
-    found = score_context(tokens, segments, L, lengths, scorer_of, 4096, ALONE)
+    found = score_context(tokens, segments, L, lengths, masked_length, scorer_of, 4096, ALONE)
     return {point["n"]: point for point in found}
 
 
@@ -95,3 +95,15 @@ def test_masked_keys_are_absent_ones_in_one_layer_and_carried_on_in_two(random_t
     for n in (64, 256):
         alike = found[n]["masked_nll_nats"] == pytest.approx(found[n]["nll_nats"], rel=1e-7)
         assert alike == (n == REACH), "at the longest window the two are one"
+
+
+def test_masked_windows_are_no_longer_than_they_may_be(tokens):
+    asked = []
+
+    def scorer_of(n, keys):
+        asked.append((n, keys))
+        return lambda inputs, targets, first: torch.zeros(targets.shape)
+
+    found = points(tokens, scorer_of, masked_length=L)
+    assert [n for n, point in found.items() if "masked_nll_nats" in point] == [16, L]
+    assert [one for one in asked if one[1]] == [(L, 16), (L, L)]
