@@ -9,6 +9,7 @@ LENGTHS, TRAINED = (16, 32, 64), 16
 KNOWS, GUESSES = (1.0, 0.75, 0.25), (0.25, 0.125, 0.0)  # exact match at each length
 LEARNS = ((100, 0.25), (200, 1.0))  # (step, exact match in validation)
 SETTINGS = {"keys": 64, "layout": "anywhere", "load": "growing"}
+MADE_WITH = {"git_commit": "47cf737", "device": "cpu: EPYC", "processes": 1}
 
 
 def task_row(length, exact, learned):
@@ -30,7 +31,7 @@ def task_row(length, exact, learned):
         "peak_memory_mib": 300.0,
         "skip_far_keys": False,
         "learned": learned,
-        "made_with": {"git_commit": "47cf737", "device": "cpu: EPYC"},
+        "made_with": MADE_WITH,
     }
 
 
@@ -72,6 +73,8 @@ def task_file(
         "protocol": {"name": "nonoverlapping"},
         "scorer": "full",
         "precision": precision,
+        "made_with": MADE_WITH,
+        "intervals": {"level": 0.95, "resamples": 10000, "units": 1000},
         "rows": [
             {"length": n, "stride": n, "error": value} if isinstance(value, str) else task_row(n, value, learned)
             for n, value in zip(LENGTHS, exact, strict=False)
