@@ -72,6 +72,7 @@ class Comparison:
             "schema": SCHEMA,
             "intervals": ABOUT_INTERVALS,
             "sets": [part.to_dict() for part in self.sets],
+            "tasks": [part.to_dict() for part in self.tasks],
             "changes": [
                 {"run": labels[r.path], "path": str(r.path)} | r.content.change.model_dump(exclude_unset=True)
                 for r in self.results
@@ -103,7 +104,8 @@ def compare_files(wanted: Sequence[str], against: str | None = None) -> Comparis
         files = ", ".join(str(result.path) for result in comparison.results)
         reasons = [f"no two of these {len(runs)} runs may be compared ({files}):", *notes, comparison.refusals()]
         raise ValueError("\n".join(reasons))
-    lines = {run.line: run.line for run in comparison.runs} | {run.label: run.line for run in comparison.runs}
+    of_texts = [run for part in comparison.sets for run in part.runs]
+    lines = {run.line: run.line for run in of_texts} | {run.label: run.line for run in of_texts}
     if against is not None and against not in lines:
         raise ValueError(f"against ({against}) must be a line of the comparison: {', '.join(lines)}.")
     return replace(comparison, sets=[replace(part, against=lines.get(against)) for part in comparison.sets])

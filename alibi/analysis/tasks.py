@@ -10,6 +10,7 @@ from functools import cached_property
 
 import numpy as np
 
+from alibi.analysis.labels import unique
 from alibi.analysis.line import Run
 from alibi.results import Result
 
@@ -45,7 +46,7 @@ class TaskLine:
 class TaskSet:
     """
     Attributes:
-        title: mqar test: keys 64, layout anywhere, load growing.
+        title: mqar test: keys 64, layout anywhere, load growing, trained at 32.
         slug: a name for files, no two sets alike.
     """
 
@@ -74,6 +75,21 @@ class TaskSet:
         """Accuracy of the trivial answer, by length."""
         return {n: row["baseline"] for run in self.runs for n, row in run.result.scored.items()}
 
+    def to_dict(self) -> dict:
+        about = {"task": self.runs[0].result.data.model_dump(include={"name", "split", "sha256", "task"})}
+        lines = [
+            {
+                "label": line.label,
+                "learned": [run.label for run in line.learned],
+                "runs": [run.label for run in line.runs],
+                "lengths": [
+                    {"length": n} | {metric: line.mean(n, metric) for metric in TASK_METRICS} for n in self.lengths
+                ],
+            }
+            for line in self.lines
+        ]
+        return about | {"title": self.title, "lines": lines, "baseline": list(self.baseline.items())}
+
     def best(self, method: str) -> TaskLine | None:
         """Of the lines of a method, say of two learning rates, the one that learned most often; then the most exact."""
         own = [line for line in self.lines if line.first.method == method]
@@ -98,13 +114,15 @@ def task_sets(results: Sequence[Result], labels: Sequence[tuple[str, str, str]])
         if result.is_of_task:
             run = Run(f"r{number}", *names, result.data.name, result)
             members[result.data.sha256, result.content.precision, result.text].append(run)
-    return [TaskSet(_title(runs[0].result), _slug(key), runs) for key, runs in members.items()]
+    titles = unique({key: _title(runs[0].result) for key, runs in members.items()}, ", of other strings ")
+    return [TaskSet(titles[key], _slug(key), runs) for key, runs in members.items()]
 
 
 def _title(result: Result) -> str:
     settings = ", ".join(f"{name} {value}" for name, value in result.data.task.items())
+    trained = f", trained at {result.checkpoint.seq_len:,}" if result.checkpoint.seq_len else ""
     precision = "" if result.content.precision == "fp32" else f", {result.content.precision}"
-    return f"{result.text}: {settings}{precision}"
+    return f"{result.text}: {settings}{trained}{precision}"
 
 
 def _slug(key: tuple[str, str, str]) -> str:

@@ -17,7 +17,9 @@ def sentence_table(comparison: Comparison) -> Table:
         of_texts = [text for part in comparison.sets for text in _of_text(part, method)]
         if parts := [*of_texts, *_of_tasks(comparison.tasks, method)]:
             rows.append(plain_cells(method, " ".join(parts)))
-    note = "Of a line with several seeds: nats are means over them, with an interval over articles."
+    note = (
+        "Nats are means over the seeds of a line, with an interval over articles; answers are of the runs that learned."
+    )
     return Table("sentences", "In a sentence", ["method", "what was found"], rows, note)
 
 

@@ -26,7 +26,7 @@ def _by_length(part: TaskSet, metric: str, looks: dict) -> list[Series]:
         look, several = looks[line.label], len(line.learned) > 1
         for run in line.learned:
             rows = run.result.scored.items()
-            points = [Point(n, row[metric], row["interval"][metric]) for n, row in rows]
+            points = [Point(n, row[metric], row.get("interval", {}).get(metric)) for n, row in rows]
             series.append(Series(line.label, run.label, (run.label,), points, look, "member" if several else "main"))
         if several:
             shared = set.intersection(*(set(run.result.scored) for run in line.learned))

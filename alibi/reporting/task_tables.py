@@ -41,8 +41,9 @@ def _tokens(line: TaskLine) -> str:
 def _cell(line: TaskLine, length: int, metric: str) -> Cell:
     if not (values := line.values(length, metric)):
         return EMPTY
-    low, high = min(values), max(values)
+    bounds = [min(values), max(values)]
     if len(values) == 1:
-        rows = [run.result.scored[length] for run in line.learned if length in run.result.scored]
-        low, high = rows[0]["interval"][metric]
-    return f"{line.mean(length, metric):.{DIGITS}f}", f"{low:.{DIGITS}f}–{high:.{DIGITS}f}"
+        [row] = [run.result.scored[length] for run in line.learned if length in run.result.scored]
+        bounds = row.get("interval", {}).get(metric)
+    small = f"{bounds[0]:.{DIGITS}f}–{bounds[1]:.{DIGITS}f}" if bounds else ""
+    return f"{line.mean(length, metric):.{DIGITS}f}", small

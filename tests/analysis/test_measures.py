@@ -37,9 +37,9 @@ def of(measure, *points, targets=TARGETS, sha256="s"):
     return {measure: list(points), f"{measure}_sample": sample}
 
 
-def result(seed=0, step=800, adapt=None, protocol="nonoverlapping", **content):
+def result(seed=0, step=800, adapt=None, protocol="nonoverlapping", told=True, **content):
     checkpoint = {"sha256": f"{seed} {step}", "step": step, "seq_len": L, "seed": seed, "settings": {"seed": seed}}
-    checkpoint |= {"training": {"tokens": step * 4096}}
+    checkpoint |= {"training": {"tokens": step * 4096}} if told else {}
     adapted = {"adapt": {"name": adapt, "factor": 4.0, "set": {}}} if adapt else {}
     name = "-".join(filter(None, [f"step-{step:08}-toy-test", protocol, adapt]))
     whole = {"checkpoint": checkpoint, "protocol": {"name": protocol}} | adapted | content
@@ -115,9 +115,10 @@ def test_masked_use_is_not_said_of_a_part_of_the_n(beyond, used):
 def test_what_only_some_seeds_have_is_left_out():
     near = point(16, flat(3.0), masked=flat(4.0))
     second = [near, point(L, flat(2.0), masked=flat(2.0)), point(FAR, flat(1.0))]
-    use = use_of([near, point(L, flat(2.0))], second)
-    assert (values(use.true), values(use.masked)) == ({16: 3.0, L: 2.0}, {16: 4.0})
-    assert (use.used, use.used_masked) == (L, None)
+    first = [near, point(L, flat(2.0))]
+    for use in (use_of(first, second), use_of(second, first)):
+        assert (values(use.true), values(use.masked)) == ({16: 3.0, L: 2.0}, {16: 4.0})
+        assert (use.used, use.used_masked) == (L, None)
 
 
 def noisy(articles, seed):
@@ -161,8 +162,10 @@ def test_a_line_is_left_out_unless_all_its_runs_have_the_same_segments(found, me
 def test_the_gain_of_a_copy_is_the_nats_without_it_minus_those_behind_it():
     first = of("copy", copied(32, [16, 120], [8, 24]), copied(L, [64, 128], [32, 96]))
     second = of("copy", copied(32, flat(3.0), flat(0.5)), copied(L, flat(2.0)), copied(FAR, flat(0.25)))
-    [gain] = copy_gain(part_of(first, second))
-    assert values(gain.gain) == {32: (104 / 64 + 2.5) / 2, L: (64 / 64 + 2.0) / 2}, "distances that both seeds have"
+    [gain], [other] = (copy_gain(part_of(*pair)) for pair in ((first, second), (second, first)))
+    assert values(gain.gain) == values(other.gain) == {32: (104 / 64 + 2.5) / 2, L: (64 / 64 + 2.0) / 2}, (
+        "distances that both seeds have"
+    )
     over_articles = ((8 / 16 + 96 / 48) / 2 + 2.5) / 2
     assert abs(gain.gain[32].value - over_articles) > 0.1, "control: articles that count alike"
 
@@ -207,9 +210,11 @@ def test_repeats_beyond_the_training_length_gain_against_those_hidden_there():
     assert abs(found.nats[128].value - over_articles) > 0.1, "control: articles that count alike"
 
 
-def test_the_gain_of_repeats_needs_a_row_at_the_training_length():
-    gains = [repeat_gain(part_of(rows(own)))[0].gain for own in ({FAR: LONGER}, {L: SHORT, FAR: LONGER})]
-    assert gains == [{}, {128: 20 / 4 - 12 / 4}], "control: with it"
+def test_the_gain_of_repeats_needs_hidden_ones_at_the_training_length():
+    none_hidden = repeats(((2, 4.0), (2, 8.0)), NONE, NONE, NONE)
+    cases = ({FAR: LONGER}, {L: none_hidden, FAR: LONGER}, {L: SHORT, FAR: LONGER})
+    gains = [repeat_gain(part_of(rows(own)))[0].gain for own in cases]
+    assert gains == [{}, {}, {128: 20 / 4 - 12 / 4}], "control: with them"
 
 
 def test_a_line_whose_runs_share_no_length_with_repeats_is_left_out():
@@ -227,12 +232,14 @@ def in_training(gap, step, **about):
 
 def test_checkpoints_of_a_run_are_sorted_by_tokens():
     results = [in_training(1.5, 800), in_training(0.5, 400), in_training(9.0, 800, adapt="yarn")]
-    results.append(in_training(2.0, 800, seed=1))
+    results += [in_training(2.0, 800, seed=1), in_training(2.5, 400, seed=1, told=False)]
     [part] = compare(results).sets
     [points] = against_training(part).values()
     told = [(run.result.checkpoint.step, *rest) for run, *rest in points]
-    assert told == [(400, 400 * 4096, 0.5), (800, 800 * 4096, 1.5)], "no adapted result, no checkpoint alone"
-    [part] = compare([*results, in_training(2.5, 400, seed=1)]).sets
+    assert told == [(400, 400 * 4096, 0.5), (800, 800 * 4096, 1.5)], (
+        "no adapted result, no folder with one whose tokens are known"
+    )
+    [part] = compare([*results[:-1], in_training(2.5, 400, seed=1)]).sets
     assert len(against_training(part)) == 2, "control: a second checkpoint of the other run"
 
 

@@ -52,7 +52,7 @@ def test_a_row_that_failed_or_is_not_there_is_in_no_mean(tmp_path):
 def test_a_set_knows_its_task_and_the_trivial_answer(tmp_path):
     part = only_set([task_file(tmp_path)])
     assert part.name == "mqar"
-    assert part.title == "mqar test: keys 64, layout anywhere, load growing"
+    assert part.title == "mqar test: keys 64, layout anywhere, load growing, trained at 16"
     assert part.slug == "mqar-test-aaaaaaaa"
     assert part.baseline == {16: 0.5, 32: 0.25, 64: 0.125}
 
@@ -118,7 +118,6 @@ def test_other_strings_precision_or_split_are_another_set(tmp_path, other, slug,
     assert first.title != second.title
 
 
-@pytest.mark.xfail(strict=True, reason="_title says nothing of the training length, from which strings follow too")
 def test_other_strings_of_the_same_settings_have_a_title_of_their_own(tmp_path):
     """As runs of two training lengths have them."""
     first, second = sets_of_two(tmp_path, strings="b")

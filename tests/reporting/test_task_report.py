@@ -16,7 +16,7 @@ from alibi.reporting.task_charts import learning_chart, tasks_chart
 from alibi.reporting.task_tables import task_tables
 
 ALIBI, NONE, ROTARY = "alibi L=16", "none L=16", "rotary L=16"
-TITLE = "mqar test: keys 64, layout anywhere, load growing"
+TITLE = "mqar test: keys 64, layout anywhere, load growing, trained at 16"
 
 
 @pytest.fixture(scope="module")
