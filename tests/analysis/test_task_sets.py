@@ -104,9 +104,9 @@ def sets_of_two(root, **other):
 @pytest.mark.parametrize(
     ("other", "slug", "ending"),
     [
-        ({"strings": "b", "settings": SETTINGS | {"load": "fixed"}}, "mqar-test-bbbbbbbb", "load fixed"),
-        ({"precision": "bf16"}, "mqar-test-aaaaaaaa-bf16", "load growing, bf16"),
-        ({"strings": "b", "split": "validation"}, "mqar-validation-bbbbbbbb", "load growing"),
+        ({"strings": "b", "settings": SETTINGS | {"load": "fixed"}}, "mqar-test-bbbbbbbb", "load fixed, trained at 16"),
+        ({"precision": "bf16"}, "mqar-test-aaaaaaaa-bf16", "load growing, trained at 16, bf16"),
+        ({"strings": "b", "split": "validation"}, "mqar-validation-bbbbbbbb", "load growing, trained at 16"),
     ],
 )
 def test_other_strings_precision_or_split_are_another_set(tmp_path, other, slug, ending):
