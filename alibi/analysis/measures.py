@@ -21,6 +21,7 @@ from alibi.analysis.line import Line, Run
 from alibi.analysis.result_set import ResultSet
 from alibi.analysis.statistics import interval, resampled_sums
 from alibi.results.parts import Part
+from alibi.results.result_file import OF_HEAD
 from alibi.results.schema import Sample
 
 MARGIN = 0.01  # nats per token
@@ -57,11 +58,11 @@ class ContextUse:
 
 @dataclass(frozen=True)
 class CopyGain:
-    """`gain` by distance; without power, it says nothing of positions."""
+    """`gain` by distance; without power, it says nothing of positions. None: it was not measured at L."""
 
     line: Line
     gain: dict[int, Mean]
-    has_power: bool
+    has_power: bool | None
 
 
 @dataclass(frozen=True)
@@ -84,10 +85,8 @@ class RepeatGain:
 def context_use(part: ResultSet) -> list[ContextUse]:
     """Of every line whose runs all have the sample."""
     found = []
-    for line, points, sample in _measured(part, "context", "context_sample"):
-        trained = line.first.checkpoint.seq_len
-        at = [{point.n: point for point in own} for own in points]
-        lengths = sorted(set.intersection(*map(set, at)))
+    for line, at, sample in _measured(part, "context", "n"):
+        trained, lengths = line.first.checkpoint.seq_len, sorted(at[0])
         sums = {
             kind: {
                 n: [np.array(part) for part in parts]
@@ -110,15 +109,14 @@ def context_use(part: ResultSet) -> list[ContextUse]:
 def copy_gain(part: ResultSet) -> list[CopyGain]:
     """Of every line whose runs all have copies."""
     found = []
-    for line, points, sample in _measured(part, "copied", "copy_sample"):
-        at = [{point.distance: point for point in own} for own in points]
+    for line, at, sample in _measured(part, "copied", "distance"):
         gain = {}
-        for distance in sorted(set.intersection(*map(set, at))):
+        for distance in sorted(at[0]):
             own = [seed[distance] for seed in at]
             pairs = [np.subtract(point.without_group_nats, point.group_nats) for point in own]
             gain[distance] = _mean(pairs, sample)
         at_trained = gain.get(line.first.checkpoint.seq_len)
-        found.append(CopyGain(line, gain, bool(at_trained and at_trained.value >= LEAST_GAIN)))
+        found.append(CopyGain(line, gain, at_trained and at_trained.value >= LEAST_GAIN))
     return found
 
 
@@ -147,15 +145,22 @@ def repeat_gain(part: ResultSet) -> list[RepeatGain]:
     return found
 
 
-def _measured(part: ResultSet, field: str, sample: str) -> list[tuple[Line, list[list[Part]], np.ndarray]]:
-    """Lines whose runs all have a measure of the same segments: its points, and the targets of each article."""
-    found = []
+def _measured(part: ResultSet, field: str, by: str) -> list[tuple[Line, list[dict[int, Part]], np.ndarray]]:
+    """Lines whose runs all have a measure of the same segments.
+
+    Returns:
+        Of each line: for every run its points, by what all of them have; and the targets of each article.
+    """
+    found, sample_field = [], OF_HEAD["copy" if field == "copied" else field][1]
     for line in part.lines:
         contents = [run.result.content for run in line.runs]
-        samples: list[Sample | None] = [getattr(content, sample) for content in contents]
-        if None not in samples and len({one.sha256 for one in samples}) == 1:
-            points = [getattr(content, field) for content in contents]
-            found.append((line, points, np.array(samples[0].group_targets)))
+        samples: list[Sample | None] = [getattr(content, sample_field) for content in contents]
+        if None in samples or len({one.sha256 for one in samples}) > 1 or line.first.checkpoint.seq_len is None:
+            continue
+        points = [{getattr(point, by): point for point in getattr(content, field)} for content in contents]
+        if shared := set.intersection(*map(set, points)):
+            at = [{place: own[place] for place in shared} for own in points]
+            found.append((line, at, np.array(samples[0].group_targets)))
     return found
 
 
@@ -168,7 +173,7 @@ def _mean(group_nats: Sequence[np.ndarray], group_targets: np.ndarray) -> Mean:
     nats_G = np.mean(group_nats, axis=0)
     nats, targets = resampled_sums(np.column_stack([nats_G, group_targets])).T
     with np.errstate(invalid="ignore", divide="ignore"):
-        bounds = interval(nats / targets, len(group_targets))
+        bounds = interval(nats / targets, np.count_nonzero(group_targets))
     return Mean(float(nats_G.sum() / group_targets.sum()), bounds)
 
 
@@ -180,22 +185,32 @@ def _used(means: dict[int, Mean]) -> int:
 def against_training(part: ResultSet) -> dict[str, list[tuple[Run, int, float]]]:
     """By run folder with several checkpoints: (run, tokens trained on, nats at the furthest minus at L, equal context).
 
-    From the context sample, the same n for all of a folder's checkpoints; else from sliding rows.
+    The furthest that all checkpoints of the folder have, all by the same context sample, or all by sliding rows.
     """
-    found = defaultdict(list)
+    folders: dict[tuple[str, str], list[tuple[Run, dict[int, float]]]] = defaultdict(list)
     for run in part.runs:
-        nats, tokens = _equal_context(run), run.result.trained_tokens
-        trained = run.result.checkpoint.seq_len
-        if trained in nats and max(nats) > trained and tokens is not None and not run.result.adaptation:
-            found[str(run.result.folder)].append((run, tokens, nats[max(nats)] - nats[trained]))
-    return {folder: sorted(own, key=lambda one: one[1]) for folder, own in found.items() if len(own) > 1}
+        by, nats = _equal_context(run)
+        if (
+            run.result.checkpoint.seq_len in nats
+            and run.result.trained_tokens is not None
+            and not run.result.adaptation
+        ):
+            folders[str(run.result.folder), by].append((run, nats))
+    found = {}
+    for (folder, _), own in folders.items():
+        trained = own[0][0].result.checkpoint.seq_len
+        furthest = max(set.intersection(*(set(nats) for _, nats in own)))
+        if len(own) > 1 and furthest > trained:
+            rises = [(run, run.result.trained_tokens, nats[furthest] - nats[trained]) for run, nats in own]
+            found[folder] = sorted(rises, key=lambda one: one[1])
+    return found
 
 
-def _equal_context(run: Run) -> dict[int, float]:
-    """Nats per token by length, where every length gives the same targets as much context as it can."""
+def _equal_context(run: Run) -> tuple[str, dict[int, float]]:
+    """How it was measured, and nats per token by length, the same targets with as much context as a length can give."""
     content = run.result.content
     if content.context:
-        return {point.n: point.nll_nats / point.targets for point in content.context}
+        return content.context_sample.sha256, {point.n: point.nll_nats / point.targets for point in content.context}
     if content.checkpoint.seq_len and is_sliding(run.result.rows.values(), content.checkpoint.seq_len):
-        return {n: row["nll_nats"] / content.data.tokens for n, row in run.result.scored.items()}
-    return {}
+        return "sliding", {n: row["nll_nats"] / content.data.tokens for n, row in run.result.scored.items()}
+    return "", {}

@@ -52,7 +52,7 @@ def copy_rows(part: ResultSet) -> Table:
     rows = []
     for one in gains:
         about = plain_cells(*_about(one.line))
-        power = ("", "") if one.has_power else (NO_POWER, "")
+        power = ({True: "", False: NO_POWER, None: "not measured at L"}[one.has_power], "")
         rows.append([*about, *(_signed(one.gain.get(d)) for d in distances), power])
     note = (
         "Nats per token without an earlier copy of the passage, minus behind one. No power: the gain at the training "

@@ -55,7 +55,7 @@ def _how_far(part: ResultSet, line: Line) -> str:
 
 
 def _of_copies(gain: object) -> str:
-    if gain is None:
+    if gain is None or gain.has_power is None:
         return ""
     trained, furthest = gain.line.first.checkpoint.seq_len, max(gain.gain)
     if not gain.has_power:

@@ -72,6 +72,9 @@ class Repeats(Part):
         buckets = {len(value) for name, value in self if isinstance(value, list) and name != "edges"}
         if buckets != {len(self.edges) - 1}:
             raise ValueError(f"{len(self.edges)} edges have {len(self.edges) - 1} buckets, and its lists {buckets}")
+        groups = {len(one) for one in (*self.group_targets, *self.group_nats)}
+        if len(groups) > 1 or not all(groups):
+            raise ValueError(f"every bucket has the same groups, at least one, and these have {groups}")
         return self
 
 
@@ -179,6 +182,12 @@ class Content(Part):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
+        for name, points, sample in (
+            ("context", self.context, self.context_sample),
+            ("copy", self.copied, self.copy_sample),
+        ):
+            if bool(points) != (sample is not None):
+                raise ValueError(f"{name} and {name}_sample must be there both, or neither")
         lengths = [row.length for row in self.rows]
         for number, row in enumerate(self.rows):
             if row.length in lengths[:number]:

@@ -251,3 +251,16 @@ def test_without_a_context_sample_it_is_said_of_sliding_rows_alone(stride, gaps)
         results.append(result(step=step, protocol=f"stride-{stride}", rows=curve))
     found = against_training(compare(results).sets[0])
     assert [[gap for _, _, gap in points] for points in found.values()] == gaps
+
+
+def test_checkpoints_are_compared_at_the_furthest_that_all_have():
+    near = of("context", point(L, flat(3.0)), point(128, flat(3.5)))
+    far = of("context", point(L, flat(3.0)), point(128, flat(3.5)), point(FAR, flat(4.0)))
+    results = [result(step=400, **near), result(step=800, **far)]
+    [gaps] = [[gap for *_, gap in own] for part in compare(results).sets for own in against_training(part).values()]
+    assert gaps == pytest.approx([0.5, 0.5])
+
+
+def test_of_a_copy_that_was_not_measured_at_the_training_length_power_is_not_known():
+    [gain] = copy_gain(part_of(of("copy", copied(32, flat(2.0)))))
+    assert gain.has_power is None
