@@ -117,7 +117,7 @@ def compare(results: Sequence[Result]) -> Comparison:
     for result in results:
         if not result.is_of_task:
             members[result.measured].append(result)
-    labels = label(results)
+    labels = _labels(results)
     names = dict(zip((result.path for result in results), labels, strict=True))
     titles = _titles(members)
     slugs = _slugs(members)
@@ -128,6 +128,19 @@ def compare(results: Sequence[Result]) -> Comparison:
         runs = [Run(f"r{number}", *names[r.path], tokenizer, r) for number, (tokenizer, r) in tokenizers]
         sets.append(ResultSet(titles[measured], slugs[measured], runs))
     return Comparison(list(results), sets, _refusals(sets), task_sets(results, labels))
+
+
+def _labels(results: Sequence[Result]) -> list[tuple[str, str, str]]:
+    """Labels as `label` gives them: over all runs on texts, and over those on each task, which then say so."""
+    groups: dict[str, list[int]] = defaultdict(list)
+    for place, result in enumerate(results):
+        groups[result.data.name if result.is_of_task else ""].append(place)
+    found: dict[int, tuple[str, str, str]] = {}
+    for task, places in groups.items():
+        on = f" on {task}" if task and len(groups) > 1 else ""
+        names = label([results[place] for place in places])
+        found |= {place: tuple(name + on for name in own) for place, own in zip(places, names, strict=True)}
+    return [found[place] for place in range(len(results))]
 
 
 def _refusals(sets: Sequence[ResultSet]) -> list[Refusal]:

@@ -60,6 +60,11 @@ class TaskSet:
         return self.runs[0].result.data.name
 
     @property
+    def short(self) -> str:
+        """mqar: 64, anywhere, growing."""
+        return f"{self.name}: {', '.join(map(str, self.runs[0].result.data.task.values()))}"
+
+    @property
     def lengths(self) -> list[int]:
         return sorted({length for run in self.runs for length in run.result.rows})
 

@@ -98,6 +98,8 @@ def _draw_panel(axes: Axes, panel: Panel) -> None:
         axes.set_xscale("log", base=2)
         axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter("{x:g}" if panel.x.log else EngFormatter(sep=""))
+    if ticks := panel.y.ticks:
+        axes.set_yticks(*zip(*ticks, strict=True))
     if ticks := panel.x.ticks:
         axes.set_xticks(*zip(*ticks, strict=True), rotation=45 if len(ticks) > 7 else 0)
     if panel.y.log:

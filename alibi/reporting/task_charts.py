@@ -15,9 +15,13 @@ def tasks_chart(comparison: Comparison) -> Chart:
                 ticks = [(length, f"{length:,}") for length in part.lengths]
                 trained = {run.result.checkpoint.seq_len for run in part.runs}
                 marks = tuple((length, f"trained at {length}") for length in sorted(trained))
-                x, y = Axis("length (tokens)", log=True, ticks=ticks), Axis(name, from_zero=True)
-                panels.append(Panel(x, y, series, part.title, marks))
+                x = Axis("length (tokens)", log=True, ticks=ticks)
+                panels.append(Panel(x, _share(name), series, part.short, marks))
     return Chart("tasks", "answers of the runs that learned the task", panels, columns=2)
+
+
+def _share(label: str) -> Axis:
+    return Axis(label, from_zero=True, ticks=[(quarters / 4, f"{quarters / 4:g}") for quarters in range(5)])
 
 
 def _by_length(part: TaskSet, metric: str, looks: dict) -> list[Series]:
@@ -46,6 +50,6 @@ def learning_chart(comparison: Comparison) -> Chart:
             if (curve := read_learning(run.result.folder))
         ]
         if series:
-            y = Axis("exact match in validation", from_zero=True)
-            panels.append(Panel(Axis("steps", from_zero=True), y, series, part.title))
+            y = _share("exact match in validation")
+            panels.append(Panel(Axis("steps", from_zero=True), y, series, part.short))
     return Chart("learning", "exact match while training", panels, columns=2)
