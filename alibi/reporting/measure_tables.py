@@ -77,8 +77,8 @@ def repeat_rows(part: ResultSet) -> Table:
     header = ["run", "trained at", "on tokens", "length", "of repeats", *(f"to {end}" for end in ends)]
     note = (
         "Targets whose bigram, rare in training, stands earlier in their article and in the window, by the distance to "
-        "its last occurrence. Gain: nats in windows of the training length, which hide it, minus nats here; nonoverlapping "
-        "windows also give those targets less context, sliding ones do not."
+        "its last occurrence. Gain: nats in windows of the training length, which hide it, minus nats here; in "
+        "nonoverlapping windows those targets also have less context, in sliding ones they do not."
     )
     return Table(f"repeats-{part.slug}", f"Repeats by distance, {part.title}", header, rows, note)
 
