@@ -21,6 +21,8 @@ def rows_of(curve):
 def how_far(rows, seq_len, within_percent, stride=8, **content):
     """Of sliding rows, unless the stride is None."""
     rows = [row | {"stride": stride or row["length"]} for row in rows]
+    if "context" in content:
+        content["context_sample"] = {"segments": 1, "group_targets": [16], "sha256": "0"}
     result = as_result("x.json", {"checkpoint": {"seq_len": seq_len}, "rows": rows, **content})
     return curves.how_far(result.content, within_percent)
 
