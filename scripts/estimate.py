@@ -14,7 +14,7 @@ import math
 from estimating.costs import FLOAT32, Costs, estimate
 
 from alibi.config import run_of
-from alibi.data import TokenizerConfig
+from alibi.data.tasks import task_of
 from alibi.environment import pick_device
 from alibi.model.output import LOGITS_PER_CHUNK
 from alibi.script import script, script_parser
@@ -35,16 +35,21 @@ def parse() -> argparse.Namespace:
     return parser.parse_intermixed_args()
 
 
-def ids_of(config: TokenizerConfig, data: str, told: int | None) -> int:
+def ids_of(config: RunConfig, told: int | None) -> int:
     """
     Raises:
-        ValueError: the number of ids is unknown.
+        ValueError: the number of ids is unknown, or a task has its own.
     """
-    known = {"byte": 257, "bpe": config.vocab_size, "word": config.vocab_size or WORD_IDS.get(data)}[config.name]
-    ids = told or known
+    data, tokenizer = config.data, config.tokenizer
+    if data.is_task:
+        if told is not None:
+            raise ValueError(f"--vocab-size ({told}) would be ignored by {data.name}, which has its own; remove it.")
+        return task_of(data.name, data.task, config.train.seq_len).tokenizer.vocab_size
+    known = {"byte": 257, "bpe": tokenizer.vocab_size, "word": tokenizer.vocab_size or WORD_IDS.get(data.name)}
+    ids = told or known[tokenizer.name]
     if ids is None:
-        raise ValueError(f"tokenizer.name=word over data={data} has one id per word of the text; give --vocab-size.")
-    multiple = config.pad_to_multiple_of or 1
+        raise ValueError(f"tokenizer.name=word over data={data.name} has one id per word of the text; give --vocab-size.")
+    multiple = tokenizer.pad_to_multiple_of or 1
     return -(-ids // multiple) * multiple
 
 
@@ -119,7 +124,7 @@ def main(options: argparse.Namespace) -> str:
         raise ValueError(f"--tokens-per-sec ({options.tokens_per_sec}) must be finite and above 0.")
     if options.vocab_size is not None and options.vocab_size < 1:
         raise ValueError(f"--vocab-size ({options.vocab_size}) must be at least 1.")
-    ids = ids_of(config.tokenizer, config.data.name, options.vocab_size)
+    ids = ids_of(config, options.vocab_size)
     costs = estimate(config, ids, device, measure_time=options.tokens_per_sec is None)
     return report(config, costs, options.gpus, ids, options.tokens_per_sec, str(device))
 

@@ -137,3 +137,12 @@ def test_what_cannot_be_is_named(command, arguments, message):
 
 def test_a_text_that_has_no_folder_yet_may_lack_it():
     assert run_of(["experiment=paper_1b3", "device=cpu"]).train.max_steps == 50_000
+
+
+def test_a_task_has_its_own_vocabulary(run_script):
+    code, out, _ = run_script("estimate", "experiment=copy", "model=rotary", "--tokens-per-sec", "1000")
+    assert code == 0
+    assert "107,456" in out
+    code, _, err = run_script("estimate", "experiment=copy", "--vocab-size", "70")
+    assert code == 1
+    assert "--vocab-size (70) would be ignored by copy, which has its own" in err

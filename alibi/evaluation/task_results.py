@@ -14,7 +14,7 @@ from alibi.evaluation.checkpoint_results import open_model
 from alibi.evaluation.evaluation_settings import EvaluationSettings, in_order
 from alibi.evaluation.score import fast_batch_tokens
 from alibi.model import Adaptation, same_weights
-from alibi.processes import Processes
+from alibi.processes import ALONE, Processes
 from alibi.results import SCHEMA, Measured, OpenResult, adapt_slug, protocol_name
 from alibi.runs import Checkpoint, Guest
 
@@ -94,11 +94,10 @@ def evaluate_task(
     if note:
         procs.say(note)
     for number, (adaptation, done) in enumerate(zip(adaptations, procs.on_main(open_files), strict=True)):
-        trained = what.own.trained
         if todo := [length for length in lengths if length not in done]:
-            in_range = _answered(adapted, what.own, what.split, adaptation, trained, settings, procs).exact_match
+            learned = has_learned(adapted, what, adaptation, settings, procs)
         for length in todo:
-            row = _row(adapted, what, adaptation, length, settings, procs) | {"learned": in_range >= LEARNED}
+            row = task_row(adapted, what, adaptation, length, settings, procs) | {"learned": learned}
             procs.on_main(lambda number, row: files[number].add(row), number, row | adapted.in_row(adaptation, length))
     return files
 
@@ -118,14 +117,27 @@ def _answered(
     return answer(model, task.held_out(split, length), batch_tokens, adapted.precision, procs)
 
 
-def _row(
+def has_learned(
+    adapted: Adapted,
+    what: EvaluationTask,
+    adaptation: Adaptation | None,
+    settings: EvaluationSettings,
+    procs: Processes = ALONE,
+) -> bool:
+    """Whether the run answers the strings of its own task at its training length."""
+    found = _answered(adapted, what.own, what.split, adaptation, what.own.trained, settings, procs)
+    return found.exact_match >= LEARNED
+
+
+def task_row(
     adapted: Adapted,
     what: EvaluationTask,
     adaptation: Adaptation | None,
     length: int,
     settings: EvaluationSettings,
-    procs: Processes,
+    procs: Processes = ALONE,
 ) -> dict:
+    """The row of a result file for one length."""
     reset_peak_memory(procs.device)
     begun, strings = time.perf_counter(), what.task.held_out(what.split, length)
     found = _answered(adapted, what.task, what.split, adaptation, length, settings, procs)

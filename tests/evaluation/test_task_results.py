@@ -185,3 +185,22 @@ def test_two_tasks_cannot_share_a_file(evaluated, tmp_path):
     result.path.write_text(json.dumps(content))
     with pytest.raises(ValueError, match="must have nll_nats and perplexity, or the numbers of a task"):
         load_result(result.path)
+
+
+def test_a_result_is_verified_by_answering_again(evaluated, run_script):
+    files = evaluated()(adapt=[None, "yarn"])
+    for result in files.values():
+        code, out, _ = run_script("verify", result.path, "--rescore")
+        assert (code, "DIFFERS" in out) == (0, False)
+    code, _, err = run_script("verify", result.path)
+    assert code == 1
+    assert "is of a task, which has no nats; --rescore answers its strings again" in err
+    content = json.loads(result.path.read_text())
+    content["rows"][1]["accuracy"] += 0.01
+    content["rows"][1]["test_sha256"] = "0" * 64
+    content.pop("sha256")
+    result.path.write_text(json.dumps(content))
+    code, out, _ = run_script("verify", result.path, "--rescore")
+    assert code == 1
+    wrong = [line.split()[1] for line in out.splitlines() if line.startswith("DIFFERS")]
+    assert wrong == ["rows[64].accuracy", "rows[64].test_sha256"]
