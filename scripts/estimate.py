@@ -48,7 +48,8 @@ def ids_of(config: RunConfig, told: int | None) -> int:
     known = {"byte": 257, "bpe": tokenizer.vocab_size, "word": tokenizer.vocab_size or WORD_IDS.get(data.name)}
     ids = told or known[tokenizer.name]
     if ids is None:
-        raise ValueError(f"tokenizer.name=word over data={data.name} has one id per word of the text; give --vocab-size.")
+        rule = "has one id per word of the text; give --vocab-size"
+        raise ValueError(f"tokenizer.name=word over data={data.name} {rule}.")
     multiple = tokenizer.pad_to_multiple_of or 1
     return -(-ids // multiple) * multiple
 
