@@ -146,7 +146,8 @@ def masked(config: ModelConfig, window: int) -> ModelConfig:
 
 def shift_invariant(config: ModelConfig) -> bool:
     """Whether moving all positions by the same number changes nothing: no layer knows where the text begins."""
-    return all(_method(layer).shift_invariant and not layer.sink_tokens for _, layer in config.layers())
+    layers = dict(config.layers()).values()
+    return all(_method(layer).shift_invariant and not (layer.sink_tokens or layer.block_keys) for layer in layers)
 
 
 def _changed(config: ModelConfig, name: str, settings: Settings, factor: float) -> ModelConfig:

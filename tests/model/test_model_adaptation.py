@@ -2,6 +2,7 @@
 
 import math
 import re
+from dataclasses import replace
 
 import pytest
 import torch
@@ -9,7 +10,7 @@ from dense_reference import random_model
 from stack_inputs import METHODS, WITHOUT_POSITIONS, settings_of
 
 from alibi.model import Adaptation, KeyValueCache, LanguageModel, ModelConfig, adapt
-from alibi.model.adaptation_parts import PARTS, TRUNCATION, adapted
+from alibi.model.adaptation_parts import PARTS, TRUNCATION, adapted, shift_invariant
 from alibi.positions import Position
 from alibi.results import adapt_slug
 
@@ -217,3 +218,10 @@ def test_a_second_scaling_or_query_scale_is_refused():
         Adaptation.of("ntk_alibi").fitted(ModelConfig("alibi", num_heads=1), L)
     with pytest.raises(ValueError, match=r"^truncation is for evaluation alone"):
         adapt(trained("rotary"), TRUNCATION, L, LONGER)
+
+
+def test_sinks_and_blocks_know_where_the_text_begins():
+    plain = ModelConfig(position={"name": "alibi"}, num_layers=1, d_model=16, num_heads=2)
+    assert shift_invariant(plain)
+    assert not shift_invariant(replace(plain, window=8, sink_tokens=2))
+    assert not shift_invariant(replace(plain, block_keys=8))
