@@ -1,6 +1,6 @@
 """The settings of evaluate.py, and the models and texts that they name."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,8 @@ class OtherText:
         if own.is_task:
             if self.name not in (None, own.name):
                 raise ValueError(f"data.name ({self.name}) must be {own.name}, the task that the run was trained on.")
-            return DataConfig(own.name, self.path, self.pattern, own.task | (self.task or {}))
+            asked = DataConfig(own.name, self.path, self.pattern, self.task)
+            return replace(asked, task=own.task | (self.task or {}))
         if self.name is None or self.name == own.name:
             # The run's own pattern chooses among the files of a folder; a file that is named is meant.
             inherited = None if self.path and Path(self.path).is_file() else own.pattern

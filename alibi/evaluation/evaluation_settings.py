@@ -69,7 +69,7 @@ class EvaluationSettings:
             rules.append((fits, f"stride ({stride!r}) {rule}"))
         for name in self.wanted_measures:
             rules.append((name in MEASURES, f"measures has {name!r}, and knows: {', '.join(MEASURES)}"))
-        far = {"context", "copy"}.intersection(map(str, self.wanted_measures))
+        far = {"context", "copy"}.intersection(self.wanted_measures)
         rule = "would be ignored: it is for eval.measures=[context,copy]; remove it"
         rules.append((self.reach is None or far, f"reach ({self.reach}) {rule}"))
         rules.append((self.adapt != [], "adapt is an empty list; give null, a name such as yarn, or a list of these"))
@@ -117,7 +117,7 @@ class EvaluationSettings:
     def wanted_measures(self) -> list[str]:
         """Each once, in the order given."""
         wanted = self.measures if isinstance(self.measures, list) else [self.measures]
-        return list(dict.fromkeys(one for one in wanted if one is not None))
+        return list(dict.fromkeys(one if isinstance(one, str) else repr(one) for one in wanted if one is not None))
 
     @property
     def strides(self) -> list[int | None]:

@@ -1,7 +1,7 @@
 """Tables of what the context is used for: the context sample, copies, repeats."""
 
 from alibi.analysis import Line, ResultSet
-from alibi.analysis.measures import MARGIN, Mean, context_use, copy_gain, repeat_gain
+from alibi.analysis.measures import LEAST_GAIN, MARGIN, Mean, context_use, copy_gain, repeat_gain
 from alibi.reporting import words
 from alibi.reporting.table import EMPTY, Cell, Table, number_cell, plain_cells, signed_cell
 
@@ -56,7 +56,7 @@ def copy_rows(part: ResultSet) -> Table:
         rows.append([*about, *(_signed(one.gain.get(d)) for d in distances), power])
     note = (
         "Nats per token without an earlier copy of the passage, minus behind one. No power: the gain at the training "
-        "length is below 0.3 nats; such a model copies nothing, and its row says nothing of distance."
+        f"length is below {LEAST_GAIN:g} nats; such a model copies nothing, and its row says nothing of distance."
     )
     header = ["run", "trained at", "on tokens", *(f"{d} away" for d in distances), ""]
     return Table(f"copy-{part.slug}", f"Gain from a copy, {part.title}", header, rows, note)

@@ -14,7 +14,8 @@ def sentence_table(comparison: Comparison) -> Table:
     methods = dict.fromkeys(run.result.method for run in comparison.runs)
     rows = []
     for method in methods:
-        of_texts = [text for part in comparison.sets for text in _of_text(part, method)]
+        # Results of one run by two protocols hold the same sample.
+        of_texts = {key: text for part in reversed(comparison.sets) for key, text in _of_text(part, method)}.values()
         if parts := [*of_texts, *_of_tasks(comparison.tasks, method)]:
             rows.append(plain_cells(method, " ".join(parts)))
     note = (
@@ -23,10 +24,14 @@ def sentence_table(comparison: Comparison) -> Table:
     return Table("sentences", "In a sentence", ["method", "what was found"], rows, note)
 
 
-def _of_text(part: ResultSet, method: str) -> list[str]:
+def _of_text(part: ResultSet, method: str) -> list[tuple[tuple[str, str], str]]:
+    """Of each line: its label and the hash of its sample, and the sentence."""
     copies = {one.line.label: one for one in copy_gain(part)}
     return [
-        " ".join(filter(None, (_of_context(part, use), _of_copies(copies.get(use.line.label)))))
+        (
+            (use.line.label, use.line.first.content.context_sample.sha256),
+            " ".join(filter(None, (_of_context(part, use), _of_copies(copies.get(use.line.label))))),
+        )
         for use in context_use(part)
         if use.line.first.method == method
     ]

@@ -77,7 +77,7 @@ def test_a_row_has_what_the_contract_says(evaluated, capsys):
     for length, row in result.scored.items():
         strings = task.held_out("test", length)
         assert row["test_sha256"] == strings.sha256
-        assert (row["strings"], row["baseline"]) == (1000, 8 / length)
+        assert (row["strings"], row["baseline"]) == (1000, task.baseline(strings))
         assert row["scored_tokens"] == (strings.targets_SL != IGNORED).sum()
         assert row["learned"] is False
         assert row["interval"]["accuracy"][0] < row["accuracy"] < row["interval"]["accuracy"][1]
@@ -119,7 +119,7 @@ def test_the_fixed_load_is_another_file_beside_the_growing_one(evaluated, capsys
     [own, other] = sorted(files.values(), key=lambda result: len(result.path.name))
     assert own.scored[16]["test_sha256"] == other.scored[16]["test_sha256"]
     assert own.scored[64]["test_sha256"] != other.scored[64]["test_sha256"]
-    assert (own.scored[64]["baseline"], other.scored[64]["baseline"]) == (1 / 8, 1 / 2)
+    assert own.scored[64]["baseline"] < other.scored[64]["baseline"]
     assert other.path.name == f"step-00000002-mqar-{other.data.sha256[:8]}-test-nonoverlapping.json"
 
 
@@ -157,6 +157,7 @@ def test_rows_of_an_interrupted_evaluation_are_kept(evaluated, monkeypatch):
         ),
         ({"adapt": "truncation"}, r"eval.adapt \(truncation\) scores a text in pieces"),
         ({"data": {"task": {"keys": 32}}}, "data.task .* has other symbols than"),
+        ({"data": {"task": 5}}, r"data.task \(5\) must be a mapping of settings"),
         ({"data": {"task": {"kees": 32}}}, "data.task.kees is not a setting of mqar"),
         ({"data": {"name": "stdlib"}}, r"data.name \(stdlib\) must be mqar, the task that the run was trained on"),
         ({"data": {"path": "/tmp"}}, "data.path would be ignored by data=mqar"),

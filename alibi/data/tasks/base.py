@@ -75,6 +75,8 @@ class Task(ABC):
     @classmethod
     def settings_of(cls, values: Mapping[str, Any]) -> Any:
         """Settings, checked; what is not given has its default."""
+        if not isinstance(values, Mapping):
+            raise ValueError(f"data.task ({values!r}) must be a mapping of settings, such as {{load: fixed}}.")
         known = [one.name for one in fields(cls.Settings)]
         if unknown := sorted(set(values) - set(known)):
             has = ", ".join(known)
@@ -155,8 +157,8 @@ class Task(ABC):
 @lru_cache(maxsize=4)
 def _held_out(kind: type[Task], settings: str, trained: int, split: str, length: int) -> Strings:
     task, which = kind(json.loads(settings), trained), SPLITS.index(split)
-    # Training strings have keys of two numbers, the first of which is a seed.
-    return task.strings(length, [(which, length, number) for number in range(HELD_OUT)])
+    # Training strings have keys of two numbers. numpy pads a key with zeros, so the last number keeps these apart.
+    return task.strings(length, [(which, length, number, 1) for number in range(HELD_OUT)])
 
 
 class TaskOrder:

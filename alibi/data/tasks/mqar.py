@@ -92,5 +92,10 @@ class Mqar(Task, name="mqar"):
         return self.id_of(2 * number) + generator.integers(number, size=(slots, 2))
 
     def baseline(self, strings: Strings) -> float:
-        """One of the string's values at random."""
-        return 1 / self.pairs(strings.inputs_SL.shape[1])
+        """One of the values at random that the string has had so far."""
+        pairs = (strings.targets_SL == IGNORED) & self._is_key(strings.inputs_SL)
+        seen_SL = pairs.cumsum(1)
+        return float((1 / seen_SL[strings.targets_SL != IGNORED]).mean())
+
+    def _is_key(self, ids: np.ndarray) -> np.ndarray:
+        return (ids >= self.id_of(0)) & (ids < self.id_of(self.settings.keys))
