@@ -84,12 +84,12 @@ def from_nats(result: Result) -> tuple[list[Check], list[str]]:
     checks, left = [], [f"length {n}: no nats on disk" for n in result.scored if n not in with_nats]
     for length in with_nats:
         row, numbers = result.scored[length], _summed(result, length)
-        for name in (name for name in row if name not in NOT_NUMBERS):
+        for name in sorted((row.keys() | numbers.keys()) - {*NOT_NUMBERS}):
             if name == "repeats":
                 left.append(f"length {length}: repeats depend on the text")
                 continue
             tolerance = OF_SUMS if name in SUMS else OF_OTHERS
-            checks.append(Check(f"rows[{length}].{name}", difference_of(row[name], numbers.get(name)), tolerance))
+            checks.append(Check(f"rows[{length}].{name}", difference_of(row.get(name), numbers.get(name)), tolerance))
     if stated := result.content.how_far:
         again = how_far(result.content, stated.within_percent).model_dump(exclude_unset=True)
         checks.append(Check("how_far", difference_of(stated.model_dump(exclude_unset=True), again), OF_OTHERS))
@@ -149,19 +149,23 @@ def rescored(
         measures = Measures(text, adapted, own)
         scorer = adapted.scorer(adaptation, length)
         again = score_length(text, length, row["stride"], scorer, batch_tokens, ALONE, measures.sums())
-        for name in (name for name in row if name not in NOT_NUMBERS):
-            checks.append(Check(f"rows[{length}].{name}", difference_of(row[name], again.get(name)), tolerance))
+        for name in sorted((row.keys() | again.keys()) - {*NOT_NUMBERS}):
+            checks.append(Check(f"rows[{length}].{name}", difference_of(row.get(name), again.get(name)), tolerance))
         if "nats" in row:
             gap = np.abs(load_nats(result, length) - again["nats"]).max() / abs(row["nll_nats"] / result.data.tokens)
             checks.append(Check(f"rows[{length}].nats", float(gap), 100 * tolerance))
     left += [f"length {n}: {row['error']}" for n, row in result.rows.items() if "error" in row]
-    if settings.wanted_measures:
-        adapted = open_model(checkpoint, settings, device, content.precision)
-        again = Measures(text, adapted, settings).measure(adaptation, batch_tokens, ALONE)
-        for field, name in HEAD.items():
-            if points := getattr(content, field):
-                stated = [point.model_dump(exclude_unset=True) for point in points]
-                checks.append(Check(name, difference_of(stated, again[name]), tolerance))
+    for field, name in HEAD.items():
+        if points := getattr(content, field):
+            sample = getattr(content, f"{name}_sample")
+            asked = replace(settings, measures=[name], reach=sample.reach)
+            adapted = open_model(checkpoint, asked, device, content.precision)
+            again = Measures(text, adapted, asked).measure(adaptation, batch_tokens, ALONE)
+            stated = [point.model_dump(exclude_unset=True) for point in points]
+            checks.append(Check(name, difference_of(stated, again[name]), tolerance))
+            told = sample.model_dump(include={"segments", "group_targets", "sha256"})
+            found = {part: again[f"{name}_sample"][part] for part in told}
+            checks.append(Check(f"{name}_sample", difference_of(told, found), 0.0))
     return checks, left
 
 
@@ -192,14 +196,9 @@ def _adapt(result: Result) -> dict | None:
 
 
 def _settings(result: Result) -> EvaluationSettings:
-    """The settings that a result was made with."""
+    """The settings that the rows of a result were made with."""
     content = result.content
-    measures = [name for field, name in HEAD.items() if getattr(content, field)]
-    reach = max((point.n for point in content.context or []), default=None)
-    if content.copied and reach is None:
-        reach = max(point.distance for point in content.copied)
-    if any("repeats" in row for row in result.scored.values()):
-        measures.append("repeats")
+    measures = ["repeats"] if any("repeats" in row for row in result.scored.values()) else None
     stride = next((row["stride"] for n, row in result.scored.items() if row["stride"] != n), None)
     return EvaluationSettings(
         lengths=list(result.scored),
@@ -208,7 +207,6 @@ def _settings(result: Result) -> EvaluationSettings:
         max_tokens=content.data.tokens,
         cached=content.scorer == "cached",
         adapt=_adapt(result),
-        measures=measures or None,
-        reach=reach,
+        measures=measures,
         save_nats=True,
     )

@@ -150,7 +150,7 @@ class OpenResult:
         how_far: computes this part of the file from the others; None: a task has none.
         say: prints a line to the user.
         of_rows: measures that a row must have to be kept.
-        of_head: measures that the head must have.
+        of_head: measures that the head must have, and how far they reach.
 
     Attributes:
         done: lengths whose rows are kept as they are.
@@ -163,7 +163,7 @@ class OpenResult:
     how_far: Callable[[Content], HowFar] | None
     say: Callable[[str], None]
     of_rows: set[str] = field(default_factory=set)
-    of_head: set[str] = field(default_factory=set)
+    of_head: dict[str, int] = field(default_factory=dict)
     done: set[int] = field(default_factory=set)
     lacks_measures: bool = False
 
@@ -184,9 +184,10 @@ class OpenResult:
         whole = {n for n in self.lengths if needed <= rows.get(n, {}).keys()}
         going_on = {n for n in whole & unfinished if _same_code(rows[n]["made_with"], now)}
         self.done = whole if reuse else going_on
-        made = {name: head[of[1]].made_with for name, of in OF_HEAD.items() if of[1] in head}
-        kept = {name for name, made_with in made.items() if reuse or (unfinished and _same_code(made_with, now))}
-        self.lacks_measures = not self.of_head <= kept
+        there = {name: head[sample] for name, (_, sample) in OF_HEAD.items() if sample in head}
+        same = {name for name, sample in there.items() if reuse or (unfinished and _same_code(sample.made_with, now))}
+        kept = {name for name in same if there[name].reach == self.of_head.get(name)}
+        self.lacks_measures = not self.of_head.keys() <= kept
         if going_on:
             self.say(f"{self.path.name}: resuming an evaluation that did not end; it has lengths {sorted(going_on)}")
         if self.done - going_on:

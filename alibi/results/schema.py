@@ -81,10 +81,11 @@ class Repeats(Part):
 class Sample(Part):
     """The segments of a measure: how many, of how many targets each, and the targets of each article that has some.
 
-    Results with the same sha256 have the same segments.
+    Results with the same sha256 have the same segments. `reach` is the furthest context that was measured.
     """
 
     segments: Length
+    reach: Length | None = None
     group_targets: list[Length]
     sha256: Text
     made_with: dict[str, Any] | None = None

@@ -50,9 +50,9 @@ class Measures:
         return wanted | ({"nats"} if self.settings.save_nats else set())
 
     @property
-    def of_files(self) -> set[str]:
-        """What the head of a file must have."""
-        return set(self.segments)
+    def of_files(self) -> dict[str, int]:
+        """What the head of a file must have, and how far it must reach."""
+        return dict.fromkeys(self.segments, self.reach)
 
     def sums(self) -> list[RowSums]:
         """For one row."""
@@ -70,7 +70,7 @@ class Measures:
             procs.say(f"{name}: {len(segments.first_S)} segments of {len(segments.group_targets)} articles")
             scored = partial(self._scored(name, adaptation), segments=segments, batch_tokens=batch_tokens, procs=procs)
             found[name] = scored(scorer_of=partial(self._scorer, adaptation, procs))
-            found[f"{name}_sample"] = segments.in_file(made_with)
+            found[f"{name}_sample"] = segments.in_file(self.reach, made_with)
         return found
 
     def _scored(self, name: str, adaptation: Adaptation | None) -> Callable[..., list[dict]]:

@@ -40,9 +40,14 @@ class Segments:
         """Targets of each article that has a segment."""
         return TARGETS * np.bincount(self.article_S)
 
-    def in_file(self, made_with: dict) -> dict:
+    def in_file(self, reach: int, made_with: dict) -> dict:
         """What a result file says of them."""
-        about = {"segments": len(self.first_S), "group_targets": self.group_targets.tolist(), "sha256": self.sha256}
+        about = {
+            "segments": len(self.first_S),
+            "reach": reach,
+            "group_targets": self.group_targets.tolist(),
+            "sha256": self.sha256,
+        }
         return about | {"made_with": made_with}
 
     def by_article(self, nats_S: np.ndarray) -> list[float]:

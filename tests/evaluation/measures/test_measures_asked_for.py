@@ -76,7 +76,7 @@ def test_measures_that_are_there_are_kept_and_others_added(trained, measured):
         (16, {}, "eval.measures needs a training length of at least 32, not 16"),
         (32, {"reach": 4096}, r"too short for 4,0\d\d tokens before a segment: 0 of its 4 articles"),
         (32, {"measures": ["far"]}, "eval.measures has 'far', and knows: context, repeats, copy"),
-        (32, {"measures": {"context": 1}}, 'eval.measures has "{\'context\': 1}", and knows'),
+        (32, {"measures": {"context": 1}}, "eval.measures has \"{'context': 1}\", and knows"),
         (32, {"measures": ["repeats"], "reach": 64}, r"eval.reach \(64\) would be ignored"),
     ],
 )
