@@ -29,6 +29,7 @@ class Measures:
         self.text, self.adapted, self.settings = text, adapted, settings
         self.trained: int = adapted.opened.about["seq_len"]
         self.segments: dict[str, Segments] = {}
+        self.reach = 0
         if not settings.wanted_measures:
             return
         if self.trained is None:
