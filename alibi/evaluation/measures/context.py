@@ -1,7 +1,8 @@
 """The context sample: the same targets behind n = L/4, L, 4L, 16L tokens, L the training length.
 
     true       a segment is the end of a window of n tokens of its article, so that a target sees n - 15 to n of them
-    swapped    what is more than L tokens before the segment is another article's
+    swapped    what is more than L tokens before the segment's end is another article's, so that a target sees as much of
+               its own article as in a true window of L
     masked     the window is the longest, and every layer sees its last n keys alone
 
 Where a method knows where the text begins, a longer window moves its positions too, so masked windows have L tokens and
@@ -30,7 +31,7 @@ def window_of(tokens: TokenFile, segments: Segments, place: int, n: int, trained
     """(n,) int64: the inputs of a segment."""
     stop = int(segments.first_S[place]) + TARGETS
     inputs = tokens.inputs(stop - n, stop)
-    far = n - trained - (TARGETS - 1)
+    far = n - trained
     if swapped and far > 0:
         other = int(segments.other_S[place])
         inputs[:far] = tokens.targets(other, other + far)
@@ -65,7 +66,7 @@ def score_context(
         if (scorer := scorer_of(n, None)) is None:
             continue
         true_S = nats(n, scorer)
-        swapped_S = nats(n, scorer, swapped=True) if n >= trained + TARGETS else true_S
+        swapped_S = nats(n, scorer, swapped=True) if n > trained else true_S
         point = {"n": n, "targets": TARGETS * len(true_S)}
         kinds = {"": true_S, "swapped_": swapped_S}
         if n <= masked_length and (masked := scorer_of(masked_length, n)):

@@ -55,9 +55,8 @@ def test_a_source_that_far_content_decides_is_found(tokens):
 def test_only_what_is_beyond_the_training_length_is_swapped(tokens):
     segments = choose_segments(tokens, REACH)
     true, swapped = (window_of(tokens, segments, 7, REACH, L, swap) for swap in (False, True))
-    near = L + TARGETS - 1  # L for the first target of the segment
-    assert (true[-near:] == swapped[-near:]).all()
-    assert (true[:-near] != swapped[:-near]).all()
+    assert (true[-L:] == swapped[-L:]).all()
+    assert (true[:-L] != swapped[:-L]).all()
     assert len(true) == len(swapped) == REACH
 
 
@@ -80,10 +79,11 @@ def scorers(of):
 
 
 def test_a_window_model_is_changed_by_nothing_beyond_window_times_layers(random_tokens):
-    """Exactly: two layers of 32 keys see 63 tokens, two of 33 see 65, one more than is left as it was."""
-    found = points(random_tokens, scorers(model(60, window=32)))
+    """Exactly: two layers of 25 keys see 49 tokens, as many as the first target keeps; two of 26 see 51."""
+    assert L - (TARGETS - 1) == 49
+    found = points(random_tokens, scorers(model(60, window=25)))
     assert found[REACH]["swapped_group_nats"] == found[REACH]["group_nats"]
-    wider = points(random_tokens, scorers(model(60, window=33)))[REACH]
+    wider = points(random_tokens, scorers(model(60, window=26)))[REACH]
     assert wider["swapped_group_nats"] != wider["group_nats"], "control"
 
 
