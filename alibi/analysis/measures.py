@@ -25,7 +25,7 @@ from alibi.results.result_file import OF_HEAD
 from alibi.results.schema import Sample
 
 MARGIN = 0.01  # nats per token
-LEAST_GAIN = 0.3  # nats per token of a copy at L; a model that gains less copies nothing, at any distance
+LEAST_GAIN = 0.3  # nats per token of a copy at L; of a model that gains less, farther copies say nothing
 
 
 @dataclass(frozen=True)
@@ -66,20 +66,21 @@ class CopyGain:
 
 
 @dataclass(frozen=True)
-class RepeatGain:
+class RepeatNats:
     """By the end of a bucket of distances.
 
     Attributes:
         targets: how many.
         nats: per token.
-        gain: nats of those hidden at the training length minus `nats`, of buckets beyond it.
+        hidden_more: nats of the bucket in windows of the training length, which hide all of it, minus `nats`. The same
+            targets where the rows are sliding.
     """
 
     line: Line
     length: int
     targets: dict[int, int]
     nats: dict[int, Mean]
-    gain: dict[int, float]
+    hidden_more: dict[int, float]
 
 
 def context_use(part: ResultSet) -> list[ContextUse]:
@@ -120,7 +121,7 @@ def copy_gain(part: ResultSet) -> list[CopyGain]:
     return found
 
 
-def repeat_gain(part: ResultSet) -> list[RepeatGain]:
+def repeat_nats(part: ResultSet) -> list[RepeatNats]:
     """Of every line whose runs all have repeats, at the longest length at which they have."""
     found = []
     for line in part.lines:
@@ -131,7 +132,7 @@ def repeat_gain(part: ResultSet) -> list[RepeatGain]:
         own = [row[length] for row in rows]
         ends = own[0]["edges"][1:]
         targets = dict(zip(ends, own[0]["targets"], strict=True))
-        nats, gain = {}, {}
+        nats, hidden_more = {}, {}
         for bucket, end in enumerate(ends):
             if not targets[end]:
                 continue
@@ -140,8 +141,8 @@ def repeat_gain(part: ResultSet) -> list[RepeatGain]:
             hidden = [row.get(trained) for row in rows]
             if end > trained and all(one and one["hidden_targets"][bucket] for one in hidden):
                 before = [one["hidden_nll_nats"][bucket] / one["hidden_targets"][bucket] for one in hidden]
-                gain[end] = float(np.mean(before)) - nats[end].value
-        found.append(RepeatGain(line, length, targets, nats, gain))
+                hidden_more[end] = float(np.mean(before)) - nats[end].value
+        found.append(RepeatNats(line, length, targets, nats, hidden_more))
     return found
 
 

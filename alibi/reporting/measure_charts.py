@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 
 from alibi.analysis import Comparison, Line, ResultSet
-from alibi.analysis.measures import Mean, against_training, context_use, copy_gain, repeat_gain
+from alibi.analysis.measures import Mean, against_training, context_use, copy_gain, repeat_nats
 from alibi.reporting.chart import Axis, Chart, Look, Panel, Point, Series, looks_of
 
 Looks = Mapping[str, Look]
@@ -33,8 +33,8 @@ def copy_chart(part: ResultSet, looks: Looks) -> Chart:
 
 def repeat_chart(part: ResultSet, looks: Looks) -> Chart:
     """The nats of repeats against their distance, a bucket at its upper end."""
-    series = [_series(one.line, one.nats, looks) for one in repeat_gain(part)]
-    marks = _marks(one.line for one in repeat_gain(part))
+    series = [_series(one.line, one.nats, looks) for one in repeat_nats(part)]
+    marks = _marks(one.line for one in repeat_nats(part))
     panel = Panel(_axis("distance of the repeat (tokens, up to)", series), Axis("nats per token"), series, marks=marks)
     return Chart(f"repeats-{part.slug}", part.title, [panel] if series else [])
 

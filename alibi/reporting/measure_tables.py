@@ -1,7 +1,7 @@
 """Tables of what the context is used for: the context sample, copies, repeats."""
 
 from alibi.analysis import Line, ResultSet
-from alibi.analysis.measures import LEAST_GAIN, MARGIN, Mean, context_use, copy_gain, repeat_gain
+from alibi.analysis.measures import LEAST_GAIN, MARGIN, Mean, context_use, copy_gain, repeat_nats
 from alibi.reporting import words
 from alibi.reporting.table import EMPTY, Cell, Table, number_cell, plain_cells, signed_cell
 
@@ -19,7 +19,7 @@ def _number(mean: Mean | None) -> Cell:
 def _about(line: Line) -> list[str]:
     """Label, training length and training tokens."""
     label = f"{line.label}, {len(line.runs)} seeds" if len(line.runs) > 1 else line.label
-    return [label, words.known(line.first.checkpoint.seq_len), words.tokens(line.first)]
+    return [label, words.known(line.first.checkpoint.seq_len), words.tokens(run.result for run in line.runs)]
 
 
 def context_rows(part: ResultSet) -> Table:
@@ -56,29 +56,33 @@ def copy_rows(part: ResultSet) -> Table:
         rows.append([*about, *(_signed(one.gain.get(d)) for d in distances), power])
     note = (
         "Nats per token without an earlier copy of the passage, minus behind one. No power: the gain at the training "
-        f"length is below {LEAST_GAIN:g} nats; such a model copies nothing, and its row says nothing of distance."
+        f"length is below {LEAST_GAIN:g} nats, so what a model gains farther away says nothing of distance."
     )
     header = ["run", "trained at", "on tokens", *(f"{d} away" for d in distances), ""]
     return Table(f"copy-{part.slug}", f"Gain from a copy, {part.title}", header, rows, note)
 
 
 def repeat_rows(part: ResultSet) -> Table:
-    """Nats of repeats by distance; beyond the training length also what seeing them gains."""
-    gains = repeat_gain(part)
+    """Nats of repeats by distance; beyond the training length also how much more they cost where they are hidden."""
+    gains = repeat_nats(part)
     ends = sorted({end for one in gains for end in one.targets})
     rows = []
     for one in gains:
         about = plain_cells(*_about(one.line), str(one.length))
         rows.append([*about, ("nats", ""), *(_number(one.nats.get(end)) for end in ends)])
         rows.append(
-            [*about, ("gain", ""), *((words.signed(one.gain[end]), "") if end in one.gain else EMPTY for end in ends)]
+            [
+                *about,
+                ("hidden at L, minus nats", ""),
+                *((words.signed(one.hidden_more[end]), "") if end in one.hidden_more else EMPTY for end in ends),
+            ]
         )
         rows.append([*about, ("targets", ""), *plain_cells(*(f"{one.targets.get(end, 0):,}" for end in ends))])
     header = ["run", "trained at", "on tokens", "length", "of repeats", *(f"to {end}" for end in ends)]
     note = (
         "Targets whose bigram, rare in training, stands earlier in their article and in the window, by the distance to "
-        "its last occurrence. Gain: nats in windows of the training length, which hide it, minus nats here; in "
-        "nonoverlapping windows those targets also have less context, in sliding ones they do not."
+        "its last occurrence. Hidden at L: nats of all repeats at that distance in windows of the training length, "
+        "which hide them. Sliding rows have the same targets here; nonoverlapping ones only those late in a window."
     )
     return Table(f"repeats-{part.slug}", f"Repeats by distance, {part.title}", header, rows, note)
 

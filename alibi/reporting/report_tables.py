@@ -162,7 +162,7 @@ def far_rows(part: ResultSet) -> Table:
             unknown[far.reason].append(run.label)
             continue
         broken = str(far.breaks_at) if far.breaks_at else f"not up to {far.measured_to}"
-        about = run.label, words.tokens(run.result), f"{far.within_percent:g} %", far.by
+        about = run.label, words.tokens([run.result]), f"{far.within_percent:g} %", far.by
         rows.append(plain_cells(*about, str(far.length), broken))
     header = ["run", "on tokens", "within", "by", "holds to length", "breaks at"]
     note = " ".join(f"Not known of {', '.join(runs)}: {reason}." for reason, runs in unknown.items())

@@ -65,10 +65,10 @@ def _of_copies(gain: object) -> str:
     trained, furthest = gain.line.first.checkpoint.seq_len, max(gain.gain)
     if not gain.has_power:
         return (
-            f"It copies nothing at {trained:,} tokens ({_nats(gain.gain[trained])}), so distance could not be tested."
+            f"A copy {trained:,} tokens away gains {_nats(gain.gain[trained])}: too little to test greater distances."
         )
-    near, far = (f"{_nats(gain.gain[n])} at {n:,}" for n in (trained, furthest))
-    return f"A copy gains {near} tokens and {far}."
+    near, far = (f"{_nats(gain.gain[n])} from {n:,} tokens away" for n in (trained, furthest))
+    return f"A copy gains {near} and {far}."
 
 
 def _of_tasks(tasks: Sequence[TaskSet], method: str) -> list[str]:
@@ -76,7 +76,8 @@ def _of_tasks(tasks: Sequence[TaskSet], method: str) -> list[str]:
     found: dict[str, list[str]] = {}
     for part in tasks:
         if line := part.best(method):
-            learned = f"{len(line.learned)} of {len(line.runs)} runs learned it"
+            seen = words.tokens(run.result for run in line.runs)
+            learned = f"{len(line.learned)} of {len(line.runs)} runs learned it in {seen} tokens"
             at = [(n, line.mean(n, "exact_match"), line.mean(n, "accuracy")) for n in part.lengths]
             numbers = [f"{exact:.3f} ({right:.3f}) at {n:,}" for n, exact, right in at if exact is not None]
             of = ", ".join(f"{name} {value}" for name, value in line.first.data.task.items())
@@ -89,7 +90,8 @@ def _of_tasks(tasks: Sequence[TaskSet], method: str) -> list[str]:
 def _trained(line: Line) -> str:
     number = len(line.runs)
     seeds = f"{number} seeds" if number > 1 else "1 run"
-    return f"trained at {line.first.checkpoint.seq_len:,} on {words.tokens(line.first)} tokens ({seeds})"
+    tokens = words.tokens(run.result for run in line.runs)
+    return f"trained at {line.first.checkpoint.seq_len:,} on {tokens} tokens ({seeds})"
 
 
 def _nats(mean: Mean) -> str:

@@ -2,6 +2,7 @@
 
 from alibi.analysis import Comparison
 from alibi.analysis.tasks import TASK_METRICS, TaskLine, TaskSet
+from alibi.reporting import words
 from alibi.reporting.table import EMPTY, Cell, Table, plain_cells
 
 DIGITS = 3
@@ -16,7 +17,7 @@ def task_rows(part: TaskSet, metric: str) -> Table:
     """A row for each line; under accuracy, the trivial answer's."""
     rows = []
     for line in part.lines:
-        about = line.label, _tokens(line), f"{len(line.learned)} of {len(line.runs)}"
+        about = line.label, words.tokens(run.result for run in line.runs), f"{len(line.learned)} of {len(line.runs)}"
         rows.append([*plain_cells(*about), *(_cell(line, length, metric) for length in part.lengths)])
     if metric == "accuracy":
         trivial = [f"{part.baseline[n]:.{DIGITS}f}" if n in part.baseline else "" for n in part.lengths]
@@ -24,18 +25,13 @@ def task_rows(part: TaskSet, metric: str) -> Table:
     header = ["line", "on tokens", "learned", *map(str, part.lengths)]
     note = (
         "Learned: exact match of at least 0.99 at the training length (*). Numbers are means of the runs that learned "
-        "the task, under them the lowest and the highest, or of one run its interval."
+        "the task, under them the lowest and the highest, or of one run its interval. Not annealed: a run ended at its "
+        "first validation without a mistake, before the learning rate had come down."
     )
     trained = {line.first.checkpoint.seq_len for line in part.lines}
     header = [f"{name}*" if name in map(str, trained) else name for name in header]
     title = f"{TASK_METRICS[metric].capitalize()}, {part.title}"
     return Table(f"task-{part.slug}-{metric.replace('_', '-')}", title, header, rows, note)
-
-
-def _tokens(line: TaskLine) -> str:
-    """That the runs saw before they ended, from the fewest to the most."""
-    seen = sorted(run.result.trained_tokens or 0 for run in line.runs)
-    return "–".join(dict.fromkeys(f"{number / 1e6:.1f}M" for number in (seen[0], seen[-1])))
 
 
 def _cell(line: TaskLine, length: int, metric: str) -> Cell:

@@ -1,6 +1,7 @@
 """How numbers are written, in every table and on the page."""
 
 import math
+from collections.abc import Iterable
 
 from alibi.analysis import ABOUT_INTERVALS
 from alibi.results import Result
@@ -22,13 +23,15 @@ def known(value: float | None, style: str = "") -> str:
     return UNKNOWN if value is None else format(value, style)
 
 
-def tokens(result: Result) -> str:
-    """3.3M, and whether the learning rate had not come down: what any number on extrapolation depends on."""
-    seen = result.trained_tokens
-    if seen is None:
+def tokens(results: Iterable[Result]) -> str:
+    """3.3M, or from the fewest to the most, and whether the learning rate had not come down in one: what any number on
+    extrapolation depends on."""
+    results = list(results)
+    seen = {result.trained_tokens for result in results}
+    if None in seen:
         return UNKNOWN
-    digits = f"{seen:,}" if seen < 1e5 else f"{seen / 1e6:,.1f}M"
-    return digits if result.is_annealed else f"{digits}, {NOT_ANNEALED}"
+    digits = "–".join(dict.fromkeys(f"{n:,}" if n < 1e5 else f"{n / 1e6:,.1f}M" for n in (min(seen), max(seen))))
+    return digits if all(result.is_annealed for result in results) else f"{digits}, {NOT_ANNEALED}"
 
 
 def number(value: float) -> str:

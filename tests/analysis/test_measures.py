@@ -5,7 +5,7 @@ import pytest
 from result_files import as_result
 
 from alibi.analysis import compare
-from alibi.analysis.measures import against_training, context_use, copy_gain, repeat_gain
+from alibi.analysis.measures import against_training, context_use, copy_gain, repeat_nats
 from alibi.analysis.statistics import interval, resampled_sums
 
 L, FAR = 64, 256
@@ -197,31 +197,33 @@ SHORT = repeats(((2, 4.0), (2, 8.0)), NONE, NONE, NONE, hidden=[(1, 9.0), (0, 0.
 LONGER = repeats(((2, 3.0), (2, 5.0)), NONE, ((1, 1.0), (3, 11.0)), NONE)
 
 
-def test_repeats_beyond_the_training_length_gain_against_those_hidden_there():
+def test_repeats_beyond_the_training_length_are_set_beside_those_hidden_there():
     """At the longest length that all seeds have."""
     other = SHORT | {"hidden_nll_nats": [9.0, 0.0, 28.0, 15.0]}
     second = repeats(((2, 5.0), (2, 5.0)), NONE, ((1, 2.0), (3, 6.0)), NONE)
     longest = repeats(*[((1, 9.0), (1, 9.0))] * 4)
-    [found] = repeat_gain(part_of(rows({L: SHORT, FAR: LONGER, 512: longest}), rows({L: other, FAR: second})))
+    [found] = repeat_nats(part_of(rows({L: SHORT, FAR: LONGER, 512: longest}), rows({L: other, FAR: second})))
     assert (found.length, found.targets) == (FAR, {32: 4, L: 0, 128: 4, FAR: 0})
     assert values(found.nats) == {32: (8 / 4 + 10 / 4) / 2, 128: (12 / 4 + 8 / 4) / 2}, "buckets with targets"
-    assert found.gain == {128: (20 / 4 + 28 / 4) / 2 - 2.5}, "not of the bucket up to 32, though some were hidden"
+    assert found.hidden_more == {128: (20 / 4 + 28 / 4) / 2 - 2.5}, (
+        "not of the bucket up to 32, though some were hidden"
+    )
     over_articles = np.mean([[1, 11 / 3], [2, 6 / 3]])
     assert abs(found.nats[128].value - over_articles) > 0.1, "control: articles that count alike"
 
 
-def test_the_gain_of_repeats_needs_hidden_ones_at_the_training_length():
+def test_repeats_are_set_beside_hidden_ones_if_there_are_any_at_the_training_length():
     none_hidden = repeats(((2, 4.0), (2, 8.0)), NONE, NONE, NONE)
     cases = ({FAR: LONGER}, {L: none_hidden, FAR: LONGER}, {L: SHORT, FAR: LONGER})
-    gains = [repeat_gain(part_of(rows(own)))[0].gain for own in cases]
+    gains = [repeat_nats(part_of(rows(own)))[0].hidden_more for own in cases]
     assert gains == [{}, {}, {128: 20 / 4 - 12 / 4}], "control: with them"
 
 
 def test_a_line_whose_runs_share_no_length_with_repeats_is_left_out():
     short = rows({L: SHORT})
-    assert len(repeat_gain(part_of(short, short))) == 1, "control"
-    assert repeat_gain(part_of(short, {"rows": [{"length": L, "nll_nats": 300.0}]})) == []
-    assert repeat_gain(part_of(short, rows({FAR: LONGER}))) == []
+    assert len(repeat_nats(part_of(short, short))) == 1, "control"
+    assert repeat_nats(part_of(short, {"rows": [{"length": L, "nll_nats": 300.0}]})) == []
+    assert repeat_nats(part_of(short, rows({FAR: LONGER}))) == []
 
 
 def in_training(gap, step, **about):

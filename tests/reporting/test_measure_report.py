@@ -151,12 +151,12 @@ def test_the_copy_table_marks_a_model_without_power(measured):
     ]
 
 
-def test_the_table_of_repeats_has_nats_gain_and_targets_by_bucket(measured):
+def test_the_table_of_repeats_has_nats_those_of_hidden_ones_and_targets_by_bucket(measured):
     table = repeat_rows(part_of(measured(repeats=REPEATS)))
     assert table.header[3:] == ["length", "of repeats", "to 64", "to 128", "to 256"]
     assert [row[3:] for row in texts(table)] == [
         ["512", "nats", "2.250", "", "3.000"],
-        ["512", "gain", "", "", "+1.500"],
+        ["512", "hidden at L, minus nats", "", "", "+1.500"],
         ["512", "targets", "2,400", "0", "1,200"],
     ]
     assert [small for _, small in table.rows[0][5:]] == ["2.250–2.250", "", "3.000–3.000"]

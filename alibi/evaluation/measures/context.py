@@ -1,8 +1,8 @@
 """The context sample: the same targets behind n = L/4, L, 4L, 16L tokens, L the training length.
 
     true       a segment is the end of a window of n tokens of its article, so that a target sees n - 15 to n of them
-    swapped    what is more than L tokens before the segment's end is another article's, so that a target sees as much of
-               its own article as in a true window of L
+    swapped    what is more than L tokens before the segment's end is another article's, so that a target sees as much
+               of its own article as in a true window of L
     masked     the window is the longest, and every layer sees its last n keys alone
 
 Where a method knows where the text begins, a longer window moves its positions too, so masked windows have L tokens and
