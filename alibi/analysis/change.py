@@ -45,7 +45,7 @@ def add_changes(paths: Sequence[Path], say: Callable[[str], None]) -> None:
     """
     with lock(paths[0]):
         twins = _twins(load_result(paths[0]))
-        plain = next((twin for twin in twins if twin.measured.protocol == protocol_name(None)), None)
+        plain = _nonoverlapping(twins)
         for sliding in twins if plain else ():
             if sliding is plain:
                 continue
@@ -54,6 +54,16 @@ def add_changes(paths: Sequence[Path], say: Callable[[str], None]) -> None:
                 write_result(sliding.path, sliding.content.model_copy(update={"change": change}))
             elif sliding.path in paths:
                 say(f"{sliding.path.name}: the change with length is not split in two, since {reason}")
+
+
+def change_again(sliding: Result) -> Change | None:
+    """The split of a sliding result, computed again; None where its nonoverlapping twin is gone."""
+    plain = _nonoverlapping(_twins(sliding))
+    return split_change(plain, sliding)[0] if plain else None
+
+
+def _nonoverlapping(twins: Sequence[Result]) -> Result | None:
+    return next((twin for twin in twins if twin.measured.protocol == protocol_name(None)), None)
 
 
 def _twins(result: Result) -> list[Result]:

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from alibi.analysis.change import change_again
 from alibi.analysis.curves import how_far
 from alibi.data import DataConfig, window_batches
 from alibi.evaluation.adapted import fitting
@@ -25,6 +26,7 @@ from alibi.evaluation.sums import ContextSums, Groups, GroupSums, NatsSum
 from alibi.evaluation.task_results import has_learned, open_task, task_row
 from alibi.processes import ALONE
 from alibi.results import Result, load_nats
+from alibi.results.parts import Part
 from alibi.runs import Checkpoint
 
 OF_SUMS, OF_OTHERS = 1e-12, 1e-9
@@ -74,27 +76,36 @@ def from_nats(result: Result) -> tuple[list[Check], list[str]]:
     """Every number that follows from the nats on disk, and what does not follow from them, in words.
 
     Raises:
-        ValueError, FileNotFoundError: as load_nats; or no row has nats.
+        ValueError, FileNotFoundError: a task, or as load_nats of a row.
     """
     if result.is_of_task:
         raise ValueError(f"{result.path.name} is of a task, which has no nats; --rescore answers its strings again.")
-    with_nats = [n for n, row in result.scored.items() if "nats" in row]
-    if not with_nats:
-        load_nats(result, next(iter(result.scored), 0))
-    checks, left = [], [f"length {n}: no nats on disk" for n in result.scored if n not in with_nats]
-    for length in with_nats:
-        row, numbers = result.scored[length], _summed(result, length)
+    checks, left = [], []
+    for length, row in result.scored.items():
+        numbers = _summed(result, length)
         for name in sorted((row.keys() | numbers.keys()) - {*NOT_NUMBERS}):
             if name == "repeats":
                 left.append(f"length {length}: repeats depend on the text")
                 continue
             tolerance = OF_SUMS if name in SUMS else OF_OTHERS
             checks.append(Check(f"rows[{length}].{name}", difference_of(row.get(name), numbers.get(name)), tolerance))
-    if stated := result.content.how_far:
-        again = how_far(result.content, stated.within_percent).model_dump(exclude_unset=True)
-        checks.append(Check("how_far", difference_of(stated.model_dump(exclude_unset=True), again), OF_OTHERS))
     left += [f"{name}: depends on the text" for field, name in HEAD.items() if getattr(result.content, field)]
-    return checks, left
+    return checks + _from_rows(result), left
+
+
+def _from_rows(result: Result) -> list[Check]:
+    """What a file says of its rows together: how far they hold, and the change against the nonoverlapping twin."""
+    content, checks = result.content, []
+    if far := content.how_far:
+        checks.append(_check_part("how_far", far, how_far(content, far.within_percent)))
+    if content.change:
+        checks.append(_check_part("change", content.change, change_again(result)))
+    return checks
+
+
+def _check_part(what: str, stated: Part, again: Part | None) -> Check:
+    found, told = (part and part.model_dump(exclude_unset=True) for part in (again, stated))
+    return Check(what, difference_of(told, found), OF_OTHERS)
 
 
 def _summed(result: Result, length: int) -> dict:
@@ -115,12 +126,12 @@ def _groups(result: Result) -> Groups:
 
 
 def rescored(
-    result: Result, data: DataConfig | None, cache: Path, device: torch.device
+    result: Result, name: str | None, path: str | None, cache: Path, device: torch.device
 ) -> tuple[list[Check], list[str]]:
     """Every number, from the checkpoint in the result's run folder and the text.
 
     Args:
-        data: where the text is; None: where the run's own is.
+        name, path: the text and where it is; None: as the result names it, and where the run's own is.
 
     Raises:
         ValueError: the checkpoint is not the one that was scored, or the text is another.
@@ -134,9 +145,15 @@ def rescored(
     if checkpoint.sha256 != content.checkpoint.sha256:
         raise ValueError(f"{place} has other weights than {result.path.name} was made from.")
     if result.is_of_task:
+        if name or path:
+            raise ValueError(
+                f"{result.path.name} is of a task, whose strings are in no file; remove --data and --path."
+            )
         return _answered_again(result, checkpoint, device), []
     settings = _settings(result)
-    text = open_evaluation_text(checkpoint, data or checkpoint.data_config, settings, cache, quiet=True)
+    own, name = checkpoint.data_config, name or content.data.name
+    data = replace(own, path=path or own.path) if name == own.name else DataConfig(name, path)
+    text = open_evaluation_text(checkpoint, data, settings, cache, quiet=True)
     if text.sha256 != content.data.sha256:
         which = f"{content.data.name} {content.data.split} (sha256 {content.data.sha256[:16]})"
         raise ValueError(f"{result.path.name} is of another text, {which}; name it by --data and --path.")
@@ -166,7 +183,7 @@ def rescored(
             told = sample.model_dump(include={"segments", "group_targets", "sha256"})
             found = {part: again[f"{name}_sample"][part] for part in told}
             checks.append(Check(f"{name}_sample", difference_of(told, found), 0.0))
-    return checks, left
+    return checks + _from_rows(result), left
 
 
 def _answered_again(result: Result, checkpoint: Checkpoint, device: torch.device) -> list[Check]:

@@ -39,7 +39,7 @@ def test_sound_results_agree_both_ways(evaluated, cache):
         assert {check.what for check in checks} >= {"rows[64].nll_nats", "rows[32].interval", "how_far"}
         assert all(check.agrees for check in checks), checks
         assert any("copy: depends on the text" in what for what in left)
-        again, left = rescored(result, None, cache, CPU)
+        again, left = rescored(result, None, None, cache, CPU)
         assert {check.what for check in again} >= {"context", "copy", "rows[64].repeats", "rows[64].nats"}
         assert all(check.agrees for check in again), again
         assert left == []
@@ -79,19 +79,39 @@ def test_without_nats_there_is_nothing_to_verify_from(evaluated):
         from_nats(result)
 
 
+def test_a_length_without_nats_is_not_verified(evaluated):
+    evaluated(lengths=[64], save_nats=False)
+    [result] = evaluated(lengths=[32], reuse=True)
+    assert list(result.rows) == [32, 64]
+    with pytest.raises(ValueError, match=r"length 64 has no nats on disk \(lengths that have: 32\)"):
+        from_nats(result)
+
+
+def test_the_change_against_the_nonoverlapping_twin_is_computed_again(evaluated, cache):
+    plain, sliding = evaluated(stride=[None, 4])
+    checks, _ = from_nats(sliding)
+    assert [check.agrees for check in checks if check.what == "change"] == [True]
+    wrong = altered(sliding, lambda content: content["change"]["lengths"][1].update(early_tokens=0.5))
+    for checks, _ in (from_nats(wrong), rescored(wrong, None, None, cache, CPU)):
+        assert [check.what for check in checks if not check.agrees] == ["change"]
+    plain.path.unlink()
+    checks, _ = from_nats(sliding)
+    assert [check.what for check in checks if not check.agrees] == ["change"], "without the twin it cannot be checked"
+
+
 def test_another_text_or_other_weights_are_not_scored_again(evaluated, cache, small_run, tmp_path):
     [result] = evaluated()
     other = altered(result, lambda c: c["data"].update(sha256="0" * 64))
     with pytest.raises(ValueError, match="is of another text, wikitext2 validation"):
-        rescored(other, None, cache, CPU)
+        rescored(other, None, None, cache, CPU)
     result.path.unlink()
     [result] = evaluated()
     other = altered(result, lambda c: c["checkpoint"].update(sha256="0" * 64))
     with pytest.raises(ValueError, match="has other weights"):
-        rescored(other, None, cache, CPU)
+        rescored(other, None, None, cache, CPU)
     moved = result.path.rename(tmp_path / result.path.name)
     with pytest.raises(FileNotFoundError, match="--rescore needs the checkpoint"):
-        rescored(load_result(moved), None, cache, CPU)
+        rescored(load_result(moved), None, None, cache, CPU)
 
 
 def test_the_command_says_whether_all_agree(evaluated, run_script):
