@@ -19,12 +19,7 @@ from alibi.evaluation.measures.segments import TARGETS, Segments, score_segments
 from alibi.evaluation.score import Scorer
 from alibi.processes import Processes
 
-CUE = LEAD = TARGETS
-
-
-def needed_before(reach: int) -> int:
-    """Tokens before a segment, for a copy at distance `reach`."""
-    return reach + CUE + LEAD
+CUE = LEAD = TARGETS  # a copy at a distance needs so many more tokens before a segment
 
 
 def copy_distances(trained: int, reach: int) -> list[int]:

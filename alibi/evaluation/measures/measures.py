@@ -8,7 +8,7 @@ from alibi.evaluation.adapted import Adapted
 from alibi.evaluation.evaluation_settings import FURTHEST, EvaluationSettings
 from alibi.evaluation.evaluation_text import EvaluationText
 from alibi.evaluation.measures.context import context_lengths, score_context
-from alibi.evaluation.measures.copying import copy_distances, needed_before, score_copying
+from alibi.evaluation.measures.copying import CUE, LEAD, copy_distances, score_copying
 from alibi.evaluation.measures.repeats import RepeatSums
 from alibi.evaluation.measures.segments import Segments, choose_segments
 from alibi.evaluation.score import RowSums, Scorer
@@ -39,10 +39,10 @@ class Measures:
         self.reach = settings.reach or FURTHEST * self.trained
         if self.reach < self.trained:
             raise ValueError(f"eval.reach ({self.reach}) must be at least the training length, {self.trained}.")
-        before = {"context": self.reach, "copy": needed_before(self.reach)}
+        leads = {"context": 0, "copy": CUE + LEAD}
         for name in settings.wanted_measures:
-            if name in before:
-                self.segments[name] = choose_segments(text.tokens, before[name])
+            if name in leads:
+                self.segments[name] = choose_segments(text.tokens, self.reach, leads[name], self.trained)
 
     @property
     def of_rows(self) -> set[str]:

@@ -6,6 +6,7 @@ chooses them.
 """
 
 import hashlib
+from bisect import bisect_left
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -54,20 +55,22 @@ class Segments:
         return np.bincount(self.article_S, nats_S).tolist()
 
 
-def choose_segments(tokens: TokenFile, before: int) -> Segments:
+def choose_segments(tokens: TokenFile, reach: int, lead: int = 0, least: int = TARGETS) -> Segments:
     """
     Args:
-        before: tokens of its own article that a segment needs before it; another article needs as many.
+        reach, lead: a segment needs `reach` + `lead` tokens of its own article before it, and another article as many.
+        least: the smallest reach that would do.
 
     Raises:
-        ValueError: there are fewer than SEGMENTS; how many, and at which smaller number there are enough.
+        ValueError: there are fewer than SEGMENTS; how many, and up to which smaller reach there are enough.
     """
+    before = reach + lead
     stops = tokens.document_ends()
     starts = np.append(0, stops[:-1])
     candidates, article = _candidates(starts, stops, before)
     long_enough = np.flatnonzero(stops - starts >= before)
-    if len(candidates) < SEGMENTS or len(long_enough) < 2:
-        raise ValueError(_too_few(starts, stops, before, len(candidates)))
+    if not _enough(starts, stops, before):
+        raise ValueError(_too_few(starts, stops, reach, lead, least))
     ids = tokens.ids_sha256()
     order = sorted(range(len(candidates)), key=lambda place: _hash(ids, candidates[place]))
     taken = np.sort(order[:SEGMENTS])
@@ -89,13 +92,18 @@ def _candidates(starts: np.ndarray, stops: np.ndarray, before: int) -> tuple[np.
     return starts[article] + before + TARGETS * within, article
 
 
-def _too_few(starts: np.ndarray, stops: np.ndarray, before: int, number: int) -> str:
-    articles = int((stops - starts >= before + TARGETS).sum())
+def _enough(starts: np.ndarray, stops: np.ndarray, before: int) -> bool:
+    return len(_candidates(starts, stops, before)[0]) >= SEGMENTS and (stops - starts >= before).sum() >= 2
+
+
+def _too_few(starts: np.ndarray, stops: np.ndarray, reach: int, lead: int, least: int) -> str:
+    before = reach + lead
+    number, articles = len(_candidates(starts, stops, before)[0]), int((stops - starts >= before + TARGETS).sum())
     has = f"{number:,} of its {len(starts):,} articles' segments of {TARGETS} targets have that ({articles} articles)"
     rule = f"{SEGMENTS} are needed, and another article as long"
-    possible = [n for n in (before * 2**-k for k in range(1, 12)) if n >= TARGETS and n == int(n)]
-    fits = [int(n) for n in possible if _candidates(starts, stops, int(n))[0].size >= SEGMENTS]
-    remedy = f"eval.reach={fits[0]} has enough" if fits else "choose a text of longer articles"
+    possible = range(least, reach)
+    fits = bisect_left(possible, True, key=lambda n: not _enough(starts, stops, n + lead))
+    remedy = f"eval.reach={possible[fits - 1]} has enough" if fits else "choose a text of longer articles"
     return f"the text's articles are too short for {before:,} tokens before a segment: {has}; {rule}. {remedy}"
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from alibi.evaluation.measures.copying import CUE, copy_distances, needed_before, score_copying, window_of
+from alibi.evaluation.measures.copying import CUE, LEAD, copy_distances, score_copying, window_of
 from alibi.evaluation.measures.segments import SEGMENTS, TARGETS, choose_segments
 from alibi.processes import ALONE
 
@@ -20,7 +20,7 @@ def tokens(articles):
 
 @pytest.fixture
 def segments(tokens):
-    return choose_segments(tokens, needed_before(REACH))
+    return choose_segments(tokens, REACH, CUE + LEAD)
 
 
 def test_the_copy_stands_at_its_distance_and_the_rest_is_the_text(tokens, segments):
