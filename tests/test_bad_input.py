@@ -98,6 +98,7 @@ WRONG_COMMANDS = [
     ("train", ["eval.lengths=[64]"], "a setting of evaluate.py, not of train.py; did you mean train.eval_lengths?"),
     ("train", ["device=gpu"], "device (gpu) must be one of: auto, cpu, cuda (a GPU)."),
     ("evaluate", ["outputs/run"], "write runs=outputs/run."),
+    ("evaluate", ["data.task.load=fixed"], "data=mqar alone. Of a task's run: 'data.task={load: VALUE}'."),
     ("evaluate", ["run=outputs/run"], "did you mean runs?"),
     ("evaluate", ["runs=[outputs/a,", "outputs/b]"], "is a list that does not end; put quotes around it"),
     ("evaluate", ["eval.lengths=64,128"], 'write "eval.lengths=[64,128]" for a list.'),

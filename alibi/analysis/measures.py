@@ -21,8 +21,7 @@ from alibi.analysis.line import Line, Run
 from alibi.analysis.result_set import ResultSet
 from alibi.analysis.statistics import interval, resampled_sums
 from alibi.results.parts import Part
-from alibi.results.result_file import OF_HEAD
-from alibi.results.schema import Sample
+from alibi.results.schema import OF_HEAD, Sample
 
 MARGIN = 0.01  # nats per token
 LEAST_GAIN = 0.3  # nats per token of a copy at L; of a model that gains less, farther copies say nothing

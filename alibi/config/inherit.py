@@ -16,6 +16,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from alibi.config.known import CONFIGS, groups, package_of, setting_keys
 from alibi.data import Tokenizer
+from alibi.data.tasks import Task
 from alibi.interop import HF_PREFIX
 from alibi.model import ModelConfig
 from alibi.model.model_config import LayerSettings, method_name
@@ -83,7 +84,7 @@ def inherited(composed: dict, overrides: Sequence[str]) -> dict:
         overrides: of the command line.
 
     Raises:
-        ValueError: a Hugging Face model, an origin of another shape or tokenizer, or a second frequency adaptation.
+        ValueError: a Hugging Face model, an origin of another task, shape or tokenizer, or a second adaptation.
         FileNotFoundError, DamagedCheckpoint: there is no sound checkpoint.
     """
     checkpoint, explicit = origin_of(composed["train"]["init_from"]), Explicit.of(overrides)
@@ -95,6 +96,7 @@ def inherited(composed: dict, overrides: Sequence[str]) -> dict:
     for section in ("data", "tokenizer"):
         if section not in explicit.sections:
             settings[section] = stored[section] | _set_of(composed[section], section, explicit.names)
+    check_task(settings["data"]["name"], stored["data"]["name"], checkpoint.path)
     check_tokenizer(settings["tokenizer"], stored["tokenizer"], checkpoint.load_tokenizer(), checkpoint.path)
     settings["tokenizer"] = stored["tokenizer"]
     settings["model"] = inherited_model(composed["model"], stored["model"], explicit)
@@ -191,6 +193,18 @@ def _layers(model: dict) -> list[tuple[str, dict]]:
     """The settings of the layers that have a position, by their full name."""
     types = {f"model.layer_types.{kind}": layer for kind, layer in (model.get("layer_types") or {}).items()}
     return [(key, layer) for key, layer in {"model": model, **types}.items() if isinstance(layer.get("position"), dict)]
+
+
+def check_task(name: str, stored: str, where: Path) -> None:
+    """
+    Raises:
+        ValueError: a task follows a text or another task, or a text follows a task.
+    """
+    if name != stored and {name, stored} & Task.registry.keys():
+        raise ValueError(
+            f"data.name is {name} here and {stored} in {where}: a task has symbols of its own, which no other weights "
+            "know; leave it out (and an experiment that sets it), or train without train.init_from."
+        )
 
 
 def check_tokenizer(settings: dict, stored: dict, tokenizer: Tokenizer, where: Path) -> None:

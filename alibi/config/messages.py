@@ -43,7 +43,11 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 def unknown_setting(name: str, entry: str) -> str:
     here, other = setting_names(entry), "evaluate" if entry == "train" else "train"
     if of := here.get(name):
-        return f"{name} is a setting of {', '.join(of)} alone."
+        section, _, last = name.rpartition(".")
+        of_run = (
+            f" Of a task's run: '{section}={{{last}: VALUE}}'." if (entry, section) == ("evaluate", "data.task") else ""
+        )
+        return f"{name} is a setting of {', '.join(of)} alone.{of_run}"
     if name in groups(other) or name in setting_names(other):
         of_the_run = "; evaluate.py takes it from the run that runs= names."
         meant = of_the_run if entry == "evaluate" else did_you_mean(name, here)

@@ -46,12 +46,7 @@ def evaluate_checkpoint(
     """
     tokens, device = text.tokens, procs.device
     adaptations = fitting(checkpoint, settings) if adaptations is None else adaptations
-    lengths, note = in_order(settings.lengths)
-    if note:
-        procs.say(note)
-    for length in lengths:
-        if length > len(tokens):
-            procs.say(f"length {length} is above the {len(tokens)} tokens of the split: evaluated as one window")
+    lengths = _lengths(settings, len(tokens), procs)
     files: list[OpenResult] = []
     with procs.together():
         adapted = open_model(checkpoint, settings, device, precision)
@@ -86,11 +81,21 @@ def evaluate_checkpoint(
         row = _scored_row(measures, adaptation, length, stride or length, batch_tokens, procs)
         procs.on_main(lambda number, row: files[number].add(row), number, row)
     for adaptation in adaptations:
-        places = _places(kinds, adaptation)
+        places = [number for number, (own, _) in enumerate(kinds) if own == adaptation]
         if procs.on_main(lambda own: any(files[n].lacks_measures for n in own), places):
             procs.on_main(_add_head, files, places, measures.measure(adaptation, batch_tokens, procs))
         procs.on_main(lambda own: add_changes([files[n].path for n in own], procs.say), places)
     return files
+
+
+def _lengths(settings: EvaluationSettings, tokens: int, procs: Processes) -> list[int]:
+    lengths, note = in_order(settings.lengths)
+    if note:
+        procs.say(note)
+    for length in lengths:
+        if length > tokens:
+            procs.say(f"length {length} is above the {tokens} tokens of the split: evaluated as one window")
+    return lengths
 
 
 def _scored_row(
@@ -120,10 +125,6 @@ def _scored_row(
 def _add_head(files: list[OpenResult], places: list[int], entries: dict) -> None:
     for place in places:
         files[place].add_head(entries)
-
-
-def _places(kinds: list[tuple[Adaptation | None, int | None]], adaptation: Adaptation | None) -> list[int]:
-    return [number for number, (own, _) in enumerate(kinds) if own == adaptation]
 
 
 def say_how_long(

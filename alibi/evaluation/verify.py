@@ -19,7 +19,7 @@ from alibi.data import DataConfig, window_batches
 from alibi.evaluation.adapted import fitting
 from alibi.evaluation.checkpoint_results import open_model
 from alibi.evaluation.evaluation_settings import EvaluationSettings
-from alibi.evaluation.evaluation_text import open_evaluation_text
+from alibi.evaluation.evaluation_text import EvaluationText, open_evaluation_text
 from alibi.evaluation.measures.measures import Measures
 from alibi.evaluation.score import fast_batch_tokens, numbers_of, score_length
 from alibi.evaluation.sums import ContextSums, Groups, GroupSums, NatsSum
@@ -27,6 +27,7 @@ from alibi.evaluation.task_results import has_learned, open_task, task_row
 from alibi.processes import ALONE
 from alibi.results import Result, load_nats
 from alibi.results.parts import Part
+from alibi.results.schema import OF_HEAD
 from alibi.runs import Checkpoint
 
 OF_SUMS, OF_OTHERS = 1e-12, 1e-9
@@ -35,7 +36,6 @@ ANSWERED = 5e-3  # of a share of answers or strings
 SUMS = ("nll_nats", "group_nats", "context", "scored_tokens")
 BATCH = 2**20  # targets summed at once
 NOT_NUMBERS = ("tokens_per_sec", "peak_memory_mib", "made_with", "nats", "adapt", "skip_far_keys", "length", "stride")
-HEAD = {"context": "context", "copied": "copy"}
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ def from_nats(result: Result) -> tuple[list[Check], list[str]]:
                 continue
             tolerance = OF_SUMS if name in SUMS else OF_OTHERS
             checks.append(Check(f"rows[{length}].{name}", difference_of(row.get(name), numbers.get(name)), tolerance))
-    left += [f"{name}: depends on the text" for field, name in HEAD.items() if getattr(result.content, field)]
+    left += [f"{name}: depends on the text" for name, (field, _) in OF_HEAD.items() if getattr(result.content, field)]
     return checks + _from_rows(result), left
 
 
@@ -157,12 +157,24 @@ def rescored(
     if text.sha256 != content.data.sha256:
         which = f"{content.data.name} {content.data.split} (sha256 {content.data.sha256[:16]})"
         raise ValueError(f"{result.path.name} is of another text, {which}; name it by --data and --path.")
-    [adaptation] = fitting(checkpoint, settings)
-    checks, left, batch_tokens = [], [], fast_batch_tokens(device, settings.cached)
-    tolerance = RESCORED if content.precision == "fp32" else RESCORED_NARROW
+    checks = _rows_again(result, checkpoint, text, settings, device)
+    checks += _measures_again(result, checkpoint, text, settings, device)
+    left = [f"length {n}: {row['error']}" for n, row in result.rows.items() if "error" in row]
+    return checks + _from_rows(result), left
+
+
+def _tolerance(result: Result) -> float:
+    return RESCORED if result.content.precision == "fp32" else RESCORED_NARROW
+
+
+def _rows_again(
+    result: Result, checkpoint: Checkpoint, text: EvaluationText, settings: EvaluationSettings, device: torch.device
+) -> list[Check]:
+    checks, precision, tolerance = [], result.content.precision, _tolerance(result)
+    batch_tokens, [adaptation] = fast_batch_tokens(device, settings.cached), fitting(checkpoint, settings)
     for length, row in result.scored.items():
         own = replace(settings, skip_far_keys=row.get("skip_far_keys", True))
-        adapted = open_model(checkpoint, own, device, content.precision)
+        adapted = open_model(checkpoint, own, device, precision)
         measures = Measures(text, adapted, own)
         scorer = adapted.scorer(adaptation, length)
         again = score_length(text, length, row["stride"], scorer, batch_tokens, ALONE, measures.sums())
@@ -171,19 +183,26 @@ def rescored(
         if "nats" in row:
             gap = np.abs(load_nats(result, length) - again["nats"]).max() / abs(row["nll_nats"] / result.data.tokens)
             checks.append(Check(f"rows[{length}].nats", float(gap), 100 * tolerance))
-    left += [f"length {n}: {row['error']}" for n, row in result.rows.items() if "error" in row]
-    for field, name in HEAD.items():
-        if points := getattr(content, field):
-            sample = getattr(content, f"{name}_sample")
-            asked = replace(settings, measures=[name], reach=sample.reach)
-            adapted = open_model(checkpoint, asked, device, content.precision)
-            again = Measures(text, adapted, asked).measure(adaptation, batch_tokens, ALONE)
-            stated = [point.model_dump(exclude_unset=True) for point in points]
-            checks.append(Check(name, difference_of(stated, again[name]), tolerance))
-            told = sample.model_dump(include={"segments", "group_targets", "sha256"})
-            found = {part: again[f"{name}_sample"][part] for part in told}
-            checks.append(Check(f"{name}_sample", difference_of(told, found), 0.0))
-    return checks + _from_rows(result), left
+    return checks
+
+
+def _measures_again(
+    result: Result, checkpoint: Checkpoint, text: EvaluationText, settings: EvaluationSettings, device: torch.device
+) -> list[Check]:
+    content, checks, [adaptation] = result.content, [], fitting(checkpoint, settings)
+    for name, fields in OF_HEAD.items():
+        points, sample = (getattr(content, field) for field in fields)
+        if not points:
+            continue
+        asked = replace(settings, measures=[name], reach=sample.reach)
+        measures = Measures(text, open_model(checkpoint, asked, device, content.precision), asked)
+        again = measures.measure(adaptation, fast_batch_tokens(device, settings.cached), ALONE)
+        stated = [point.model_dump(exclude_unset=True) for point in points]
+        checks.append(Check(name, difference_of(stated, again[name]), _tolerance(result)))
+        told = sample.model_dump(include={"segments", "group_targets", "sha256"})
+        found = {part: again[f"{name}_sample"][part] for part in told}
+        checks.append(Check(f"{name}_sample", difference_of(told, found), 0.0))
+    return checks
 
 
 def _answered_again(result: Result, checkpoint: Checkpoint, device: torch.device) -> list[Check]:

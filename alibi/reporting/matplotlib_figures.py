@@ -91,7 +91,7 @@ def _draw_panel(axes: Axes, panel: Panel) -> None:
     axes.set_xlabel(panel.x.label)
     axes.set_ylabel("\n".join(textwrap.wrap(panel.y.label, 28)))
     if panel.y.from_zero:
-        axes.set_ylim(0, 1.05 * max(point.y for series in panel.series for point in series.points))
+        axes.set_ylim(0, 1.05 * max(point.y for series in panel.series for point in series.points) or 1)
     if not panel.y.log:
         axes.yaxis.set_major_formatter(EngFormatter(sep="") if panel.y.from_zero else "{x:g}")
     if panel.x.log:

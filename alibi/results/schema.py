@@ -34,6 +34,7 @@ SCHEMA = 1
 LARGEST_EXPONENT = math.log(sys.float_info.max)
 # Relative rounding error allowed in a number that follows from others.
 TOLERANCE = 1e-6
+OF_HEAD = {"context": ("context", "context_sample"), "copy": ("copied", "copy_sample")}  # measures and their fields
 
 
 class Context(Columns):

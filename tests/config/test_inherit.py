@@ -109,6 +109,7 @@ def test_an_experiment_sets_what_its_yaml_does(origin):
         (["tokenizer=bpe"], "tokenizer.name is bpe here and byte in .*leave it out"),
         (["tokenizer=word"], "tokenizer.name is word here and byte in"),
         (["model.position.nonsense=1", "model=rotary"], "model.position.nonsense"),
+        (["data=copy", "tokenizer=word"], "data.name is copy here and wikitext2 in .*a task has symbols of its own"),
         (["train.resume=x"], "two sources of weights"),
     ],
 )
