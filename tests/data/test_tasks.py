@@ -34,7 +34,8 @@ def expected_answers(task, inputs):
             if letter != "<pad>":
                 blocks += letter != before
                 before = letter
-                answers[place] = "yes" if blocks >= task.settings.k else "no"
+                answers[place] = "yes" if blocks == task.settings.k else "no"
+        assert blocks == task.settings.k
     if task.name == "mqar":
         value_of = {}
         for place in range(0, len(words) - 1, 2):
@@ -60,6 +61,19 @@ def test_every_answer_follows_from_the_string(name, settings, times):
 
 def string_lengths(task, strings):
     return (strings.inputs_SL != 1).sum(1)
+
+
+@pytest.mark.parametrize(("k", "decide"), [(3, True), (4, False)])
+def test_counts_and_the_last_letter_decide_up_to_three_blocks(k, decide):
+    """So a layer that counts letters can answer; for four it cannot."""
+    task, answers = task_of("crasp", {"k": k}, 41), {}
+    strings = task.strings(41, [(0, number) for number in range(2000)])
+    for inputs, targets in zip(strings.inputs_SL, strings.targets_SL, strict=True):
+        for stop in np.flatnonzero(targets != IGNORED) + 1:
+            letters, counts = np.unique(inputs[1:stop], return_counts=True)
+            seen = dict(zip(letters.tolist(), counts.tolist(), strict=True))
+            answers.setdefault((tuple(seen.items()), inputs[stop - 1]), set()).add(targets[stop - 1])
+    assert all(len(own) == 1 for own in answers.values()) == decide
 
 
 @pytest.mark.parametrize("name", ["copy", "crasp"])

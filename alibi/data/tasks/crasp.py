@@ -1,12 +1,12 @@
-"""Blocks: strings a..ab..ba..a, in which every prefix is asked whether its k-th block has begun.
+"""Blocks: strings a..ab..ba..a of k blocks, in which every prefix is asked whether the last one has begun.
 
     <s> a a b b b a      k = 3: answers no no no no no yes
 
 In the logic C-RASP a transformer of depth d without position expresses this for k up to d + 2, and for no more; then
-it should extend to longer strings. For methods that know positions the theory says nothing.
+it should extend to longer strings. For methods that know positions the theory says nothing. No string has more blocks:
+whether the fourth has begun or the second, one layer that counts letters could not tell.
 
-Source: Yang et al., "Knee-Deep in C-RASP", arXiv 2506.16055: the task and its lengths. Here the number of blocks is
-drawn first, evenly from 1 to k + 1, so that half the strings have a k-th one; then where they begin.
+Source: Yang et al., "Knee-Deep in C-RASP", arXiv 2506.16055: the task and its lengths.
 """
 
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ class Crasp(Task, name="crasp"):
     class Settings:
         """
         Attributes:
-            k: number of the block that is asked for.
+            k: number of blocks.
         """
 
         k: int = 3
@@ -35,7 +35,7 @@ class Crasp(Task, name="crasp"):
 
     @property
     def least(self) -> int:
-        return self.settings.k + 2
+        return self.settings.k + 1
 
     @property
     def symbols(self) -> list[str]:
@@ -48,8 +48,7 @@ class Crasp(Task, name="crasp"):
 
     def draw(self, generator: np.random.Generator, low: int, high: int) -> tuple[np.ndarray, np.ndarray]:
         letters = int(generator.integers(low, high + 1)) - 1
-        blocks = int(generator.integers(1, self.settings.k + 2))
-        begins = 1 + generator.permutation(letters - 1)[: blocks - 1]
+        begins = 1 + generator.permutation(letters - 1)[: self.settings.k - 1]
         block = np.bincount(begins, minlength=letters).cumsum()  # the first is 0
         inputs = np.append(START, self.id_of(0) + block % 2)
         targets = np.append(IGNORED, self.id_of(2) + (block >= self.settings.k - 1))
