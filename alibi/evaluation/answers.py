@@ -1,12 +1,13 @@
 """A task's strings answered: which answers are right, and how many nats they have.
 
-Legend: S strings, L inputs, B strings of a batch.
+Legend: S strings, L inputs, B strings of a batch, V symbols.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
 import torch
+from torch.nn import functional as F
 
 from alibi.data.tasks import IGNORED, Strings
 from alibi.environment import autocast
@@ -60,10 +61,9 @@ def answer(
             torch.from_numpy(ids[place]).to(model.device) for ids in (strings.inputs_SL, strings.targets_SL)
         )
         with autocast(model.device, precision):
-            hidden_BLD = model.hidden(inputs)
-            chosen_BL = model.output.logits(hidden_BLD).argmax(-1)
-            nats_BL = model.output.nll(hidden_BLD, targets)
-        right_S[place] = (chosen_BL == targets).sum(1).cpu().numpy()
-        nats_S[place] = nats_BL.double().sum(1).cpu().numpy()
+            logits_BLV = model(inputs).double()
+        right_S[place] = (logits_BLV.argmax(-1) == targets).sum(1).cpu().numpy()
+        nats_BL = F.cross_entropy(logits_BLV.transpose(1, 2), targets, ignore_index=IGNORED, reduction="none")
+        nats_S[place] = nats_BL.sum(1).cpu().numpy()
     right_S, nats_S = (sum(parts) for parts in zip(*procs.gather((right_S, nats_S)), strict=True))
     return Answers(right_S.astype(int), (strings.targets_SL != IGNORED).sum(1), float(nats_S.sum()))
