@@ -76,8 +76,8 @@ def _of_tasks(tasks: Sequence[TaskSet], method: str) -> list[str]:
     found: dict[str, list[str]] = {}
     for part in tasks:
         if line := part.best(method):
-            seen = words.tokens(run.result for run in line.runs)
-            learned = f"{len(line.learned)} of {len(line.runs)} runs learned it in {seen} tokens"
+            seen = words.tokens((run.result for run in line.runs), " tokens")
+            learned = f"{len(line.learned)} of {len(line.runs)} runs learned it in {seen}"
             at = [(n, line.mean(n, "exact_match"), line.mean(n, "accuracy")) for n in part.lengths]
             numbers = [f"{exact:.3f} ({right:.3f}) at {n:,}" for n, exact, right in at if exact is not None]
             of = ", ".join(f"{name} {value}" for name, value in line.first.data.task.items())
@@ -90,8 +90,8 @@ def _of_tasks(tasks: Sequence[TaskSet], method: str) -> list[str]:
 def _trained(line: Line) -> str:
     number = len(line.runs)
     seeds = f"{number} seeds" if number > 1 else "1 run"
-    tokens = words.tokens(run.result for run in line.runs)
-    return f"trained at {line.first.checkpoint.seq_len:,} on {tokens} tokens ({seeds})"
+    tokens = words.tokens((run.result for run in line.runs), " tokens")
+    return f"trained at {line.first.checkpoint.seq_len:,} on {tokens} ({seeds})"
 
 
 def _nats(mean: Mean) -> str:

@@ -23,15 +23,15 @@ def known(value: float | None, style: str = "") -> str:
     return UNKNOWN if value is None else format(value, style)
 
 
-def tokens(results: Iterable[Result]) -> str:
+def tokens(results: Iterable[Result], unit: str = "") -> str:
     """3.3M, or from the fewest to the most, and whether the learning rate had not come down in one: what any number on
     extrapolation depends on."""
     results = list(results)
     seen = {result.trained_tokens for result in results}
     if None in seen:
-        return UNKNOWN
+        return UNKNOWN + unit
     digits = "–".join(dict.fromkeys(f"{n:,}" if n < 1e5 else f"{n / 1e6:,.1f}M" for n in (min(seen), max(seen))))
-    return digits if all(result.is_annealed for result in results) else f"{digits}, {NOT_ANNEALED}"
+    return digits + unit + ("" if all(result.is_annealed for result in results) else f", {NOT_ANNEALED}")
 
 
 def number(value: float) -> str:

@@ -11,6 +11,7 @@ from alibi.reporting.chart import looks_of
 from alibi.reporting.measure_charts import measure_charts, training_effect_chart
 from alibi.reporting.measure_tables import context_rows, copy_rows, measure_tables, repeat_rows
 from alibi.reporting.page import render_page
+from alibi.reporting.sentences import sentence_table
 
 L, FAR = 128, 512
 TARGETS = [16, 48] * 6  # of twelve articles
@@ -160,6 +161,29 @@ def test_the_table_of_repeats_has_nats_those_of_hidden_ones_and_targets_by_bucke
         ["512", "targets", "2,400", "0", "1,200"],
     ]
     assert [small for _, small in table.rows[0][5:]] == ["2.250–2.250", "", "3.000–3.000"]
+
+
+def sentences(*paths):
+    """Of each method."""
+    return dict(texts(sentence_table(compared(paths))))
+
+
+def test_a_sentence_says_what_the_context_gives(measured):
+    files = [measured(seed=seed, context=CONTEXT, copy=COPY) for seed in (0, 1)]
+    assert sentences(*files, measured("none", context=context(n32=(3.5, 3.5, None), n128=(3.25, 3.25, None)))) == {
+        "alibi": "On wikitext2 validation, trained at 128 on 3.3M tokens (2 seeds), it uses 512 of up to 512 tokens: at "
+        "512, what is beyond the last 128 changes the nats per token by −0.375 [−0.375, −0.375], and the length itself "
+        "by +0.125 [+0.125, +0.125]; perplexity stays within 2 % up to 512. A copy gains +1.000 [+1.000, +1.000] from "
+        "128 tokens away and +0.250 [+0.250, +0.250] from 512 tokens away.",
+        "none": "On wikitext2 validation, trained at 128 on 3.3M tokens (1 run), it uses 128 of up to 128 tokens.",
+    }
+
+
+def test_a_sentence_on_early_weights_and_weak_copies_says_so(measured):
+    weak = measured(step=400, context=CONTEXT, copy=copies(n64=2.0, n128=0.25, n512=0.25))
+    said = sentences(weak)["alibi"]
+    assert "trained at 128 on 1.6M tokens, not annealed (1 run)" in said
+    assert said.endswith(" A copy 128 tokens away gains +0.250 [+0.250, +0.250]: too little to test greater distances.")
 
 
 def test_charts_have_a_series_for_each_line(measured):

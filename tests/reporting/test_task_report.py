@@ -11,6 +11,7 @@ from test_report import own_part, page_json
 from alibi.reporting import write_paper, write_report
 from alibi.reporting.matplotlib_figures import write_figure
 from alibi.reporting.page import render_page
+from alibi.reporting.sentences import sentence_table
 from alibi.reporting.table import EMPTY
 from alibi.reporting.task_charts import learning_chart, tasks_chart
 from alibi.reporting.task_tables import task_tables
@@ -55,6 +56,15 @@ def test_a_row_says_how_many_learned_and_shows_only_those(tasks):
     assert one[3:] == [("1.000", "0.970–1.000"), ("0.750", "0.720–0.770"), ("0.250", "0.220–0.270")]
     assert nobody == [(NONE, ""), ("1.0M–2.0M", ""), ("0 of 2", ""), EMPTY, EMPTY, EMPTY]
     assert accuracy.rows[0][4] == ("0.875", "0.750–1.000")
+
+
+def test_a_sentence_says_how_many_learned_and_what_those_answer(tasks):
+    said = {method: text for (method, _), (text, _) in sentence_table(tasks).rows}
+    of = "Trained on mqar, exact match (accuracy) by length: keys 64, layout anywhere, load growing: "
+    assert said["alibi"] == of + (
+        "2 of 3 runs learned it in 1.0M–3.0M tokens, 1.000 (1.000) at 16, 0.750 (0.875) at 32, 0.375 (0.688) at 64."
+    )
+    assert said["none"] == f"{of}0 of 2 runs learned it in 1.0M–2.0M tokens."
 
 
 def test_the_trivial_answer_stands_under_accuracy_alone(tasks):
