@@ -173,8 +173,8 @@ def test_a_sentence_says_what_the_context_gives(measured):
     assert sentences(*files, measured("none", context=context(n32=(3.5, 3.5, None), n128=(3.25, 3.25, None)))) == {
         "alibi": "On wikitext2 validation, trained at 128 on 3.3M tokens (2 seeds), it uses 512 of up to 512 tokens: "
         "at 512, what is beyond the last 128 changes the nats per token by −0.375 [−0.375, −0.375], and the length "
-        "itself by +0.125 [+0.125, +0.125]; perplexity stays within 2 % up to 512. A copy gains +1.000 [+1.000, +1.000] "
-        "from 128 tokens away and +0.250 [+0.250, +0.250] from 512 tokens away.",
+        "itself by +0.125 [+0.125, +0.125]; perplexity stays within 2 % up to 512. A copy gains +1.000 [+1.000, "
+        "+1.000] from 128 tokens away and +0.250 [+0.250, +0.250] from 512 tokens away.",
         "none": "On wikitext2 validation, trained at 128 on 3.3M tokens (1 run), it uses 128 of up to 128 tokens.",
     }
 
