@@ -37,23 +37,26 @@ def task_row(length, exact, learned):
 
 def task_file(
     root, exact=KNOWS, method="alibi", seed=0, lr=0.003, tokens=2_000_000, task="mqar", settings=SETTINGS,
-    split="test", strings="a", precision="fp32", learning=LEARNS,
+    split="test", strings="a", precision="fp32", learning=LEARNS, step=800, stop_at=None, trained_with=None,
 ):  # fmt: skip
     """Write the result file of a run; an `exact` that is text is a row's error.
 
     Args:
         strings: a digit, of which the hash of the strings is made.
+        trained_with: settings of the task that were others in training.
         learning: None: no metrics.jsonl.
     """
     run = f"{method}-tiny-{task}-L{TRAINED}-seed{seed}-{lr:g}"
     learned = exact[0] >= 0.99
     stated = {"model.position.name": method, "optimizer.lr": lr, "seed": seed, "train.seq_len": TRAINED}
+    stated |= {f"data.task.{name}": value for name, value in (settings | (trained_with or {})).items()}
+    stated |= {"train.stop_at": stop_at} if stop_at else {}
     content = {
         "schema": 1,
         "checkpoint": {
-            "path": f"{run}/checkpoints/step-00000800",
-            "sha256": f"weights of {run}",
-            "step": 800,
+            "path": f"{run}/checkpoints/step-{step:08}",
+            "sha256": f"weights of {run} {step}",
+            "step": step,
             "model": method,
             "seq_len": TRAINED,
             "seed": seed,
@@ -81,7 +84,7 @@ def task_file(
         ],
     }
     path = (
-        Path(root) / run / "evaluation" / f"step-00000800-{task}-{strings * 8}-{split}-nonoverlapping-{precision}.json"
+        Path(root) / run / "evaluation" / f"step-{step:08}-{task}-{strings * 8}-{split}-nonoverlapping-{precision}.json"
     )
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(with_checksum(content)))

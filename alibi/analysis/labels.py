@@ -31,8 +31,9 @@ def label(results: Sequence[Result]) -> list[tuple[str, str, str]]:
     """
     run_of = _runs_of(results)
     runs = dict(zip(run_of, results, strict=True))
-    line_of = _lines_of(runs)
-    apart = _told_apart({line: runs[line] for line in line_of.values()})
+    steps = _steps(runs)
+    line_of = _lines_of(runs, steps)
+    apart = _told_apart({line: runs[line] for line in line_of.values()}, steps)
     lines = unique({line: " ".join([_method(runs[line]), *words]) for line, words in apart.items()})
     labels = unique({run: " ".join([_with_seed(runs[run]), *apart[line]]) for run, line in line_of.items()})
     found = []
@@ -73,11 +74,26 @@ def _runs_of(results: Iterable[Result]) -> list[tuple]:
     return runs
 
 
-def _lines_of(runs: Mapping[tuple, Result]) -> dict[tuple, tuple]:
+def _steps(runs: Mapping[tuple, Result]) -> dict[tuple, int | None]:
+    """The step of each run; None: the last one where train.stop_at ends every seed at another step."""
+    last: dict[tuple, int] = defaultdict(int)
+    for (folder, *_), result in runs.items():
+        last[folder] = max(last[folder], result.checkpoint.step)
+    return {
+        run: None if _stops_early(result) and result.checkpoint.step == last[run[0]] else result.checkpoint.step
+        for run, result in runs.items()
+    }
+
+
+def _stops_early(result: Result) -> bool:
+    return (result.checkpoint.settings or {}).get("train.stop_at") is not None
+
+
+def _lines_of(runs: Mapping[tuple, Result], steps: Mapping[tuple, int | None]) -> dict[tuple, tuple]:
     """By run, the first run of its line. Where a seed is there twice, each run is a line of its own."""
     alike = defaultdict(list)
     for run, result in runs.items():
-        alike[_all_but_seed(result) or run].append(run)
+        alike[_all_but_seed(result, steps[run]) or run].append(run)
     lines = {}
     for members in alike.values():
         seeds = {runs[run].checkpoint.seed for run in members}
@@ -85,7 +101,7 @@ def _lines_of(runs: Mapping[tuple, Result]) -> dict[tuple, tuple]:
     return {run: lines[run] for run in runs}
 
 
-def _all_but_seed(result: Result) -> tuple | None:
+def _all_but_seed(result: Result, step: int | None) -> tuple | None:
     """What runs share that differ in their seed alone; None where the file does not state it."""
     checkpoint = result.checkpoint
     if not checkpoint.settings or checkpoint.seed is None:
@@ -94,17 +110,17 @@ def _all_but_seed(result: Result) -> tuple | None:
     if origin := checkpoint.origin:
         settings |= {"origin.sha256": _origin(origin)}
     settings = json.dumps(settings, sort_keys=True)
-    same = result.method, checkpoint.seq_len, checkpoint.step, checkpoint.parameters
+    same = result.method, checkpoint.seq_len, step, checkpoint.parameters
     return *same, settings, _trained_on(result), _tokenizer(result)
 
 
-def _told_apart(lines: Mapping[tuple, Result]) -> dict[tuple, list[str]]:
+def _told_apart(lines: Mapping[tuple, Result], steps: Mapping[tuple, int | None]) -> dict[tuple, list[str]]:
     """The words that tell each line from others: the fewest settings, and within a method text, tokenizer or folder.
 
     Lines of two methods that differ in a setting say it too, since the method is then not all that differs. Shortest
     first, the last resorts behind them.
     """
-    facts = {line: _facts(result) for line, result in lines.items()}
+    facts = {line: _facts(result, steps[line]) for line, result in lines.items()}
     words: dict[tuple, dict[str, str]] = {line: {} for line in lines}
     settings = dict.fromkeys(name for own in facts.values() for name in own if name not in LAST_RESORTS)
     for name in (*settings, *LAST_RESORTS):
@@ -123,9 +139,9 @@ def _told_apart(lines: Mapping[tuple, Result]) -> dict[tuple, list[str]]:
     return {line: [own[name] for name in sorted(own, key=place)] for line, own in words.items()}
 
 
-def _facts(result: Result) -> dict[str, str]:
+def _facts(result: Result, step: int | None) -> dict[str, str]:
     """{"model.d_model": "d_model 64", ...}: the step, the settings that a few words can say, and the last resorts."""
-    words = {"step": f"step {result.checkpoint.step}"}
+    words = {} if step is None else {"step": f"step {step}"}
     for name, value in (result.checkpoint.settings or {}).items():
         value = PurePath(value).name if name in PATHS and isinstance(value, str) else value
         text = value if isinstance(value, str) else _short(value)

@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -27,6 +28,17 @@ class TaskLine:
     @property
     def first(self) -> Result:
         return self.runs[0].result
+
+    @property
+    def trained_on(self) -> dict[str, Any]:
+        """Settings of the task in training that are others than in this test."""
+        prefix, tested = "data.task.", self.first.data.task
+        own = {
+            name.removeprefix(prefix): value
+            for name, value in (self.first.checkpoint.settings or {}).items()
+            if name.startswith(prefix)
+        }
+        return {name: own[name] for name in tested if own.get(name, tested[name]) != tested[name]}
 
     @cached_property
     def learned(self) -> list[Run]:
@@ -95,9 +107,13 @@ class TaskSet:
         ]
         return about | {"title": self.title, "lines": lines, "baseline": list(self.baseline.items())}
 
-    def best(self, method: str) -> TaskLine | None:
-        """Of the lines of a method, say of two learning rates, the one that learned most often; then the most exact."""
-        own = [line for line in self.lines if line.first.method == method]
+    def best(self, method: str) -> list[TaskLine]:
+        """Of the lines of a method trained on the same task, say at two learning rates, the one that learned most
+        often; then the most exact."""
+        own: dict[str, list[TaskLine]] = defaultdict(list)
+        for line in self.lines:
+            if line.first.method == method:
+                own[str(line.trained_on)].append(line)
 
         def rank(line: TaskLine) -> tuple[float, float]:
             exact = [
@@ -105,7 +121,7 @@ class TaskSet:
             ]
             return len(line.learned) / len(line.runs), float(np.mean(exact))
 
-        return max(own, key=rank, default=None)
+        return [max(lines, key=rank) for lines in own.values()]
 
 
 def task_sets(results: Sequence[Result], labels: Sequence[tuple[str, str, str]]) -> list[TaskSet]:

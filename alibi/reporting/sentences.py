@@ -1,6 +1,7 @@
 """A sentence for each method that a reader can quote: what its context is used for, and what it answers, in numbers."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from alibi.analysis import Comparison, Line, ResultSet
 from alibi.analysis.measures import ContextUse, Mean, context_use, copy_gain
@@ -75,16 +76,22 @@ def _of_tasks(tasks: Sequence[TaskSet], method: str) -> list[str]:
     """One sentence a task: two layouts of it stand in the same."""
     found: dict[str, list[str]] = {}
     for part in tasks:
-        if line := part.best(method):
+        for line in part.best(method):
             seen = words.tokens((run.result for run in line.runs), " tokens")
             learned = f"{len(line.learned)} of {len(line.runs)} runs learned it in {seen}"
             at = [(n, line.mean(n, "exact_match"), line.mean(n, "accuracy")) for n in part.lengths]
             numbers = [f"{exact:.3f} ({right:.3f}) at {n:,}" for n, exact, right in at if exact is not None]
-            of = ", ".join(f"{name} {value}" for name, value in line.first.data.task.items())
+            of = _settings(line.first.data.task)
+            if line.trained_on:
+                of += f" (trained with {_settings(line.trained_on)})"
             found.setdefault(part.name, []).append(", ".join([f"{of}: {learned}", *numbers]))
     return [
         f"Trained on {name}, exact match (accuracy) by length: {'; '.join(parts)}." for name, parts in found.items()
     ]
+
+
+def _settings(task: dict[str, Any]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in task.items())
 
 
 def _trained(line: Line) -> str:

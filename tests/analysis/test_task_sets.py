@@ -7,6 +7,7 @@ from task_files import GUESSES, KNOWS, LEARNS, LENGTHS, SETTINGS, task_file
 
 from alibi.analysis import compare_files
 from alibi.analysis.tasks import TaskSet
+from alibi.reporting.sentences import sentence_table
 from alibi.reporting.training_log import read_learning
 
 
@@ -67,13 +68,13 @@ def test_two_learning_rates_are_two_lines_and_the_best_learned_most_often(tmp_pa
         ("alibi L=16 lr 1e-3", 2, 2),
         ("alibi L=16 lr 0.01", 1, 3),
     }
-    assert part.best("alibi").label == "alibi L=16 lr 1e-3"
+    assert [line.label for line in part.best("alibi")] == ["alibi L=16 lr 1e-3"]
 
 
 def test_how_often_is_a_share_of_the_runs(tmp_path):
     two_of_four = files(tmp_path, KNOWS, KNOWS, GUESSES, GUESSES, lr=0.001)
     part = only_set([*two_of_four, task_file(tmp_path, lr=0.01)])
-    assert part.best("alibi").label == "alibi L=16 lr 0.01"
+    assert [line.label for line in part.best("alibi")] == ["alibi L=16 lr 0.01"]
 
 
 @pytest.mark.parametrize("closer", [0.001, 0.01])
@@ -82,15 +83,15 @@ def test_where_lines_learned_as_often_exact_match_at_the_training_length_decides
     for lr in (0.001, 0.01):
         exacts = [(0.5, 0.0, 0.0), (0.75, 0.0, 0.0)] if lr == closer else [(0.5, 1.0, 1.0), (0.25, 1.0, 1.0)]
         paths += files(tmp_path, *exacts, lr=lr)
-    best = only_set(paths).best("alibi")
+    [best] = only_set(paths).best("alibi")
     assert best.first.checkpoint.settings["optimizer.lr"] == closer
 
 
 def test_the_best_is_of_one_method_and_an_unknown_method_has_none(tmp_path):
     part = only_set([task_file(tmp_path, GUESSES), task_file(tmp_path, KNOWS, "rotary")])
-    assert part.best("alibi").label == "alibi L=16"
-    assert part.best("rotary").label == "rotary L=16"
-    assert part.best("t5") is None
+    for method in ("alibi", "rotary"):
+        assert [line.label for line in part.best(method)] == [f"{method} L=16"]
+    assert part.best("t5") == []
 
 
 def sets_of_two(root, **other):
@@ -171,3 +172,25 @@ def test_learning_is_read_by_step_and_the_last_of_a_step_counts(tmp_path):
     assert read_learning(folder) == [(100, 0.5), (200, 1.0)]
     log.unlink()
     assert read_learning(folder) == []
+
+
+def test_seeds_that_ended_at_different_steps_are_one_line(tmp_path):
+    """Where train.stop_at ends them; an earlier checkpoint is a line of its own."""
+    ends = [task_file(tmp_path, seed=seed, step=step, stop_at=1.0) for seed, step in ((0, 300), (1, 700))]
+    [line] = only_set(ends).lines
+    assert (line.label, len(line.runs)) == ("alibi L=16", 2)
+    early = task_file(tmp_path, GUESSES, seed=1, step=400, stop_at=1.0)
+    assert [one.label for one in only_set([*ends, early]).lines] == ["alibi L=16", "alibi L=16 step 400"]
+    control = [task_file(tmp_path / "c", seed=seed, step=step) for seed, step in ((0, 300), (1, 700))]
+    assert len(only_set(control).lines) == 2
+
+
+def test_lines_trained_on_other_settings_than_tested_say_so(tmp_path):
+    about = {"settings": SETTINGS | {"layout": "full"}, "strings": "b"}
+    paths = [task_file(tmp_path / at, KNOWS, trained_with={"layout": at}, **about) for at in ("first", "full")]
+    part = only_set(paths)
+    assert [line.trained_on for line in part.lines] == [{"layout": "first"}, {}]
+    assert len(part.best("alibi")) == 2
+    [((_, _), (said, _))] = sentence_table(compared(paths)).rows
+    assert "keys 64, layout full, load growing (trained with layout first): 1 of 1" in said
+    assert "; keys 64, layout full, load growing: 1 of 1" in said

@@ -183,12 +183,29 @@ def test_splits_do_not_share_strings():
             128,
             r"train.seq_len: strings of 128 tokens have 16 pairs, more than data.task.keys \(8\)",
         ),
+        ("mqar", {"keys": 2, "layout": "full"}, 6, r"train.seq_len \(6\) must be at least 8, the shortest"),
         ("crasp", {"k": 1}, 151, r"data.task.k \(1\) must be at least 2"),
     ],
 )
 def test_bad_settings_are_refused(name, task, trained, message):
     with pytest.raises(ValueError, match=message):
         task_of(name, task, trained)
+
+
+@pytest.mark.parametrize(
+    ("name", "task", "length", "message"),
+    [
+        ("copy", {}, 35, "none of 35 is longer than the trained ones; use 36"),
+        ("mqar", {"load": "fixed"}, 22, r"eval.lengths \(22\) must be at least 24, for 4 pairs and their queries"),
+        ("mqar", {"load": "fixed", "layout": "full"}, 8, r"must be at least 10, for 4 pairs and their queries"),
+    ],
+)
+def test_a_length_without_strings_is_refused_and_the_next_has_some(name, task, length, message):
+    own = task_of(name, task, LENGTHS[name])
+    with pytest.raises(ValueError, match=message):
+        own.check_length(length, "eval.lengths")
+    strings = own.held_out("test", int(message.partition("least ")[2][:2] or 36))
+    assert (strings.targets_SL != IGNORED).any(1).all()
 
 
 def test_a_corpus_has_no_task_and_a_task_no_folder():

@@ -32,6 +32,12 @@ class Copy(Task, name="copy"):
         if settings.alphabet < 2:
             raise ValueError(f"data.task.alphabet ({settings.alphabet}) must be at least 2.")
 
+    def check_length(self, length: int, name: str) -> None:
+        super().check_length(length, name)
+        if length == self.trained + 1 and length % 2:
+            rule = f"strings of copy have an even number of tokens, so none of {length} is longer than the trained ones"
+            raise ValueError(f"{name} ({length}): {rule}; use {length + 1}.")
+
     @property
     def symbols(self) -> list[str]:
         return ["|", *(f"s{number}" for number in range(self.settings.alphabet))]

@@ -57,10 +57,17 @@ class Mqar(Task, name="mqar"):
         if (pairs := self.pairs(length)) > (keys := self.settings.keys):
             rule = f"have {pairs} pairs, more than data.task.keys ({keys})"
             raise ValueError(f"{name}: strings of {length} tokens {rule}; load=fixed has {self.pairs(self.trained)}.")
+        if (needed := 2 * (pairs + self.queries(length))) > length:
+            raise ValueError(f"{name} ({length}) must be at least {needed}, for {pairs} pairs and their queries.")
 
     def pairs(self, length: int) -> int:
         """Pairs of a string."""
         return (length if self.settings.load == "growing" else self.trained) // TOKENS_PER_PAIR
+
+    def queries(self, length: int) -> int:
+        """Queries of a string."""
+        pairs = self.pairs(length)
+        return max(1, length // 2 - pairs) if self.settings.layout == "full" else 2 * pairs
 
     def draw(self, generator: np.random.Generator, low: int, high: int) -> tuple[np.ndarray, np.ndarray]:
         pairs, slots, number = self.pairs(high), high // 2, self.settings.keys
@@ -78,7 +85,7 @@ class Mqar(Task, name="mqar"):
 
     def _places(self, generator: np.random.Generator, pairs: int, slots: int) -> tuple[np.ndarray, np.ndarray]:
         """The slots that are filled, in order, and the number of the pair in each: the first is the pair's own."""
-        own, number = np.arange(pairs), slots - pairs if self.settings.layout == "full" else 2 * pairs
+        own, number = np.arange(pairs), self.queries(2 * slots)
         if self.settings.layout == "first":
             places = pairs + np.sort(generator.permutation(slots - pairs)[:number])
             return np.append(own, places), np.append(own, generator.integers(pairs, size=number))
