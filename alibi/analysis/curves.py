@@ -53,6 +53,8 @@ def how_far(content: Content, within_percent: float) -> HowFar:
     if not math.isfinite(perplexities[seq_len]):
         reason = f"perplexity at length {seq_len}, the training length, is not a number or above the largest float"
         return HowFar(**about, reason=reason)
+    if max(perplexities) == seq_len:
+        return HowFar(**about, reason=f"no length above the training length, {seq_len}, was measured")
     about["measured_to"] = max(perplexities)
     limit = perplexities[seq_len] * (1 + within_percent / 100)
     for length in sorted(n for n in perplexities if n >= seq_len):

@@ -104,16 +104,18 @@ def _training_tokens(
         ValueError: it is not there any more, or the corpus has none.
     """
     own = checkpoint.data_config if isinstance(checkpoint, Checkpoint) else data
-    if own.name == data.name:
-        own = replace(own, path=data.path)
-    why = "eval.measures=[repeats] counts how often a bigram occurs in the training text, and"
-    try:
-        text = open_text(own, "train", tokenizer.name == "word")
-    except (FileNotFoundError, ValueError) as error:
-        raise ValueError(f"{why} there is none: {error}") from error
-    if isinstance(checkpoint, Checkpoint) and text.sha256 != checkpoint.texts["train"]:
-        raise ValueError(f"{why} that of {checkpoint.run.name} has changed since (data={own.name}).")
-    return prepare_tokens(text, tokenizer, cache, quiet)
+    problem, words = "", tokenizer.name == "word"
+    # The run's folder may have moved, and data.path may name the new one.
+    for place in [own, replace(own, path=data.path)] if own.name == data.name else [own]:
+        try:
+            text = open_text(place, "train", words)
+        except (FileNotFoundError, ValueError) as error:
+            problem = problem or f"there is none: {error}"
+            continue
+        if isinstance(checkpoint, Guest) or text.sha256 == checkpoint.texts["train"]:
+            return prepare_tokens(text, tokenizer, cache, quiet)
+        problem = problem or f"that of {checkpoint.run.name} has changed since (data={own.name})."
+    raise ValueError(f"eval.measures=[repeats] counts how often a bigram occurs in the training text, and {problem}")
 
 
 def count_uncovered(text: Text, tokens: TokenFile, tokenizer: Tokenizer) -> tuple[int, bool]:

@@ -134,7 +134,7 @@ def score_length(
             for scored in score(tokens, length, stride, scorer, sums, device, batch_tokens, procs.share):
                 bar.update(scored * procs.number)
     except (MemoryError, RuntimeError) as error:
-        failure = _out_of_memory(error)
+        failure = out_of_memory(error)
     gathered = procs.gather((failure, peak_memory_mib(device), *sums))
     failures, peaks, totals, by_group, by_context, *rest = zip(*gathered, strict=True)
     seconds = time.perf_counter() - begun
@@ -186,8 +186,8 @@ def numbers_of(
     }
 
 
-def _out_of_memory(error: Exception) -> str:
-    """The row's error; any other error is raised again."""
+def out_of_memory(error: Exception) -> str:
+    """Why it failed, for the user; any other error is raised again."""
     if not isinstance(error, MemoryError) and not any(sign in str(error).lower() for sign in OUT_OF_MEMORY):
         raise error
     first_line = str(error).splitlines()[0] if str(error) else type(error).__name__
@@ -203,7 +203,7 @@ def warm_up(tokens: TokenFile, length: int, scorer: Scorer, device: torch.device
     try:
         next(score(tokens, length, length, scorer, [], device, batch_tokens))
     except (MemoryError, RuntimeError) as error:
-        _out_of_memory(error)
+        out_of_memory(error)
 
 
 @torch.inference_mode()
@@ -219,5 +219,5 @@ def expected_seconds(
     try:
         score_batch(tokens, batch, scorer, device).cpu()  # waits for the device
     except (MemoryError, RuntimeError) as error:
-        _out_of_memory(error)
+        out_of_memory(error)
     return (time.perf_counter() - begun) / len(batch) * len(tokens) / stride

@@ -16,7 +16,7 @@ from collections.abc import Callable
 import numpy as np
 
 from alibi.data import TokenFile
-from alibi.evaluation.measures.segments import TARGETS, Segments, score_segments
+from alibi.evaluation.measures.segments import TARGETS, Segments, left_out, score_segments
 from alibi.evaluation.score import Scorer
 from alibi.processes import Processes
 
@@ -52,7 +52,8 @@ def score_context(
 
     Args:
         masked_length: tokens of the windows that are masked.
-        scorer_of: (window length, keys that every layer sees or None for all) -> what scores it; None where it cannot.
+        scorer_of: (window length, keys that every layer sees or None for all) -> what scores it; None where a model
+            cannot be masked. May raise NotScored, and that point is left out.
     """
 
     def nats(n: int, scorer: Scorer, swapped: bool = False) -> np.ndarray:
@@ -61,17 +62,20 @@ def score_context(
 
         return score_segments(inputs_of, tokens, segments, scorer, batch_tokens, procs)
 
-    points = []
-    for n in lengths:
-        if (scorer := scorer_of(n, None)) is None:
-            continue
-        true_S = nats(n, scorer)
-        swapped_S = nats(n, scorer, swapped=True) if n > trained else true_S
-        point = {"n": n, "targets": TARGETS * len(true_S)}
-        kinds = {"": true_S, "swapped_": swapped_S}
+    def point_at(n: int) -> dict:
+        scorer = scorer_of(n, None)
+        kinds = {"": nats(n, scorer)}
+        kinds["swapped_"] = nats(n, scorer, swapped=True) if n > trained else kinds[""]
         if n <= masked_length and (masked := scorer_of(masked_length, n)):
-            kinds["masked_"] = nats(masked_length, masked)
+            with left_out(f"context masked to {n:,} tokens", procs):
+                kinds["masked_"] = nats(masked_length, masked)
+        point = {"n": n, "targets": segments.targets}
         for kind, nats_S in kinds.items():
             point |= {f"{kind}nll_nats": float(nats_S.sum()), f"{kind}group_nats": segments.by_article(nats_S)}
-        points.append(point)
+        return point
+
+    points = []
+    for n in lengths:
+        with left_out(f"context of {n:,} tokens", procs):
+            points.append(point_at(n))
     return points

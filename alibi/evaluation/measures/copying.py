@@ -15,7 +15,7 @@ from collections.abc import Callable
 import numpy as np
 
 from alibi.data import TokenFile
-from alibi.evaluation.measures.segments import TARGETS, Segments, score_segments
+from alibi.evaluation.measures.segments import TARGETS, Segments, left_out, score_segments
 from alibi.evaluation.score import Scorer
 from alibi.processes import Processes
 
@@ -41,35 +41,35 @@ def score_copying(
     tokens: TokenFile,
     segments: Segments,
     distances: list[int],
-    scorer_of: Callable[[int], Scorer | None],
+    scorer_of: Callable[[int], Scorer],
     batch_tokens: int,
     procs: Processes,
 ) -> list[dict]:
     """The entries of a result file, `copy`.
 
     Args:
-        scorer_of: window length -> what scores it; None where it cannot.
+        scorer_of: window length -> what scores it. May raise NotScored, and that point is left out.
     """
+
+    def nats(distance: int, scorer: Scorer, copied: bool) -> np.ndarray:
+        def inputs_of(place: int) -> np.ndarray:
+            return window_of(tokens, segments, place, distance, copied)
+
+        return score_segments(inputs_of, tokens, segments, scorer, batch_tokens, procs)
+
     points = []
     for distance in distances:
-        if (scorer := scorer_of(len(window_of(tokens, segments, 0, distance, True)))) is None:
-            continue
-
-        def nats(copied: bool, distance: int = distance, scorer: Scorer = scorer) -> np.ndarray:
-            def inputs_of(place: int) -> np.ndarray:
-                return window_of(tokens, segments, place, distance, copied)
-
-            return score_segments(inputs_of, tokens, segments, scorer, batch_tokens, procs)
-
-        behind_S, without_S = nats(True), nats(False)
-        points.append(
-            {
-                "distance": distance,
-                "targets": TARGETS * len(behind_S),
-                "nll_nats": float(behind_S.sum()),
-                "without_nll_nats": float(without_S.sum()),
-                "group_nats": segments.by_article(behind_S),
-                "without_group_nats": segments.by_article(without_S),
-            }
-        )
+        with left_out(f"copy {distance:,} tokens away", procs):
+            scorer = scorer_of(len(window_of(tokens, segments, 0, distance, True)))
+            behind_S, without_S = (nats(distance, scorer, copied) for copied in (True, False))
+            points.append(
+                {
+                    "distance": distance,
+                    "targets": segments.targets,
+                    "nll_nats": float(behind_S.sum()),
+                    "without_nll_nats": float(without_S.sum()),
+                    "group_nats": segments.by_article(behind_S),
+                    "without_group_nats": segments.by_article(without_S),
+                }
+            )
     return points

@@ -10,7 +10,7 @@ from alibi.evaluation.evaluation_text import EvaluationText
 from alibi.evaluation.measures.context import context_lengths, score_context
 from alibi.evaluation.measures.copying import CUE, LEAD, copy_distances, score_copying
 from alibi.evaluation.measures.repeats import RepeatSums
-from alibi.evaluation.measures.segments import Segments, choose_segments
+from alibi.evaluation.measures.segments import NotScored, Segments, choose_segments
 from alibi.evaluation.score import RowSums, Scorer
 from alibi.evaluation.sums import TargetNats
 from alibi.model import Adaptation, shift_invariant
@@ -70,8 +70,8 @@ class Measures:
         for name, segments in self.segments.items():
             procs.say(f"{name}: {len(segments.first_S)} segments of {len(segments.group_targets)} articles")
             scored = partial(self._scored(name, adaptation), segments=segments, batch_tokens=batch_tokens, procs=procs)
-            found[name] = scored(scorer_of=partial(self._scorer, adaptation, procs))
-            found[f"{name}_sample"] = segments.in_file(self.reach, made_with)
+            if points := scored(scorer_of=partial(self._scorer, adaptation)):
+                found |= {name: points, f"{name}_sample": segments.in_file(self.reach, made_with)}
         return found
 
     def _scored(self, name: str, adaptation: Adaptation | None) -> Callable[..., list[dict]]:
@@ -82,13 +82,14 @@ class Measures:
         lengths = {"lengths": context_lengths(self.trained, self.reach), "masked_length": masked_length}
         return partial(score_context, self.text.tokens, trained=self.trained, **lengths)
 
-    def _scorer(
-        self, adaptation: Adaptation | None, procs: Processes, length: int, keys: int | None = None
-    ) -> Scorer | None:
-        """What scores windows of this length, every layer of it seeing `keys`; None where that cannot be."""
+    def _scorer(self, adaptation: Adaptation | None, length: int, keys: int | None = None) -> Scorer | None:
+        """What scores windows of this length, every layer of it seeing `keys`; None where it cannot be masked.
+
+        Raises:
+            NotScored: the model cannot be given windows of this length.
+        """
         if reason := self.adapted.opened.why_not(length):
-            procs.say(f"context of {length:,} tokens: {reason}")
-            return None
+            raise NotScored(reason)
         if keys is not None:
             return self.adapted.masked_scorer(adaptation, length, keys)
         return self.adapted.scorer(adaptation, length)

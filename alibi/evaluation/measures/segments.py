@@ -8,6 +8,7 @@ chooses them.
 import hashlib
 from bisect import bisect_left
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,7 +16,7 @@ import torch
 from torch import Tensor
 
 from alibi.data import TokenFile
-from alibi.evaluation.score import Scorer
+from alibi.evaluation.score import Scorer, out_of_memory
 from alibi.processes import Processes
 
 SEGMENTS, TARGETS = 240, 16
@@ -40,6 +41,10 @@ class Segments:
     def group_targets(self) -> np.ndarray:
         """Targets of each article that has a segment."""
         return TARGETS * np.bincount(self.article_S)
+
+    @property
+    def targets(self) -> int:
+        return TARGETS * len(self.first_S)
 
     def in_file(self, reach: int, made_with: dict) -> dict:
         """What a result file says of them."""
@@ -98,17 +103,33 @@ def _enough(starts: np.ndarray, stops: np.ndarray, before: int) -> bool:
 
 def _too_few(starts: np.ndarray, stops: np.ndarray, reach: int, lead: int, least: int) -> str:
     before = reach + lead
-    number, articles = len(_candidates(starts, stops, before)[0]), int((stops - starts >= before + TARGETS).sum())
-    has = f"{number:,} of its {len(starts):,} articles' segments of {TARGETS} targets have that ({articles} articles)"
-    rule = f"{SEGMENTS} are needed, and another article as long"
+    number, long_enough = len(_candidates(starts, stops, before)[0]), int((stops - starts >= before).sum())
+    has = f"{number:,} segments of {TARGETS} targets with {before:,} tokens of their own article before them"
+    articles = f"{long_enough:,} of its {len(starts):,} articles as long as that"
+    rule = f"{SEGMENTS} such segments are needed, and two such articles"
     possible = range(least, reach)
     fits = bisect_left(possible, True, key=lambda n: not _enough(starts, stops, n + lead))
-    remedy = f"eval.reach={possible[fits - 1]} has enough" if fits else "choose a text of longer articles"
-    return f"the text's articles are too short for {before:,} tokens before a segment: {has}; {rule}. {remedy}"
+    remedy = (
+        f"With eval.reach={possible[fits - 1]} there are enough" if fits else "Choose a text of more or longer articles"
+    )
+    return f"the text has {has}, and {articles}; {rule}. {remedy}."
 
 
 def _hash(*what: object) -> int:
     return int.from_bytes(hashlib.sha256(":".join(map(str, what)).encode()).digest()[:8], "big")
+
+
+class NotScored(Exception):
+    """Segments that could not be scored, with the reason, in every process."""
+
+
+@contextmanager
+def left_out(what: str, procs: Processes) -> Iterator[None]:
+    """Go on without what could not be scored, and say why."""
+    try:
+        yield
+    except NotScored as reason:
+        procs.say(f"{what}: {reason}; left out")
 
 
 @torch.inference_mode()
@@ -124,18 +145,28 @@ def score_segments(
 
     Args:
         inputs_of: (first target of a segment's place in `segments`) -> its inputs, the last TARGETS of which predict.
+
+    Raises:
+        NotScored: out of memory, or nats that are not a number.
     """
     length = len(inputs_of(0))
     rank, number = procs.share
-    nats_S = np.zeros(len(segments.first_S))
+    nats_S, failure = np.zeros(len(segments.first_S)), None
     batches = list(_batches(len(nats_S), max(1, batch_tokens // length)))
-    for places in batches[rank::number]:
-        inputs = torch.from_numpy(np.stack([inputs_of(place) for place in places])).to(procs.device)
-        firsts = segments.first_S[places]
-        targets = torch.from_numpy(np.stack([tokens.targets(first, first + TARGETS) for first in firsts]))
-        nats_BS: Tensor = scorer(inputs, targets.to(procs.device), length - TARGETS)
-        nats_S[places] = nats_BS.double().sum(1).cpu().numpy()
-    return sum(procs.gather(nats_S))
+    try:
+        for places in batches[rank::number]:
+            inputs = torch.from_numpy(np.stack([inputs_of(place) for place in places])).to(procs.device)
+            firsts = segments.first_S[places]
+            targets = torch.from_numpy(np.stack([tokens.targets(first, first + TARGETS) for first in firsts]))
+            nats_BS: Tensor = scorer(inputs, targets.to(procs.device), length - TARGETS)
+            nats_S[places] = nats_BS.double().sum(1).cpu().numpy()
+    except (MemoryError, RuntimeError) as error:
+        failure = out_of_memory(error)
+    failures, parts = zip(*procs.gather((failure, nats_S)), strict=True)
+    nats_S = sum(parts)
+    if any(failures) or not np.isfinite(nats_S).all():
+        raise NotScored(next(filter(None, failures), "nats are not a number"))
+    return nats_S
 
 
 def _batches(number: int, size: int) -> Iterator[np.ndarray]:

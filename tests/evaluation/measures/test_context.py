@@ -60,6 +60,26 @@ def test_only_what_is_beyond_the_training_length_is_swapped(tokens):
     assert len(true) == len(swapped) == REACH
 
 
+def test_a_point_that_cannot_be_scored_is_left_out(tokens, capsys):
+    def out_of_memory(inputs, targets, first):
+        raise MemoryError("can't allocate memory")
+
+    def nan(inputs, targets, first):
+        return torch.full(targets.shape, torch.nan)
+
+    def one(inputs, targets, first):
+        return torch.ones(targets.shape)
+
+    for fails in (out_of_memory, nan):
+        assert points(tokens, lambda n, keys, fails=fails: fails if n == REACH else one).keys() == {16, L}
+        alone = points(tokens, lambda n, keys, fails=fails: fails if keys else one)
+        assert alone.keys() == {16, L, REACH}
+        assert "masked_nll_nats" not in alone[L]
+    out = capsys.readouterr().out
+    assert "context of 256 tokens: out of memory: can't allocate memory; left out" in out
+    assert "context masked to 64 tokens: nats are not a number; left out" in out
+
+
 @pytest.fixture
 def random_tokens(articles):
     draw = np.random.default_rng(0)

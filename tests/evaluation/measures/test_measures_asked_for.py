@@ -5,9 +5,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import guests
 import pytest
 from evaluations import evaluate_checkpoint
-from transformers import GPTNeoXConfig
+from transformers import GPT2Config, GPTNeoXConfig
 
 from alibi.commands import EvaluateCommand, evaluate
 from alibi.commands.evaluate_command import OtherText
@@ -74,7 +75,11 @@ def test_measures_that_are_there_are_kept_and_others_added(trained, measured):
     [
         (32, {"reach": 16}, r"eval.reach \(16\) must be at least the training length, 32"),
         (16, {}, "eval.measures needs a training length of at least 32, not 16"),
-        (32, {"reach": 4096}, r"too short for 4,0\d\d tokens before a segment: 0 of its 4 articles"),
+        (
+            32,
+            {"reach": 4096},
+            r"0 segments of 16 targets with 4,0\d\d tokens of their own article before them, and 0 of its 4",
+        ),
         (32, {"measures": ["far"]}, "eval.measures has 'far', and knows: context, repeats, copy"),
         (32, {"measures": {"context": 1}}, "eval.measures has \"{'context': 1}\", and knows"),
         (32, {"measures": ["repeats"], "reach": 64}, r"eval.reach \(64\) would be ignored"),
@@ -89,14 +94,11 @@ def test_what_cannot_be_measured_is_refused(trained, measured, seq_len, settings
 
 @pytest.fixture
 def guest(tmp_path, raw_lines):
-    """Saves a small GPT-NeoX that was made for texts of `length`."""
-    guests = pytest.importorskip("guests")
+    """Saves a small GPT-NeoX that was made for texts of `length`, or with `absolute` a GPT-2, which has no more."""
 
-    def make(length):
-        config = GPTNeoXConfig(
-            vocab_size=guests.VOCAB, hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=32,
-            max_position_embeddings=length,
-        )  # fmt: skip
+    def make(length, absolute=False):
+        shape = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "max_position_embeddings": length}
+        config = (GPT2Config if absolute else GPTNeoXConfig)(vocab_size=guests.VOCAB, **shape)
         return guests.save_guest(tmp_path / f"guest-{length}", config, guests.make_tokenizer(raw_lines["train"]))
 
     return make
@@ -128,6 +130,16 @@ def test_a_guest_is_measured_as_a_run_is(guest, score):
     assert [point.distance for point in result.content.copied] == [32]
     assert result.scored[32]["repeats"]["targets"]
     assert load_nats(result, 32).sum(dtype=float) == pytest.approx(result.scored[32]["nll_nats"], rel=1e-12)
+
+
+def test_what_a_guest_cannot_be_given_is_left_out_and_said(guest, score, capsys):
+    [result] = score(guest(64, absolute=True), lengths=[64], measures=["context", "copy"], reach=128)
+    assert [point.n for point in result.content.context] == [16, 64]
+    assert (result.content.copied, result.content.copy_sample) == (None, None)
+    assert result.content.how_far.reason == "no length above the training length, 64, was measured"
+    out = capsys.readouterr().out
+    assert "context of 128 tokens: " in out
+    assert "copy 32 tokens away: " in out
 
 
 @pytest.mark.slow

@@ -36,19 +36,19 @@ def test_the_same_text_has_the_same_segments_and_another_has_others(articles):
 def test_too_short_articles_are_refused_with_what_can_be_had(articles):
     tokens, _ = articles(*documents(5, 1000))
     for lead in (0, 32):
-        with pytest.raises(ValueError, match=r"tokens before a segment: 0 of its 5 articles' segments") as refused:
+        with pytest.raises(ValueError, match=r"0 segments of 16 targets .* and 0 of its 5 articles") as refused:
             choose_segments(tokens, 2048, lead)
         possible = int(str(refused.value).split("eval.reach=")[1].split()[0])
         assert len(choose_segments(tokens, possible, lead).first_S) == SEGMENTS
-        with pytest.raises(ValueError, match=f"eval.reach={possible} has enough"):
+        with pytest.raises(ValueError, match=f"With eval.reach={possible} there are enough"):
             choose_segments(tokens, possible + 1, lead)
-        with pytest.raises(ValueError, match="choose a text of longer articles"):
+        with pytest.raises(ValueError, match="Choose a text of more or longer articles"):
             choose_segments(tokens, 2048, lead, least=possible + 1)
 
 
 def test_one_long_article_alone_has_no_other(articles):
     tokens, _ = articles(*documents(1, 9000), ["a", "b"])
-    with pytest.raises(ValueError, match="another article as long"):
+    with pytest.raises(ValueError, match=r"and two such articles\. Choose a text of more"):
         choose_segments(tokens, 64)
 
 
