@@ -14,7 +14,8 @@ import sys
 from pathlib import Path
 
 from alibi.environment import pick_device
-from alibi.evaluation.verify import Check, from_nats, rescored
+from alibi.evaluation.rescore import rescored
+from alibi.evaluation.verify import Check, from_nats
 from alibi.paths import PathsConfig, user_path
 from alibi.results import load_result
 from alibi.script import script, script_parser

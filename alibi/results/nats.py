@@ -26,6 +26,12 @@ def save_nats(result: Path, length: int, nats_N: np.ndarray) -> dict[str, Any]:
     return {"file": file.name, "sha256": sha256, "count": len(nats_N)}
 
 
+def has_nats(result: Path, entry: dict[str, Any]) -> bool:
+    """Whether the file that a row's entry names is there and unchanged."""
+    path = result.with_name(entry["file"])
+    return path.exists() and hashlib.sha256(path.read_bytes()).hexdigest() == entry["sha256"]
+
+
 def load_nats(result: Result, length: int) -> np.ndarray:
     """(N,) float32: the nats of each target in text order, of the row at `length`.
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from alibi.results.nats import save_nats
+from alibi.results.nats import has_nats, save_nats
 from alibi.results.parts import HowFar
 from alibi.results.result import Result
 from alibi.results.result_file import load_result, lock, write_result
@@ -64,6 +64,8 @@ class OpenResult:
             head, rows, unfinished = self._read()
         now, needed = self.head["made_with"], {"accuracy" if self.empty.is_of_task else "group_nats"} | self.of_rows
         whole = {n for n in self.lengths if needed <= rows.get(n, {}).keys()}
+        if "nats" in needed:
+            whole = {n for n in whole if has_nats(self.path, rows[n]["nats"])}
         going_on = {n for n in whole & unfinished if _same_code(rows[n]["made_with"], now)}
         self.done = whole if reuse else going_on
         there = {name: head[sample] for name, (_, sample) in OF_HEAD.items() if sample in head}

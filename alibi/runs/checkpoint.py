@@ -7,6 +7,7 @@ Nothing is read before its checksum was compared with the manifest's.
 """
 
 import json
+import math
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
@@ -151,7 +152,8 @@ class Checkpoint:
     @property
     def is_last(self) -> bool:
         """Whether its run is finished."""
-        return self.step >= self.config["train"]["max_steps"] or (self.resumable and self.state.get("reached", False))
+        train, exact = self.config["train"], self.state.get("last_exact_match") if self.resumable else None
+        return self.step >= train["max_steps"] or (exact or 0) >= (train.get("stop_at") or math.inf)
 
     @property
     def wandb_id(self) -> str | None:

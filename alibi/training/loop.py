@@ -92,7 +92,7 @@ class Run(RunParts):
         stop = StopRequest(math.inf if train.max_hours is None else begun + 3600 * train.max_hours)
         try:
             with handling(stop_signals(), stop.note), procs.progress_bar(train.max_steps, "step", state.step) as bar:
-                while state.step < train.max_steps and not state.reached and not number:
+                while state.step < train.max_steps and not self._reached and not number:
                     line = self._step(updater)
                     rate = f"{line['perf/tokens_per_sec']:,.0f} tok/s"
                     bar.set_postfix_str(f"loss {line.get('train/loss', math.nan):.3f}, {rate}", refresh=False)
@@ -104,13 +104,11 @@ class Run(RunParts):
         finally:
             if self.record:
                 self.record.close()
-        if state.step == train.max_steps or state.reached:
-            loss, early = (
-                state.last_val_loss,
-                f", as train.stop_at={train.stop_at} was reached" if state.reached else "",
-            )
-            result = f"validation loss {loss:.4f} nats, perplexity {perplexity(loss, 1):.3f}"
-            procs.say(f"finished   {state.step} steps{early}; {result}")
+        if state.step == train.max_steps or self._reached:
+            loss, exact = state.last_val_loss, state.last_exact_match
+            early = f", as train.stop_at={train.stop_at} was reached" if self._reached else ""
+            result = f"perplexity {perplexity(loss, 1):.3f}" if exact is None else f"exact match {exact:.3f}"
+            procs.say(f"finished   {state.step} steps{early}; validation loss {loss:.4f} nats, {result}")
         else:
             by = "train.max_hours" if stop.time_is_over() and not stop.signal else signal.Signals(number).name
             last = self.folder.at(state.step)
@@ -118,6 +116,11 @@ class Run(RunParts):
             procs.say("The same command goes on from there.")
         if number:
             raise SystemExit(128 + number)
+
+    @property
+    def _reached(self) -> bool:
+        """Whether train.stop_at ends the run."""
+        return (self.state.last_exact_match or 0) >= (self.config.train.stop_at or math.inf)
 
     def _step(self, updater: Updater) -> dict:
         """One update, then the validation, logging and saving that are due; returns the line of metrics."""
@@ -138,14 +141,14 @@ class Run(RunParts):
         validated = last or state.step % train.eval_every == 0
         if validated:
             line |= validate(self)
-            state.reached = line.get("val/exact_match", 0) >= (train.stop_at or math.inf)
+            state.last_exact_match = line.get("val/exact_match")
             if not math.isfinite(line["val/loss"]):
                 raise self._not_finite(f"step {state.step}: validation loss is {line['val/loss']}")
         improved = validated and state.saw_validation(line["val/loss"])
         if validated or state.step % train.log_every == 0 or "train/skipped" in line:
             self.procs.on_main(lambda: self.record.log(line))
         due = state.step % train.checkpoint_every == 0 or state.step == self.stable_step
-        if last or state.reached or improved or due:
+        if last or self._reached or improved or due:
             self._save(updater)
         return line
 

@@ -17,7 +17,7 @@ class TrainState:
         best_val_loss: the lowest so far, nats per token; None before the first validation.
         best_step: the step it was at; 0 before the first validation.
         last_val_loss: the newest; None before the first validation.
-        reached: whether train.stop_at was reached, which ends the run.
+        last_exact_match: the newest of a task; None before the first validation, and of a text.
         skipped: updates skipped because their loss or gradient was not finite.
         micro_batch_tokens: what dropout is keyed by; 0 until it is chosen.
         updates_before: of an origin whose optimizer was taken, too: dropout counts on from them.
@@ -30,7 +30,7 @@ class TrainState:
     best_val_loss: float | None = None
     best_step: int = 0
     last_val_loss: float | None = None
-    reached: bool = False
+    last_exact_match: float | None = None
     skipped: int = 0
     micro_batch_tokens: int = 0
     updates_before: int = 0

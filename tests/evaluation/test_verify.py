@@ -1,13 +1,15 @@
 """Verification: sound results agree, from nats and from the checkpoint, and every change is found."""
 
 import json
+import re
 
 import pytest
 import torch
 from evaluations import evaluate_checkpoint
 
 from alibi.evaluation import EvaluationSettings, open_evaluation_text
-from alibi.evaluation.verify import Check, difference_of, from_nats, rescored
+from alibi.evaluation.rescore import rescored
+from alibi.evaluation.verify import Check, difference_of, from_nats
 from alibi.results import load_result
 from alibi.results.result_file import checksum
 from alibi.runs import Checkpoint
@@ -74,17 +76,40 @@ def test_every_change_is_found(evaluated, field, change):
 
 
 def test_without_nats_there_is_nothing_to_verify_from(evaluated):
-    [result] = evaluated(save_nats=False)
-    with pytest.raises(ValueError, match=r"no nats on disk .* eval.save_nats=true"):
-        from_nats(result)
+    checks, left = from_nats(*evaluated(save_nats=False))
+    assert [check.what for check in checks if not check.agrees] == ["rows[32].nats", "rows[64].nats"]
+    assert re.search(r"length 32 has no nats on disk .* eval.save_nats=true", left[0])
 
 
 def test_a_length_without_nats_is_not_verified(evaluated):
     evaluated(lengths=[64], save_nats=False)
     [result] = evaluated(lengths=[32], reuse=True)
     assert list(result.rows) == [32, 64]
-    with pytest.raises(ValueError, match=r"length 64 has no nats on disk \(lengths that have: 32\)"):
-        from_nats(result)
+    checks, left = from_nats(result)
+    assert [check.what for check in checks if not check.agrees] == ["rows[64].nats"]
+    assert "rows[32].nll_nats" in {check.what for check in checks}, "the others are checked"
+    assert "length 64 has no nats on disk (lengths that have: 32)" in left[0]
+
+
+def test_nats_that_are_gone_fail_one_check_and_are_made_again(evaluated, cache):
+    [result] = evaluated(lengths=[32])
+    [nats] = result.path.parent.glob("*.npy")
+    before = nats.read_bytes()
+    for damage in (nats.unlink, lambda: nats.write_bytes(before[:-4] + b"abcd")):
+        damage()
+        for checks, left in (from_nats(result), rescored(result, None, None, cache, CPU)):
+            assert [check.what for check in checks if not check.agrees] == ["rows[32].nats"]
+            assert re.search("is gone|is not what .* was written with", left[0])
+        [result] = evaluated(lengths=[32], reuse=True)
+        assert nats.read_bytes() == before
+
+
+def test_rows_of_evaluations_with_and_without_repeats_agree(evaluated, cache):
+    evaluated(lengths=[32], measures=["repeats"])
+    [result] = evaluated(lengths=[64])
+    checks, _ = rescored(result, None, None, cache, CPU)
+    assert all(check.agrees for check in checks), checks
+    assert "rows[32].repeats" in {check.what for check in checks}
 
 
 def test_the_change_against_the_nonoverlapping_twin_is_computed_again(evaluated, cache):
