@@ -98,7 +98,8 @@ def _trained(line: Line) -> str:
     number = len(line.runs)
     seeds = f"{number} seeds" if number > 1 else "1 run"
     tokens = words.tokens((run.result for run in line.runs), " tokens")
-    return f"trained at {line.first.checkpoint.seq_len:,} on {tokens} ({seeds})"
+    known = "an unknown number of tokens" if tokens.startswith(words.UNKNOWN) else tokens
+    return f"trained at {line.first.checkpoint.seq_len:,} on {known} ({seeds})"
 
 
 def _nats(mean: Mean) -> str:

@@ -25,8 +25,8 @@ def task_rows(part: TaskSet, metric: str) -> Table:
     header = ["line", "on tokens", "learned", *map(str, part.lengths)]
     note = (
         "Learned: exact match of at least 0.99 at the training length (*). Numbers are means of the runs that learned "
-        "the task, under them the lowest and the highest, or of one run its interval. Not annealed: a run ended at its "
-        "first validation without a mistake, before the learning rate had come down."
+        "the task, under them the lowest and the highest, or of one run its interval; empty where none did. Not "
+        "annealed: a run ended at its first validation without a mistake, before the learning rate had come down."
     )
     trained = {line.first.checkpoint.seq_len for line in part.lines}
     header = [f"{name}*" if name in map(str, trained) else name for name in header]
