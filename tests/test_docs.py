@@ -20,6 +20,7 @@ from pages import PAGES, ROOT, blocks, commands, unsourced
 import alibi
 from alibi.analysis import compare_files
 from alibi.analysis.judged import judged
+from alibi.analysis.measures import context_use
 from alibi.config import CONFIGS, evaluation_from, register, run_of
 from alibi.training import train
 
@@ -250,6 +251,38 @@ def test_the_adaptation_page_says_what_its_results_say():
     ]
     for row in rows_of(tuned)[2:]:
         assert row[-5:] in means, row
+
+
+def test_the_tasks_page_says_what_its_results_say():
+    """Of every task in docs/results/tasks: how many runs of each line learned it, and the mean of their exact match."""
+    *_, found = PAGES["docs/tasks.md"].partition("\n## What was found\n")
+    parts = compare_files([f"{ROOT}/docs/results/tasks/*"]).tasks
+    assert len(parts) == found.count("\n### ")
+    for part in parts:
+        section = found.partition(f"\n### {part.title}\n")[2].partition("\n### ")[0]
+        told = {row[0]: row[1:] for row in rows_of(section)[2:]}
+        assert told == {
+            line.label: [f"{len(line.learned)} of {len(line.runs)}", *map(rounded, means)]
+            for line in part.lines
+            for means in [[line.mean(n, "exact_match") for n in part.lengths]]
+        }
+
+
+def test_the_measures_page_says_what_its_results_say():
+    """Of every line in docs/results/measures: the nats of the context sample, and what content and length do."""
+    *_, found = PAGES["docs/measures.md"].partition("\n## What was found\n")
+    [part] = compare_files([f"{ROOT}/docs/results/measures/*"]).sets
+    told, uses = {row[0]: row[1:] for row in rows_of(found)[2:]}, context_use(part)
+    assert told.keys() == {use.line.label for use in uses}
+    for use in uses:
+        far, trained = max(use.true), use.line.first.checkpoint.seq_len
+        effects = [f"{mean.value:+.3f}".replace("-", "−") for mean in (use.content[far], use.length[far])]
+        nats = [rounded(use.true[n].value) for n in (trained, far)]
+        assert told[use.line.label] == [str(len(use.line.runs)), *nats, *effects, str(use.used)]
+
+
+def rounded(number: float | None) -> str:
+    return "" if number is None else f"{number:.3f}"
 
 
 def test_the_citation_has_the_fields_of_its_format_and_the_version_of_the_package():

@@ -109,7 +109,7 @@ def test_a_length_above_a_hard_maximum_is_an_entry(score, tmp_path, tokenizer):
     assert list(result.numbers) == [64]
     assert result.rows[65]["error"].startswith("too long: the model looks its positions up in transformer.wpe")
     assert "which has 64" in result.rows[300]["error"]
-    assert result.content.how_far.length == 64
+    assert result.content.how_far.reason == "no length above the training length, 64, was measured"
     [short] = score(f"hf:{folder}", lengths=[64, 300], max_tokens=60)
     assert list(short.numbers) == [64, 300], "a text that is shorter than the maximum fits at every length"
 
